@@ -1,0 +1,1 @@
+"""The HTTP side: health, metrics, hotword vocabularies, tokens, pages."""

@@ -1,0 +1,1 @@
+"""Recognition: one engine that batches the streaming model across all streams."""

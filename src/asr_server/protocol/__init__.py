@@ -1,0 +1,1 @@
+"""DashScope's wire, both directions, without state."""

@@ -1,0 +1,1 @@
+"""Characters to characters: detokenisation, punctuation, inverse text normalization."""
