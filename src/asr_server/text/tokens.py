@@ -1,6 +1,22 @@
-"""Tokens as the recogniser fires them, and the text of a whole sentence made from them."""
+"""Tokens as the recogniser fires them, and the text of a whole sentence made from them.
 
+A sentence is detokenised as a whole, never chunk by chunk: a piece that continues ("hel@@") may
+meet its rest only in the next chunk.
+
+Spacing, as the service does it: a space between two Latin words, none between 汉字 and Latin
+("听because of you"), none beside a punctuation mark. Letters said one by one are an acronym
+("n b d" is NBD), a letter alone beside 汉字 is a capital (A股, 5G, 小S), so is the English "I".
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
+
+CONTINUES = "@@"
+"""Ends a piece whose word goes on in the next token."""
+
+SILENT = frozenset({"", "<blank>", "<s>", "</s>", "<sos>", "<eos>", "<sos/eos>", "<unk>", "<pad>"})
+"""Pieces that are no text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,3 +37,99 @@ class Token:
 
     mark: str = ""
     """Punctuation that follows the token, or nothing."""
+
+
+class Unit(NamedTuple):
+    """The smallest text with a time of its own: one Chinese character or one Latin word."""
+
+    text: str
+    begin: int
+    """First sample of the first token it came from."""
+    end: int
+    """One past the last sample of the last token it came from."""
+    confidence: float
+    """That of its least certain token."""
+    mark: str = ""
+    """Punctuation predicted after it, or nothing."""
+
+
+def is_latin(char: str) -> bool:
+    """Whether a character belongs to words that need spaces: ASCII letters, digits, apostrophe."""
+    return char.isascii() and (char.isalnum() or char == "'")
+
+
+def needs_space(left: str, right: str) -> bool:
+    """Whether a space stands between two neighbours; digits follow digits without one."""
+    if not left or not right or not is_latin(left[-1]) or not is_latin(right[0]):
+        return False
+    return not (left[-1].isdigit() and right[0].isdigit())
+
+
+def detokenise(tokens: Sequence[Token]) -> list[Unit]:
+    """The units of a sentence, in order; every token of text belongs to them exactly once."""
+    return _capitals(_units(tokens))
+
+
+def _units(tokens: Sequence[Token]) -> list[Unit]:
+    units: list[Unit] = []
+    open_word: Unit | None = None  # a Latin word whose rest is yet to come
+    for token in tokens:
+        piece = token.piece.strip()
+        if piece in SILENT:
+            continue
+        text = piece.removesuffix(CONTINUES)
+        unit = Unit(text, token.begin, token.end, token.confidence, token.mark)
+        if open_word and is_latin(text[:1] or "'"):
+            unit = _joined(open_word, unit)
+        elif open_word:  # its rest was never heard
+            units.append(open_word)
+        open_word = unit if unit.text and text != piece else None
+        if unit.text and not open_word:
+            units += [unit] if len(unit.text) == 1 or is_latin(unit.text[0]) else _characters(unit)
+    if open_word:
+        units.append(open_word)
+    return units
+
+
+def _joined(left: Unit, right: Unit) -> Unit:
+    confidence = min(left.confidence, right.confidence)
+    return Unit(left.text + right.text, left.begin, right.end, confidence, right.mark)
+
+
+def _characters(unit: Unit) -> list[Unit]:
+    """One token of several 汉字, its time shared out evenly."""
+    count, length = len(unit.text), unit.end - unit.begin
+    edges = [unit.begin + length * i // count for i in range(count + 1)]
+    parts = [Unit(c, edges[i], edges[i + 1], unit.confidence) for i, c in enumerate(unit.text)]
+    parts[-1] = parts[-1]._replace(mark=unit.mark)
+    return parts
+
+
+def _capitals(units: list[Unit]) -> list[Unit]:
+    """Runs of single letters joined to acronyms; a lone letter among 汉字 made a capital."""
+    shown: list[Unit] = []
+    run: list[Unit] = []  # single letters, one directly after the other
+    for index, unit in enumerate(units):
+        if not _is_letter(unit):
+            shown.append(unit)
+            continue
+        run.append(unit)
+        after = units[index + 1] if index + 1 < len(units) and not unit.mark else None
+        if after and _is_letter(after):
+            continue
+        before = shown[-1] if shown and not shown[-1].mark else None
+        among_latin = any(n and n.text[0].isascii() and n.text.isalpha() for n in (before, after))
+        shown.append(_acronym(run, capital=len(run) > 1 or not among_latin))
+        run = []
+    return shown
+
+
+def _is_letter(unit: Unit) -> bool:
+    return len(unit.text) == 1 and unit.text.isascii() and unit.text.isalpha()
+
+
+def _acronym(run: list[Unit], *, capital: bool) -> Unit:
+    whole = run[0]
+    for letter in run[1:]:
+        whole = _joined(whole, letter)
+    return whole._replace(text=whole.text.upper()) if capital or whole.text == "i" else whole
