@@ -1,10 +1,23 @@
 """The values that travel between the connection, the engine and the device."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from asr_server.audio.endpoint import EndpointOptions
 from asr_server.audio.units import Samples
 from asr_server.text.tokens import Token
+
+StreamId: TypeAlias = int
+Pcm: TypeAlias = NDArray[np.float32]
+"""(n,) mono samples in [-1, 1], 16 kHz."""
+
+
+# Between the connection and the engine -----------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +55,109 @@ class Drained:
 
 
 Event = Hypothesis | Drained
+
+
+# Between the engine and the device ---------------------------------------------------------------
+
+
+class Kind(Enum):
+    """Why a chunk is computed; what happens to the stream's state follows from it."""
+
+    COMMIT = auto()
+    """A whole chunk; the stream's state advances past it."""
+    FLUSH = auto()
+    """The last, shorter chunk of a sentence; its state is not needed again."""
+    SPECULATE = auto()
+    """As FLUSH, at a pause, in case the sentence ends there; the state stays as it was."""
+    PREVIEW = auto()
+    """What has arrived of the next chunk, for early text; the state stays as it was."""
+
+    @property
+    def final(self) -> bool:
+        """Whether every frame is decoded, with nothing held back for context still to come."""
+        return self in (Kind.FLUSH, Kind.SPECULATE)
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkGeometry:
+    """How the model cuts a sentence."""
+
+    stride: Samples
+    """New samples of a whole chunk."""
+    context: Samples
+    """Samples before a chunk that its features still see."""
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeWork:
+    """One stream's new windows for the VAD."""
+
+    stream: StreamId
+    pcm: Pcm  # (windows * 512,)
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkWork:
+    """One stream's share of a step: one chunk, never more."""
+
+    stream: StreamId
+    kind: Kind
+    first: bool
+    """The chunk opens a sentence: it starts from an empty state."""
+    pcm: Pcm  # (context + new,); no context when `first`; new < stride unless COMMIT
+    prefix: tuple[str, ...] = ()
+    """The sentence's tokens before this chunk, for punctuation."""
+    punctuate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Everything the device does in one go; births and deaths of streams ride inside."""
+
+    opened: tuple[StreamId, ...] = ()
+    closed: tuple[StreamId, ...] = ()
+    judge: tuple[JudgeWork, ...] = ()
+    chunks: tuple[ChunkWork, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FiredToken:
+    """A token the model fired in a chunk."""
+
+    piece: str
+    fired_at: float
+    """Samples from the chunk's first new sample to where CIF's integral crossed; may be negative."""
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What one chunk gave."""
+
+    tokens: tuple[FiredToken, ...]
+    marks: tuple[str, ...] = ()
+    """Punctuation after each token of prefix and chunk; empty when none was asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """Answers in the order of the step's `judge` and `chunks`."""
+
+    probabilities: Sequence[NDArray[np.float32]]  # (windows,) each
+    heard: Sequence[Heard]
+
+
+class Backend(Protocol):
+    """What computes steps. Only the device thread calls `step`."""
+
+    name: str
+    device: str
+    geometry: ChunkGeometry
+
+    def step(self, step: Step) -> StepResult:
+        """Compute one step; on an exception no stream's state has changed."""
+        ...
+
+    def warm_up(self) -> None:
+        """Run once what a step runs, so that the first stream finds everything compiled."""
+        ...

@@ -1,0 +1,45 @@
+"""From settings to an engine: the one place that knows which backend a model needs."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from asr_server.asr.engine import Engine, EngineOptions
+from asr_server.asr.scheduler import Policy
+from asr_server.asr.types import Backend
+from asr_server.settings import Settings
+
+FAKE_MODEL = "fake"
+"""The name of the backend that needs no weights, for tests of everything around the model."""
+
+
+def build_engine(settings: Settings, model: Path | str) -> Engine:
+    """An engine for a FunASR model directory, or for `fake`; `start()` loads it."""
+    options = EngineOptions(
+        max_streams=settings.max_tasks,
+        preview_interval_ms=200 if settings.previews else 0,
+        policy=Policy(
+            max_batch=settings.max_batch,
+            max_wait_s=settings.max_wait_ms / 1000,
+            chunk_period_s=settings.chunk_size[1] * 0.06,
+        ),
+    )
+    return Engine(_loader(settings, model), options)
+
+
+def _loader(settings: Settings, model: Path | str) -> Callable[[], Backend]:
+    def load() -> Backend:
+        if model == FAKE_MODEL:
+            from asr_server.asr.backends.fake import FakeBackend
+
+            return FakeBackend()
+        from asr_server.asr.backends.pytorch import PyTorchBackend  # torch takes seconds to import
+
+        return PyTorchBackend.load(
+            Path(model),
+            device=settings.device,
+            dtype=settings.dtype,
+            chunk_size=settings.chunk_size,
+            threads=settings.threads,
+        )
+
+    return load

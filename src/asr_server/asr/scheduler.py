@@ -1,0 +1,116 @@
+"""Which streams ride the next step. Pure: no clock, no locks, no tensors."""
+
+from dataclasses import dataclass
+
+from asr_server.asr.types import Kind, StreamId
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How long work waits for company, and how much rides together. Times in seconds."""
+
+    max_batch: int = 32
+    """Chunks in one step; more would make everybody wait for a longer step."""
+    max_wait_s: float = 0.010
+    """How long a chunk may wait for company."""
+    max_judge_wait_s: float = 0.020
+    """How long audio may wait to be judged by the VAD."""
+    chunk_period_s: float = 0.600
+    """What a stream in real time leaves between its chunks: the deadline of a whole chunk."""
+    max_previews_load: float = 0.7
+    """Share of time the device may be busy before previews are dropped."""
+
+
+@dataclass(slots=True)
+class _Ready:
+    kind: Kind
+    since: float
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The next step's streams: whose audio is judged, whose chunks are computed."""
+
+    judge: tuple[StreamId, ...] = ()
+    chunks: tuple[StreamId, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.judge or self.chunks)
+
+
+class Scheduler:
+    """Earliest deadline first, one chunk per stream per step.
+
+    A chunk's deadline is one chunk period after it became ready, but not before one period after
+    the stream's last chunk was taken. So a file sent at once competes like one live stream, while
+    alone it gets every step. Finals are due at once. Previews ride only where there is room.
+    """
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._judge: dict[StreamId, float] = {}
+        self._chunks: dict[StreamId, _Ready] = {}
+        self._last_taken: dict[StreamId, float] = {}
+
+    def offer(self, stream: StreamId, judge: bool, chunk: Kind | None, now: float) -> None:
+        """Tell what a stream has ready; repeating it does not renew its waiting time."""
+        if judge:
+            self._judge.setdefault(stream, now)
+        else:
+            self._judge.pop(stream, None)
+        ready = self._chunks.get(stream)
+        if chunk is None:
+            self._chunks.pop(stream, None)
+        elif ready is None or ready.kind is not chunk:
+            self._chunks[stream] = _Ready(chunk, now, self._deadline(stream, chunk, now))
+
+    def forget(self, stream: StreamId) -> None:
+        """The stream is gone."""
+        self._judge.pop(stream, None)
+        self._chunks.pop(stream, None)
+        self._last_taken.pop(stream, None)
+
+    def take(self, now: float, streams: int, load: float = 0.0) -> Batch:
+        """The next step's streams, or nothing if waiting a little longer could fill it.
+
+        `streams` counts the open streams, `load` is the share of recent time the device was busy.
+        """
+        if load > self._policy.max_previews_load:
+            self._drop_previews()
+        if not self._due(now, streams):
+            return Batch()
+        order = sorted(self._chunks.items(), key=lambda item: _order(item[1]))
+        chunks = tuple(stream for stream, _ in order[: self._policy.max_batch])
+        judge = tuple(self._judge)
+        for stream in chunks:
+            del self._chunks[stream]
+            self._last_taken[stream] = now
+        self._judge.clear()
+        return Batch(judge, chunks)
+
+    def wake_at(self) -> float | None:
+        """When something must go although it could still find company; None if nothing waits."""
+        times = [since + self._policy.max_judge_wait_s for since in self._judge.values()]
+        times += [ready.since + self._policy.max_wait_s for ready in self._chunks.values()]
+        return min(times, default=None)
+
+    def _deadline(self, stream: StreamId, kind: Kind, now: float) -> float:
+        if kind.final:
+            return now
+        last_taken = self._last_taken.get(stream, now - self._policy.chunk_period_s)
+        return max(now, last_taken) + self._policy.chunk_period_s
+
+    def _due(self, now: float, streams: int) -> bool:
+        if len(self._chunks) >= min(self._policy.max_batch, max(1, streams)):
+            return True
+        wake_at = self.wake_at()
+        return wake_at is not None and now >= wake_at
+
+    def _drop_previews(self) -> None:
+        for stream in [s for s, ready in self._chunks.items() if ready.kind is Kind.PREVIEW]:
+            del self._chunks[stream]
+
+
+def _order(ready: _Ready) -> tuple[bool, float]:
+    return ready.kind is Kind.PREVIEW, ready.deadline

@@ -1,0 +1,149 @@
+"""One sentence being recognised: which of its audio is committed and what to compute next. Pure."""
+
+from dataclasses import dataclass, field
+
+from asr_server.asr.types import ChunkGeometry, Heard, Hypothesis, Kind
+from asr_server.audio.units import Samples, from_ms
+from asr_server.text.tokens import Token
+
+HANGOVER: Samples = from_ms(200)
+"""Audio after the last speech that still belongs to the sentence: soft endings and releases."""
+
+LONGEST_TOKEN: Samples = from_ms(400)
+"""A token fired after a pause did not last all through it."""
+
+
+@dataclass(slots=True)
+class _Speculation:
+    audio_end: Samples
+    tokens: tuple[Token, ...]
+
+
+@dataclass(slots=True)
+class SentenceTrack:
+    """Progress through the audio `[audio_begin, audio_end)` of one sentence.
+
+    While speech goes on, `audio_end` is how far the stream has been judged to be speech; at a
+    pause it stands still at the end of the speech plus the hangover, and moves on if speech
+    resumes. So the text of a final depends on the audio alone, never on when a step ran.
+    """
+
+    number: int
+    audio_begin: Samples
+    speech_begin: Samples
+    geometry: ChunkGeometry
+    preview_interval: Samples
+    """New audio worth another preview; 0 turns previews off."""
+    position: Samples = field(init=False)
+    """Everything before this sample is committed."""
+    audio_end: Samples = field(init=False)
+    speech_end: Samples | None = None
+    """Where speech paused or ended, or None while it goes on."""
+    ended: bool = False
+    _tokens: list[Token] = field(default_factory=list)
+    _marks: tuple[str, ...] = ()
+    _previewed: Samples = field(init=False)
+    _speculation: _Speculation | None = None
+
+    def __post_init__(self) -> None:
+        self.position = self.audio_end = self._previewed = self.audio_begin
+
+    # What the endpointer says -----------------------------------------------------------------
+
+    def advance(self, position: Samples) -> None:
+        """Speech has been judged up to `position`."""
+        if self.speech_end is None:
+            self.audio_end = max(self.audio_end, position)
+
+    def pause(self, speech_end: Samples, judged: Samples) -> None:
+        """Speech fell silent; what comes later is not fed unless it resumes."""
+        self.speech_end = speech_end
+        self.audio_end = max(self.position, min(speech_end + HANGOVER, judged))
+
+    def resume(self) -> None:
+        """Speech goes on after a pause."""
+        self.speech_end = None
+
+    def end(self, speech_end: Samples, judged: Samples) -> None:
+        """The sentence is over."""
+        if self.speech_end is None:
+            self.pause(speech_end, judged)
+        self.ended = True
+
+    # What to compute --------------------------------------------------------------------------
+
+    @property
+    def due(self) -> Kind | None:
+        """The work that can be done now, most useful first."""
+        available = self.audio_end - self.position
+        if available >= self.geometry.stride:
+            return Kind.COMMIT
+        if self.speech_end is not None:
+            if self._speculation is not None and self._speculation.audio_end == self.audio_end:
+                return None
+            return Kind.FLUSH if self.ended else Kind.SPECULATE
+        if self.preview_interval and self.audio_end - self._previewed >= self.preview_interval:
+            return Kind.PREVIEW
+        return None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the final hypothesis is known."""
+        return (
+            self.ended
+            and self._speculation is not None
+            and self._speculation.audio_end == self.audio_end
+        )
+
+    def span(self, kind: Kind) -> tuple[Samples, Samples]:
+        """The new audio of the next chunk, `[begin, end)`."""
+        if kind is Kind.COMMIT:
+            return self.position, self.position + self.geometry.stride
+        return self.position, self.audio_end
+
+    @property
+    def prefix(self) -> tuple[str, ...]:
+        """The committed tokens' pieces."""
+        return tuple(token.piece for token in self._tokens)
+
+    # What came of it --------------------------------------------------------------------------
+
+    def accept(self, kind: Kind, end: Samples, heard: Heard) -> Hypothesis | None:
+        """Take in a chunk that ended at sample `end`; an interim hypothesis if there is news."""
+        new = self._place(heard)
+        self._previewed = max(self._previewed, end)
+        tokens = _marked((*self._tokens, *new), heard.marks)
+        if kind is Kind.COMMIT:
+            self._tokens = list(tokens)
+            self.position = end
+            self._speculation = None
+        elif kind.final:
+            self._speculation = _Speculation(end, tokens)
+        if not tokens or self.finished:
+            return None
+        return Hypothesis(self.number, self.speech_begin, None, tokens)
+
+    def final(self) -> Hypothesis:
+        """The hypothesis that will not change; only once `finished`."""
+        assert self._speculation is not None and self.speech_end is not None
+        return Hypothesis(self.number, self.speech_begin, self.speech_end, self._speculation.tokens)
+
+    def _place(self, heard: Heard) -> list[Token]:
+        """Tokens with their times: from the last token's end, or a syllable back, to the firing."""
+        tokens: list[Token] = []
+        previous = self._tokens[-1].end if self._tokens else self.speech_begin
+        for fired in heard.tokens:
+            end = max(previous + 1, self.position + round(fired.fired_at))
+            begin = max(previous, end - LONGEST_TOKEN)
+            tokens.append(Token(fired.piece, begin, end, fired.confidence))
+            previous = end
+        return tokens
+
+
+def _marked(tokens: tuple[Token, ...], marks: tuple[str, ...]) -> tuple[Token, ...]:
+    if not marks:
+        return tokens
+    return tuple(
+        Token(token.piece, token.begin, token.end, token.confidence, mark)
+        for token, mark in zip(tokens, marks, strict=True)
+    )
