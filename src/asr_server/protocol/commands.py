@@ -1,0 +1,161 @@
+"""What a client says: text frames to values.
+
+Clients in nine languages send nulls, empty strings, numbers as text and keys of their own; all of
+that is accepted. Audio has no envelope: it comes as binary frames.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeGuard
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from asr_server.errors import ClientError, InvalidParameter, MalformedMessage
+
+LONGEST_NAME = 256
+"""Characters of a task id or a model name; both come back in messages and in the log."""
+
+
+def _one_or_many(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+class Parameters(BaseModel):
+    """`payload.parameters` of run-task; what is absent, null or "" has its default."""
+
+    model_config = ConfigDict(frozen=True)
+
+    format: str | None = Field(default=None, pattern=r"^[!-~]{1,32}$")
+    sample_rate: int | None = None
+    """Hz."""
+    vocabulary_id: str | None = None
+    language_hints: Annotated[list[str], BeforeValidator(_one_or_many)] = []
+    disfluency_removal_enabled: bool = False
+    semantic_punctuation_enabled: bool = False
+    multi_threshold_mode_enabled: bool = False
+    punctuation_prediction_enabled: bool = True
+    inverse_text_normalization_enabled: bool = True
+    heartbeat: bool = False
+    max_sentence_silence: int | None = None
+    """Milliseconds, 200 to 6000."""
+    max_end_silence: int | None = None
+    """Milliseconds; Gummy's name for the same."""
+    speech_noise_threshold: float | None = None
+    """-1 (more is speech) to 1 (less is)."""
+    transcription_enabled: bool = True
+    translation_enabled: bool = False
+    word_confidence_enabled: bool = False
+    """Not DashScope's: adds `confidence` to every word."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_unset(cls, value: Any) -> Any:
+        if value is None or value == []:  # PHP writes an empty object as []
+            return {}
+        if isinstance(value, dict):
+            return {k: v for k, v in value.items() if v is not None and v != ""}
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class RunTask:
+    """Begin a task on this connection."""
+
+    task_id: str
+    model: str
+    parameters: Parameters
+    phrase_id: str | None = None
+    """Hotwords in the old way, from `payload.resources` or `parameters.phrase_id`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ContinueTask:
+    """New context for the task; carries nothing this server needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class FinishTask:
+    """No more audio. Its task id is not kept: official samples send a different one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A text frame that is not a command."""
+
+    task_id: str
+    """As far as it could be read, else ""."""
+    error: ClientError
+
+
+Command = RunTask | ContinueTask | FinishTask
+
+
+def parse(text: str) -> Command | Rejected:
+    """The command in a text frame."""
+    try:
+        message = json.loads(text)
+    except (ValueError, RecursionError):
+        return Rejected("", MalformedMessage())
+    if not isinstance(message, dict):
+        return Rejected("", MalformedMessage())
+    header = _object(message.get("header"))
+    task_id = header.get("task_id")
+    try:
+        return _command(header, _object(message.get("payload")), _name(task_id, "header.task_id"))
+    except ClientError as error:
+        return Rejected(task_id if _presentable(task_id) else "", error)
+
+
+def _command(header: dict[str, Any], payload: dict[str, Any], task_id: str) -> Command:
+    match header.get("action"):
+        case "run-task":
+            return _run_task(payload, task_id)
+        case "continue-task":
+            return ContinueTask()
+        case "finish-task":
+            return FinishTask()
+        case action:
+            raise invalid_action(_name(action, "header.action"))
+
+
+def _run_task(payload: dict[str, Any], task_id: str) -> RunTask:
+    model = _name(payload.get("model"), "payload.model")
+    if payload.get("input") is None:
+        raise InvalidParameter(
+            "Missing required parameter 'payload.input'. Please follow the protocol!"
+        )
+    given = payload.get("parameters")
+    try:
+        parameters = Parameters.model_validate(given)
+    except ValidationError as error:
+        where = ".".join(map(str, ("payload.parameters", *error.errors()[0]["loc"])))
+        raise InvalidParameter(f"Invalid value of parameter '{where}'.") from error
+    return RunTask(task_id, model, parameters, _phrase_id(payload.get("resources"), given))
+
+
+def invalid_action(action: str) -> InvalidParameter:
+    """What a message at the wrong time is answered."""
+    return InvalidParameter(f"Invalid action('{action}')! Please follow the protocol!")
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _presentable(value: Any) -> TypeGuard[str]:
+    return isinstance(value, str) and 0 < len(value) <= LONGEST_NAME and value.isprintable()
+
+
+def _name(value: Any, where: str) -> str:
+    if value is None or value == "":
+        raise InvalidParameter(f"Missing required parameter '{where}'! Please follow the protocol!")
+    if not _presentable(value):
+        raise InvalidParameter(f"Invalid value of parameter '{where}'.")
+    return value
+
+
+def _phrase_id(resources: Any, parameters: Any) -> str | None:
+    given = [_object(parameters).get("phrase_id")]
+    if isinstance(resources, list):
+        given += [_object(resource).get("resource_id") for resource in resources]
+    return next((str(value) for value in given if value), None)

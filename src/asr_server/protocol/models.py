@@ -1,0 +1,55 @@
+"""The model names clients ask for, and what differs on the wire between their families.
+
+Behind all of them is the one model this server runs; a name only chooses defaults and shapes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from asr_server.errors import ModelNotFound
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """How a family of DashScope models speaks."""
+
+    max_sentence_silence_ms: int
+    """Silence that ends a sentence when the task does not say."""
+    transcribes: bool = False
+    """Results are `transcription` objects (Gummy), not `sentence` objects."""
+    first_sentence_id: int = 1
+    single_sentence: bool = False
+    """The service ends the task after the first sentence."""
+
+
+PARAFORMER = Family(max_sentence_silence_ms=800)
+FUN_ASR = Family(max_sentence_silence_ms=1300)
+GUMMY = Family(max_sentence_silence_ms=800, transcribes=True, first_sentence_id=0)
+GUMMY_CHAT = Family(
+    max_sentence_silence_ms=700, transcribes=True, first_sentence_id=0, single_sentence=True
+)
+
+MODELS: dict[str, Family] = {
+    "paraformer-realtime-v2": PARAFORMER,
+    "paraformer-realtime-8k-v2": PARAFORMER,
+    "paraformer-realtime-v1": PARAFORMER,
+    "paraformer-realtime-8k-v1": PARAFORMER,
+    "fun-asr-realtime": FUN_ASR,
+    "fun-asr-realtime-2026-02-28": FUN_ASR,
+    "fun-asr-realtime-2025-11-07": FUN_ASR,
+    "fun-asr-realtime-2025-09-15": FUN_ASR,
+    "fun-asr-flash-8k-realtime": FUN_ASR,
+    "fun-asr-flash-8k-realtime-2026-01-28": FUN_ASR,
+    "qwen-audio-3.0-asr-flash-streaming": FUN_ASR,
+    "qwen-audio-3.1-asr-flash-streaming": FUN_ASR,
+    "gummy-realtime-v1": GUMMY,
+    "gummy-chat-v1": GUMMY_CHAT,
+}
+
+
+def find(name: str, aliases: Mapping[str, str]) -> Family:
+    """The family of a model name; `aliases` add names for those above. Raises ModelNotFound."""
+    try:
+        return MODELS[aliases.get(name, name)]
+    except KeyError:
+        raise ModelNotFound(name) from None

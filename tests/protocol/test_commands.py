@@ -1,0 +1,239 @@
+"""Client frames are read leniently, and refused with DashScope's own words."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from asr_server.errors import InvalidParameter, MalformedMessage, ModelNotFound
+from asr_server.protocol import models
+from asr_server.protocol.commands import (
+    ContinueTask,
+    FinishTask,
+    Parameters,
+    Rejected,
+    RunTask,
+    parse,
+)
+
+GOLDEN = Path(__file__).parent / "golden"
+TASK = "9c3c6dff7f5746308312141c7c4671ad"
+
+
+def golden(name: str) -> str:
+    return (GOLDEN / f"{name}.json").read_text(encoding="utf-8")
+
+
+def run_task(header=(), payload=(), parameters=()) -> str:
+    message = json.loads(golden("run-task"))
+    message["header"].update(header)
+    message["payload"].update(payload)
+    message["payload"]["parameters"].update(parameters)
+    return json.dumps(message)
+
+
+def rejection(text: str) -> str:
+    rejected = parse(text)
+    assert isinstance(rejected, Rejected)
+    return str(rejected.error)
+
+
+def test_the_official_sdks_run_task_is_read():
+    command = parse(golden("run-task"))
+    assert command == RunTask(
+        TASK,
+        "paraformer-realtime-v2",
+        Parameters(format="pcm", sample_rate=16000, language_hints=["zh"]),
+    )
+
+
+def test_every_parameter_is_read():
+    command = parse(golden("run-task.every-parameter"))
+    assert isinstance(command, RunTask)
+    assert command.phrase_id == "phrase-1"
+    assert command.parameters == Parameters(
+        format="wav",
+        sample_rate=8000,
+        vocabulary_id="vocab-demo-0123456789abcdef0123456789abcdef",
+        disfluency_removal_enabled=True,
+        language_hints=["zh", "en"],
+        semantic_punctuation_enabled=True,
+        max_sentence_silence=1200,
+        multi_threshold_mode_enabled=True,
+        punctuation_prediction_enabled=False,
+        heartbeat=True,
+        inverse_text_normalization_enabled=False,
+        speech_noise_threshold=-0.5,
+    )
+
+
+def test_a_gummy_task_is_read():
+    command = parse(golden("run-task.gummy"))
+    assert isinstance(command, RunTask)
+    assert command.model == "gummy-realtime-v1"
+
+
+def test_finish_and_continue_are_read():
+    assert parse(golden("finish-task")) == FinishTask()
+    assert parse(golden("continue-task")) == ContinueTask()
+
+
+@pytest.mark.parametrize("payload", [{}, {"input": []}, {"input": {"end_of_stream": True}}, None])
+def test_finish_task_may_carry_anything(payload):
+    header = {"action": "finish-task", "task_id": "another", "streaming": "duplex"}
+    assert parse(json.dumps({"header": header, "payload": payload})) == FinishTask()
+
+
+@pytest.mark.parametrize("task_id", [TASK, "9c3c6dff-7f57-4630-8312-141c7c4671ad", "asr_4Kq9xYz2"])
+def test_any_task_id_is_accepted(task_id):
+    command = parse(run_task(header={"task_id": task_id}))
+    assert isinstance(command, RunTask)
+    assert command.task_id == task_id
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ({"sample_rate": "8000"}, {"sample_rate": 8000}),
+        ({"sample_rate": 8000.0}, {"sample_rate": 8000}),
+        ({"heartbeat": "true"}, {"heartbeat": True}),
+        ({"heartbeat": 1}, {"heartbeat": True}),
+        ({"language_hints": "zh"}, {"language_hints": ["zh"]}),
+        ({"language_hints": None}, {"language_hints": []}),
+        ({"vocabulary_id": ""}, {"vocabulary_id": None}),
+        ({"max_sentence_silence": None}, {"max_sentence_silence": None}),
+        ({"punctuation_prediction_enabled": None}, {"punctuation_prediction_enabled": True}),
+        ({"stream": True, "pre_task_id": "x", "volume": 50}, {}),
+    ],
+)
+def test_types_are_read_leniently(given, read):
+    command = parse(run_task(parameters=given))
+    assert isinstance(command, RunTask)
+    for name, value in read.items():
+        assert getattr(command.parameters, name) == value
+
+
+@pytest.mark.parametrize("empty", [None, {}, []])
+def test_parameters_may_be_empty(empty):
+    message = json.loads(golden("run-task"))
+    message["payload"]["parameters"] = empty
+    command = parse(json.dumps(message))
+    assert isinstance(command, RunTask)
+    assert command.parameters == Parameters()
+
+
+def test_the_v1_phrase_id_is_found_among_the_parameters_too():
+    command = parse(run_task(parameters={"phrase_id": "p"}))
+    assert isinstance(command, RunTask)
+    assert command.phrase_id == "p"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "null", "[]", '"run-task"', "1", "[" * 100_000, "9" * 10_000]
+)
+def test_what_is_not_a_json_object_is_an_invalid_payload(text):
+    rejected = parse(text)
+    assert isinstance(rejected, Rejected)
+    assert isinstance(rejected.error, MalformedMessage)
+    assert str(rejected.error) == "Invalid payload data"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{}", "Missing required parameter 'header.task_id'! Please follow the protocol!"),
+        (
+            '{"header":[]}',
+            "Missing required parameter 'header.task_id'! Please follow the protocol!",
+        ),
+        (
+            '{"header":{"task_id":"t"}}',
+            "Missing required parameter 'header.action'! Please follow the protocol!",
+        ),
+        (
+            '{"header":{"task_id":"t","action":"pause-task"}}',
+            "Invalid action('pause-task')! Please follow the protocol!",
+        ),
+        (
+            '{"header":{"task_id":"t","action":"run-task"}}',
+            "Missing required parameter 'payload.model'! Please follow the protocol!",
+        ),
+        (
+            '{"header":{"task_id":"t","action":"run-task"},"payload":{"model":"m"}}',
+            "Missing required parameter 'payload.input'. Please follow the protocol!",
+        ),
+        (
+            run_task(parameters={"sample_rate": "fast"}),
+            "Invalid value of parameter 'payload.parameters.sample_rate'.",
+        ),
+        (
+            run_task(parameters={"format": "p c m"}),
+            "Invalid value of parameter 'payload.parameters.format'.",
+        ),
+        (run_task(header={"task_id": 7}), "Invalid value of parameter 'header.task_id'."),
+        (run_task(header={"task_id": "a\nb"}), "Invalid value of parameter 'header.task_id'."),
+        (run_task(header={"task_id": "\ud800"}), "Invalid value of parameter 'header.task_id'."),
+        (run_task(header={"task_id": "t" * 257}), "Invalid value of parameter 'header.task_id'."),
+        (run_task(payload={"model": "\x1b[2J"}), "Invalid value of parameter 'payload.model'."),
+    ],
+)
+def test_a_refusal_says_what_is_wrong(text, message):
+    assert rejection(text) == message
+
+
+def test_a_refusal_carries_the_task_id_it_could_read():
+    rejected = parse('{"header":{"task_id":"t","action":"run-task"}}')
+    assert isinstance(rejected, Rejected)
+    assert rejected.task_id == "t"
+    assert isinstance(rejected.error, InvalidParameter)
+
+
+PARAMETER_NAMES = st.sampled_from(sorted(Parameters.model_fields))
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
+)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "header": json_values
+            | st.fixed_dictionaries(
+                {"action": st.sampled_from(["run-task", "finish-task", "continue-task"])},
+                optional={"task_id": json_values | st.just("t")},
+            ),
+            "payload": json_values
+            | st.fixed_dictionaries(
+                {"model": json_values | st.just("m"), "input": json_values},
+                optional={
+                    "resources": json_values,
+                    "parameters": json_values | st.dictionaries(PARAMETER_NAMES, json_values),
+                },
+            ),
+        },
+    )
+)
+def test_no_json_brings_the_parser_down(message):
+    parse(json.dumps(message))
+
+
+@settings(deadline=None)
+@given(st.text())
+def test_no_text_brings_the_parser_down(text):
+    parse(text)
+
+
+def test_an_alias_names_a_known_model():
+    assert models.find("my-asr", {"my-asr": "gummy-chat-v1"}) is models.GUMMY_CHAT
+
+
+def test_an_unknown_model_is_not_found():
+    with pytest.raises(ModelNotFound, match=r"^Model not found \(whisper\)!$"):
+        models.find("whisper", {})
