@@ -1,0 +1,85 @@
+"""The models this server knows by name: where hubs keep them and which files they consist of."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+HubName = Literal["modelscope", "huggingface"]
+
+
+class ModelError(Exception):
+    """A model cannot be found, downloaded or used; the text says what to do next."""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One model as the hubs publish it."""
+
+    name: str
+    task: str
+    modelscope: str | None
+    """Id on ModelScope, or None where it is not published."""
+    huggingface: str | None
+    """Id on HuggingFace, or None where it is not published."""
+    megabytes: int
+    """Rough size of the download."""
+    licence: str
+    aliases: tuple[str, ...] = ()
+    files: tuple[str, ...] = ("config.yaml", "model.pt", "tokens.json")
+    """Without any of these a directory is not this model."""
+    extras: tuple[str, ...] = ()
+    """Downloaded too where the hub has them."""
+
+    def id_on(self, hub: HubName) -> str | None:
+        """The id under which a hub publishes the model."""
+        return self.modelscope if hub == "modelscope" else self.huggingface
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Every hub id, former owners' included."""
+        known = (self.modelscope, self.huggingface, *self.aliases)
+        return tuple(dict.fromkeys(i for i in known if i and "/" in i))
+
+
+PRODUCTION = "paraformer-zh-streaming"
+PUNCTUATION = "ct-punc-realtime"
+DEMO = "demo"
+
+FUNASR_LICENCE = "FunASR Model License 1.1"
+
+_ASR = "speech_paraformer-large_asr_nat-zh-cn-16k-common-vocab8404-online"
+_PUNC = "punc_ct-transformer_zh-cn-common-vad_realtime-vocab272727"
+
+CATALOG = (
+    Model(
+        name=PRODUCTION,
+        task="streaming recognition, Mandarin, 220 M parameters",
+        modelscope=f"iic/{_ASR}",
+        huggingface="funasr/paraformer-zh-streaming",
+        megabytes=890,
+        licence=FUNASR_LICENCE,
+        aliases=(f"damo/{_ASR}",),
+        files=("config.yaml", "model.pt", "tokens.json", "am.mvn"),
+        extras=("configuration.json", "seg_dict", "README.md", "example/asr_example.wav"),
+    ),
+    Model(
+        name=PUNCTUATION,
+        task="punctuation of text that is still being spoken",
+        modelscope=f"iic/{_PUNC}",
+        huggingface=None,  # there, `funasr/ct-punc` is the offline model, which sees whole texts
+        megabytes=290,
+        licence=FUNASR_LICENCE,
+        aliases=(f"damo/{_PUNC}",),
+        extras=("configuration.json", "README.md"),
+    ),
+)
+
+
+def lookup(name: str) -> Model | None:
+    """The model of this name, alias or hub id; any other `owner/name` is taken for a hub id."""
+    for model in CATALOG:
+        if name == model.name or name in model.ids:
+            return model
+    if name.count("/") == 1 and all(name.split("/")) and "." not in name.split("/")[0]:
+        asr = CATALOG[0]
+        return Model(name, asr.task, name, name, asr.megabytes, "see its page", (), asr.files)
+    return None
