@@ -6,7 +6,7 @@ that is accepted. Audio has no envelope: it comes as binary frames.
 
 import json
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeGuard
+from typing import Annotated, Any, ClassVar, TypeGuard
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -61,6 +61,7 @@ class Parameters(BaseModel):
 class RunTask:
     """Begin a task on this connection."""
 
+    action: ClassVar[str] = "run-task"
     task_id: str
     model: str
     parameters: Parameters
@@ -72,10 +73,14 @@ class RunTask:
 class ContinueTask:
     """New context for the task; carries nothing this server needs."""
 
+    action: ClassVar[str] = "continue-task"
+
 
 @dataclass(frozen=True, slots=True)
 class FinishTask:
     """No more audio. Its task id is not kept: official samples send a different one."""
+
+    action: ClassVar[str] = "finish-task"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +113,11 @@ def parse(text: str) -> Command | Rejected:
 
 def _command(header: dict[str, Any], payload: dict[str, Any], task_id: str) -> Command:
     match header.get("action"):
-        case "run-task":
+        case RunTask.action:
             return _run_task(payload, task_id)
-        case "continue-task":
+        case ContinueTask.action:
             return ContinueTask()
-        case "finish-task":
+        case FinishTask.action:
             return FinishTask()
         case action:
             raise invalid_action(_name(action, "header.action"))

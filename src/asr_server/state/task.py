@@ -1,0 +1,43 @@
+"""One task: what its run-task asked for, with every default filled in."""
+
+from dataclasses import dataclass
+
+from asr_server.errors import InvalidParameter
+from asr_server.protocol import models
+from asr_server.protocol.commands import Parameters, RunTask
+from asr_server.protocol.models import Family
+from asr_server.settings import Settings
+
+SHORTEST_SILENCE_MS, LONGEST_SILENCE_MS = 200, 6000
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What the rest of the server needs to know of a run-task."""
+
+    task_id: str
+    family: Family
+    format: str
+    sample_rate: int
+    """Hz, as declared; a container's own header knows better."""
+    max_sentence_silence_ms: int
+    parameters: Parameters
+    vocabulary_id: str | None
+
+
+def accept(command: RunTask, settings: Settings) -> Task:
+    """The task that a run-task asks for. Raises ModelNotFound, InvalidParameter."""
+    family = models.find(command.model, settings.model_aliases)
+    asked = command.parameters
+    if family.transcribes and not asked.transcription_enabled:
+        raise InvalidParameter("This server transcribes; transcription_enabled cannot be false.")
+    silence = asked.max_sentence_silence or asked.max_end_silence or family.max_sentence_silence_ms
+    return Task(
+        task_id=command.task_id,
+        family=family,
+        format=(asked.format or settings.default_format).lower(),
+        sample_rate=asked.sample_rate or settings.default_sample_rate,
+        max_sentence_silence_ms=min(max(silence, SHORTEST_SILENCE_MS), LONGEST_SILENCE_MS),
+        parameters=asked,
+        vocabulary_id=asked.vocabulary_id or command.phrase_id,
+    )

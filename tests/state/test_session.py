@@ -1,0 +1,563 @@
+"""The conversation, cell by cell and rule by rule; time is a number."""
+
+import json
+
+import pytest
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from asr_server.audio.units import from_ms
+from asr_server.errors import EngineError, InvalidParameter, MalformedMessage, NoValidAudio
+from asr_server.protocol.commands import ContinueTask, FinishTask, Parameters, Rejected, RunTask
+from asr_server.settings import Settings
+from asr_server.state.results import Heard
+from asr_server.state.session import (
+    FROM_RECOGNISER,
+    TRANSITIONS,
+    Audio,
+    CloseSocket,
+    CloseStream,
+    Drained,
+    Failed,
+    FinishStream,
+    Gone,
+    Input,
+    Opened,
+    OpenStream,
+    PushAudio,
+    Send,
+    Session,
+    State,
+    Tick,
+)
+from asr_server.text.tokens import Token
+
+SETTINGS = Settings()
+
+
+def run_task(task_id="t", model="paraformer-realtime-v2", **parameters) -> RunTask:
+    return RunTask(task_id, model, Parameters(**parameters))
+
+
+def heard(text: str, end_ms: int | None = None, begin_ms: int = 0) -> Heard:
+    tokens = tuple(
+        Token(piece, from_ms(begin_ms + 200 * i), from_ms(begin_ms + 200 * i + 200), 0.9)
+        for i, piece in enumerate(text)
+    )
+    return Heard(from_ms(begin_ms), None if end_ms is None else from_ms(end_ms), tokens)
+
+
+EXAMPLES: dict[type[Input], Input] = {
+    type(event): event
+    for event in (
+        run_task("another"),
+        ContinueTask(),
+        FinishTask(),
+        Rejected("", MalformedMessage()),
+        Audio(b"\0\0"),
+        Gone(),
+        Opened(),
+        heard("好"),
+        Drained(),
+        Failed(EngineError("the device caught fire")),
+        Tick(),
+    )
+}
+ROADS: dict[State, list[Input]] = {
+    State.IDLE: [],
+    State.STARTING: [run_task()],
+    State.STREAMING: [run_task(), Opened()],
+    State.FINISHING: [run_task(), Opened(), FinishTask()],
+    State.CLOSED: [Gone()],
+}
+
+
+def session_in(state: State, settings: Settings = SETTINGS, **parameters) -> Session:
+    session = Session(settings, now=0)
+    for event in ROADS[state]:
+        session.receive(run_task(**parameters) if isinstance(event, RunTask) else event, 0)
+    assert session.state is state
+    return session
+
+
+def frames(outputs) -> list[dict]:
+    return [json.loads(output.frame) for output in outputs if isinstance(output, Send)]
+
+
+def names(outputs) -> list[str]:
+    return [frame["header"]["event"] for frame in frames(outputs)]
+
+
+def sentences(outputs) -> list[dict]:
+    return [
+        frame["payload"]["output"]["sentence"]
+        for frame in frames(outputs)
+        if frame["header"]["event"] == "result-generated"
+    ]
+
+
+def failure(outputs) -> tuple[str, str]:
+    (header,) = [f["header"] for f in frames(outputs) if f["header"]["event"] == "task-failed"]
+    return header["error_code"], header["error_message"]
+
+
+# Every cell ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", State)
+@pytest.mark.parametrize("kind", EXAMPLES, ids=lambda kind: kind.__name__)
+def test_every_cell_of_the_table_does_what_it_says(state, kind):
+    session = session_in(state)
+    following = TRANSITIONS[state].get(kind)
+    if state is State.CLOSED:
+        assert session.receive(EXAMPLES[kind], 0) == []
+    elif following is not None and not (state is State.IDLE and kind is FinishTask):
+        session.receive(EXAMPLES[kind], 0)
+        assert session.state is following
+    elif kind in FROM_RECOGNISER:
+        with pytest.raises(AssertionError):
+            session.receive(EXAMPLES[kind], 0)
+    else:
+        outputs = session.receive(EXAMPLES[kind], 0)
+        assert names(outputs) == ["task-failed"]
+        assert isinstance(outputs[-1], CloseSocket)
+        assert session.state is State.CLOSED
+
+
+def test_the_table_names_only_inputs_that_exist():
+    assert {kind for row in TRANSITIONS.values() for kind in row} <= set(EXAMPLES)
+
+
+# A task from beginning to end ---------------------------------------------------------------------
+
+
+def test_a_task_runs_from_start_to_finish():
+    session = Session(SETTINGS, now=0)
+    (opening,) = session.receive(run_task(sample_rate=8000, format="WAV"), 0)
+    assert isinstance(opening, OpenStream)
+    assert (opening.task.sample_rate, opening.task.format) == (8000, "wav")
+    assert names(session.receive(Opened(), 0)) == ["task-started"]
+    assert session.receive(Audio(b"ab"), 0) == [PushAudio(b"ab")]
+    assert [s["text"] for s in sentences(session.receive(heard("你好"), 1))] == ["你好"]
+    (final,) = sentences(session.receive(heard("你好啊", end_ms=900), 2))
+    assert (final["text"], final["end_time"], final["sentence_end"]) == ("你好啊", 900, True)
+    assert session.receive(FinishTask(), 3) == [FinishStream()]
+    outputs = session.receive(Drained(), 4)
+    assert outputs[0] == CloseStream()
+    assert names(outputs) == ["task-finished"]
+    assert session.state is State.IDLE
+
+
+def test_a_second_task_counts_from_one_again():
+    session = session_in(State.STREAMING)
+    session.receive(heard("一", end_ms=500), 0)
+    session.receive(FinishTask(), 0)
+    session.receive(Drained(), 0)
+    session.receive(run_task("second"), 1)
+    session.receive(Opened(), 1)
+    (final,) = frames(session.receive(heard("二", end_ms=500), 1))[-1:]
+    assert final["header"]["task_id"] == "second"
+    assert final["payload"]["output"]["sentence"]["sentence_id"] == 1
+
+
+def test_the_client_is_not_listened_to_while_its_task_waits_for_a_place():
+    assert not session_in(State.STARTING).reading
+    assert session_in(State.STREAMING).reading
+
+
+def test_what_the_task_does_not_say_comes_from_the_settings():
+    session = Session(Settings(default_sample_rate=8000, default_format="opus"), now=0)
+    (opening,) = session.receive(run_task(), 0)
+    assert (opening.task.sample_rate, opening.task.format) == (8000, "opus")
+
+
+@pytest.mark.parametrize(
+    ("model", "parameters", "silence"),
+    [
+        ("paraformer-realtime-v2", {}, 800),
+        ("fun-asr-realtime", {}, 1300),
+        ("gummy-chat-v1", {}, 700),
+        ("gummy-chat-v1", {"max_end_silence": 300}, 300),
+        ("paraformer-realtime-v2", {"max_sentence_silence": 2000}, 2000),
+        ("paraformer-realtime-v2", {"max_sentence_silence": 1}, 200),
+        ("paraformer-realtime-v2", {"max_sentence_silence": 60_000}, 6000),
+    ],
+)
+def test_sentence_silence_is_the_tasks_or_its_models(model, parameters, silence):
+    (opening,) = Session(SETTINGS, now=0).receive(run_task(model=model, **parameters), 0)
+    assert opening.task.max_sentence_silence_ms == silence
+
+
+def test_hotwords_are_found_in_the_new_and_in_the_old_place():
+    session = Session(SETTINGS, now=0)
+    (opening,) = session.receive(RunTask("t", "fun-asr-realtime", Parameters(), "phrase"), 0)
+    assert opening.task.vocabulary_id == "phrase"
+
+
+# Results ------------------------------------------------------------------------------------------
+
+
+def test_only_the_first_result_of_a_sentence_begins_it():
+    session = session_in(State.STREAMING)
+    (first,) = sentences(session.receive(heard("你"), 0))
+    session.receive(Audio(b""), 1)
+    (second,) = sentences(session.receive(heard("你好"), 1))
+    assert first["sentence_begin"] is True
+    assert "sentence_begin" not in second
+
+
+def test_a_final_without_interims_is_still_preceded_by_a_beginning():
+    session = session_in(State.STREAMING)
+    begin, final = sentences(session.receive(heard("好", end_ms=300), 0))
+    assert (begin["sentence_begin"], begin["text"], begin["end_time"]) == (True, "", None)
+    assert (final["text"], final["end_time"]) == ("好", 300)
+
+
+def test_noise_is_never_mentioned():
+    session = session_in(State.STREAMING)
+    assert session.receive(heard(""), 0) == []
+    assert session.receive(heard("", end_ms=400), 1) == []
+    (_, final) = sentences(session.receive(heard("好", end_ms=900), 2))
+    assert final["sentence_id"] == 1
+
+
+def test_interims_are_cumulative_and_numbered_by_sentence():
+    session = session_in(State.STREAMING)
+    session.receive(heard("一二", end_ms=900), 0)
+    session.receive(Audio(b""), 1)
+    session.receive(Audio(b""), 1)
+    session.receive(Audio(b""), 1)
+    (interim,) = sentences(session.receive(heard("三", begin_ms=1500), 1))
+    assert (interim["sentence_id"], interim["text"], interim["begin_time"]) == (2, "三", 1500)
+
+
+def test_one_audio_frame_pays_for_one_interim():
+    session = session_in(State.STREAMING)
+    session.receive(heard("一"), 0)
+    assert session.receive(heard("一二"), 10) == []
+    session.receive(Audio(b""), 11)
+    assert session.deadline == pytest.approx(0.1)
+    assert [s["text"] for s in sentences(session.receive(Tick(), 11))] == ["一二"]
+
+
+def test_many_small_frames_do_not_buy_more_than_ten_interims_a_second():
+    session = session_in(State.STREAMING)
+    sent = 0
+    for i in range(1000):
+        session.receive(Audio(b""), i / 1000)
+        sent += len(session.receive(heard("字"), i / 1000))
+        sent += len(session.receive(Tick(), i / 1000))
+    assert sent == 10
+
+
+def test_a_held_interim_is_replaced_by_a_newer_one():
+    session = session_in(State.STREAMING)
+    session.receive(heard("一"), 0)
+    session.receive(Audio(b""), 0.01)
+    session.receive(heard("一二"), 0.02)
+    session.receive(heard("一二三"), 0.03)
+    assert [s["text"] for s in sentences(session.receive(Tick(), 0.1))] == ["一二三"]
+
+
+def test_a_final_waits_for_nobody_and_overtakes_what_was_held():
+    session = session_in(State.STREAMING)
+    session.receive(heard("一"), 0)
+    session.receive(heard("一二"), 0)
+    assert [s["text"] for s in sentences(session.receive(heard("一二三", 900), 0))] == ["一二三"]
+    assert session.receive(Tick(), 1) == []
+
+
+def test_after_finish_task_interims_need_no_further_frames():
+    session = session_in(State.FINISHING)
+    session.receive(heard("一"), 0)
+    assert [s["text"] for s in sentences(session.receive(heard("一二"), 1))] == ["一二"]
+
+
+def test_confidence_is_only_told_to_who_asked():
+    plain, curious = (
+        session_in(State.STREAMING),
+        session_in(State.STREAMING, word_confidence_enabled=True),
+    )
+    (said,) = sentences(plain.receive(heard("好"), 0))
+    (told,) = sentences(curious.receive(heard("好"), 0))
+    assert "confidence" not in said["words"][0]
+    assert told["words"][0]["confidence"] == 0.9
+
+
+# Gummy --------------------------------------------------------------------------------------------
+
+
+def test_gummy_results_are_transcriptions_counted_from_zero():
+    session = session_in(State.STREAMING, model="gummy-realtime-v1")
+    (_, final) = frames(session.receive(heard("好", end_ms=300), 0))
+    assert final["payload"]["output"]["transcription"]["sentence_id"] == 0
+
+
+def test_gummy_chat_finishes_after_its_first_sentence_and_ignores_the_rest():
+    session = session_in(State.STREAMING, model="gummy-chat-v1")
+    outputs = session.receive(heard("好", end_ms=300), 0)
+    assert names(outputs)[-1] == "task-finished"
+    assert CloseStream() in outputs
+    assert session.receive(Audio(b"ab"), 0) == []
+    assert session.receive(FinishTask(), 0) == []
+
+
+def test_gummy_without_transcription_is_refused():
+    session = Session(SETTINGS, now=0)
+    outputs = session.receive(run_task(model="gummy-realtime-v1", transcription_enabled=False), 0)
+    assert failure(outputs)[0] == "InvalidParameter"
+
+
+# Failures -----------------------------------------------------------------------------------------
+
+
+def test_an_unknown_model_fails_under_its_own_task_id():
+    outputs = Session(SETTINGS, now=0).receive(run_task("mine", model="whisper"), 0)
+    assert failure(outputs) == ("ModelNotFound", "Model not found (whisper)!")
+    assert frames(outputs)[0]["header"]["task_id"] == "mine"
+    assert outputs[-1] == CloseSocket(1000, "ModelNotFound")
+
+
+def test_a_second_run_task_while_one_runs_is_refused_in_dashscopes_words():
+    outputs = session_in(State.STREAMING).receive(run_task("second"), 0)
+    message = "Invalid action('run-task')! Please follow the protocol!"
+    assert failure(outputs) == ("InvalidParameter", message)
+    assert outputs[0] == CloseStream()
+
+
+def test_finish_task_before_any_task_is_refused_and_after_one_ignored():
+    assert failure(Session(SETTINGS, now=0).receive(FinishTask(), 0))[0] == "InvalidParameter"
+    session = session_in(State.FINISHING)
+    session.receive(Drained(), 0)
+    assert session.receive(FinishTask(), 0) == []
+
+
+def test_unreadable_text_closes_with_1007():
+    outputs = session_in(State.STREAMING).receive(Rejected("", MalformedMessage()), 0)
+    assert failure(outputs) == ("InvalidParameter", "Invalid payload data")
+    assert outputs[-1] == CloseSocket(1007, "InvalidParameter")
+
+
+def test_a_refused_first_message_fails_under_the_id_it_carried():
+    outputs = Session(SETTINGS, now=0).receive(Rejected("x", InvalidParameter()), 0)
+    assert frames(outputs)[0]["header"]["task_id"] == "x"
+
+
+@pytest.mark.parametrize("state", [State.STARTING, State.STREAMING, State.FINISHING])
+def test_a_failure_of_the_recogniser_fails_the_task(state):
+    outputs = session_in(state).receive(Failed(NoValidAudio()), 0)
+    assert failure(outputs) == ("NO_VALID_AUDIO_ERROR", "NO_VALID_AUDIO_ERROR")
+    assert outputs[0] == CloseStream()
+
+
+def test_a_client_that_goes_leaves_nothing_open():
+    assert session_in(State.STREAMING).receive(Gone(), 0) == [CloseStream()]
+    assert session_in(State.IDLE).receive(Gone(), 0) == []
+
+
+# Time ---------------------------------------------------------------------------------------------
+
+
+def test_23_seconds_without_a_message_fail_the_task_with_the_exact_text():
+    session = session_in(State.STREAMING)
+    assert session.receive(Tick(), 22.9) == []
+    outputs = session.receive(Tick(), 23)
+    assert failure(outputs) == ("CLIENT_ERROR", "request timeout after 23 seconds.")
+    assert outputs[-1] == CloseSocket(1000, "CLIENT_ERROR")
+
+
+@pytest.mark.parametrize("message", [Audio(b""), ContinueTask()])
+def test_any_message_restarts_the_23_seconds(message):
+    session = session_in(State.STREAMING)
+    session.receive(message, 20)
+    assert session.receive(Tick(), 42.9) == []
+    assert failure(session.receive(Tick(), 43))[0] == "CLIENT_ERROR"
+
+
+def test_time_in_which_the_server_does_not_read_is_not_the_clients():
+    session = session_in(State.STREAMING)
+    assert session.receive(Tick(reading=False), 23) == []
+    assert session.deadline == pytest.approx(46)
+
+
+def test_after_finish_task_the_client_may_be_silent():
+    session = session_in(State.FINISHING)
+    assert session.deadline is None
+    assert session.receive(Tick(), 1000) == []
+
+
+def test_a_minute_of_audio_without_speech_fails_the_task():
+    session = session_in(State.STREAMING)
+    for second in range(60):
+        session.receive(Audio(b""), second)
+    assert session.deadline == 60
+    assert failure(session.receive(Tick(), 60)) == ("ResponseTimeout", "Response timeout!")
+
+
+def test_speech_restarts_the_minute():
+    session = session_in(State.STREAMING)
+    session.receive(heard("好", end_ms=300), 50)
+    session.receive(Audio(b""), 100)
+    assert session.receive(Tick(), 109) == []
+    assert failure(session.receive(Tick(), 110))[0] == "ResponseTimeout"
+
+
+def test_with_heartbeat_silence_may_last_and_is_filled_every_few_seconds():
+    session = session_in(State.STREAMING, heartbeat=True)
+    beats = []
+    for second in range(300):
+        session.receive(Audio(b""), second)
+        beats += [(second, s) for s in sentences(session.receive(Tick(), second))]
+    assert [second for second, _ in beats] == list(range(5, 300, 5))
+    assert beats[0][1] == {
+        "sentence_id": 0,
+        "begin_time": 0,
+        "end_time": None,
+        "text": "",
+        "heartbeat": True,
+        "sentence_end": False,
+        "words": [],
+    }
+
+
+def test_without_heartbeat_nothing_fills_the_silence():
+    session = session_in(State.STREAMING)
+    said = []
+    for second in range(59):
+        session.receive(Audio(b""), second)
+        said += session.receive(Tick(), second)
+    assert said == []
+
+
+def test_a_connection_without_a_task_is_closed_in_silence():
+    session = Session(Settings(connection_timeout_s=7), now=100)
+    assert session.deadline == 107
+    assert session.receive(Tick(), 106) == []
+    assert session.receive(Tick(), 107) == [CloseSocket(1000, "idle")]
+
+
+def test_a_connection_is_kept_a_minute_for_its_next_task():
+    session = session_in(State.FINISHING)
+    session.receive(Drained(), 500)
+    assert session.deadline == 560
+    assert session.receive(Tick(), 559) == []
+    assert session.receive(Tick(), 560) == [CloseSocket(1000, "idle")]
+
+
+# Random clients -----------------------------------------------------------------------------------
+
+
+class RandomClient(RuleBasedStateMachine):
+    """Any client, a recogniser that keeps its contract, and time."""
+
+    def __init__(self):
+        super().__init__()
+        self.now = 0.0
+        self.session = Session(SETTINGS, now=0)
+        self.open = False
+        self.finishing = False
+        self.started = self.ended = 0
+        self.unfinished_sentence = False
+
+    def feed(self, event):
+        for output in self.session.receive(event, self.now):
+            match output:
+                case OpenStream():
+                    assert not self.open
+                    self.open, self.finishing = True, False
+                case PushAudio():
+                    assert self.open
+                    assert not self.finishing
+                case FinishStream():
+                    assert self.open
+                    self.finishing = True
+                case CloseStream():
+                    assert self.open
+                    self.open = False
+                case CloseSocket():
+                    assert self.session.state is State.CLOSED
+                case Send(frame):
+                    self.check(json.loads(frame))
+
+    def check(self, message):
+        header = message["header"]
+        assert header["attributes"] == {}
+        match header["event"]:
+            case "task-started":
+                self.started += 1
+            case "task-finished":
+                assert message["payload"] == {"output": {}, "usage": None}
+                self.ended += 1
+            case "task-failed":
+                assert message["payload"] == {}
+                assert header["error_code"]
+                assert header["error_message"]
+            case "result-generated":
+                assert self.started == self.ended + 1
+                sentence = message["payload"]["output"]["sentence"]
+                assert sentence["sentence_end"] is (sentence["end_time"] is not None)
+                assert sentence.get("sentence_begin", False) is not self.unfinished_sentence
+                self.unfinished_sentence = not sentence["sentence_end"]
+
+    @property
+    def reading(self):
+        return self.session.reading
+
+    @precondition(lambda self: self.reading)
+    @rule(
+        event=st.sampled_from(
+            [
+                Audio(b"ab"),
+                run_task(),
+                FinishTask(),
+                ContinueTask(),
+                Rejected("", MalformedMessage()),
+            ]
+        )
+        | st.just(Audio(b"ab"))
+    )
+    def client_speaks(self, event):
+        self.feed(event)
+
+    @precondition(lambda self: self.session.state is State.STARTING)
+    @rule(event=st.just(Opened()) | st.just(Opened()) | st.just(Failed(EngineError())))
+    def recogniser_answers(self, event):
+        self.unfinished_sentence = False
+        self.feed(event)
+
+    @precondition(lambda self: self.session.state in (State.STREAMING, State.FINISHING))
+    @rule(text=st.sampled_from(["", "一", "一二"]), end=st.none() | st.integers(500, 60_000))
+    def recogniser_hears(self, text, end):
+        self.feed(heard(text, end))
+
+    @precondition(lambda self: self.session.state is State.FINISHING)
+    @rule()
+    def recogniser_is_done(self):
+        self.feed(Drained())
+
+    @rule(seconds=st.floats(0, 30), reading=st.booleans())
+    def time_passes(self, seconds, reading):
+        self.now += seconds
+        self.feed(Tick(reading))
+
+    @rule()
+    def client_leaves(self):
+        self.feed(Gone())
+
+    @invariant()
+    def a_place_is_held_only_while_a_task_runs(self):
+        running = (State.STARTING, State.STREAMING, State.FINISHING)
+        assert self.open == (self.session.state in running)
+
+    @invariant()
+    def time_that_is_due_is_in_the_future_once_told(self):
+        self.feed(Tick())
+        if self.session.deadline is not None:
+            assert self.session.deadline > self.now
+
+
+RandomClient.TestCase.settings = hypothesis_settings(
+    max_examples=100, stateful_step_count=30, deadline=None
+)
+TestRandomClients = RandomClient.TestCase
