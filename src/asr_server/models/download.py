@@ -18,12 +18,11 @@ from asr_server.models.catalog import ModelError
 from asr_server.models.hubs import Listing, RemoteFile
 
 Progress = Callable[[str, int, int], None]
-"""Called with a file's path, its bytes so far and its size, about every megabyte."""
+"""Called with a file's path, its bytes so far and its size, for every block that arrives."""
 
 MANIFEST = "asr-server.json"
 """Where a downloaded directory says what it is made of."""
 
-BLOCK = 1 << 20
 ATTEMPTS = 5
 """Attempts in a row that bring nothing before a file is given up."""
 TIMEOUT = httpx2.Timeout(30, connect=10)
@@ -131,7 +130,7 @@ def _receive(
             have = 0  # the server sends the whole file whatever it was asked
         with incomplete.open("r+b" if have else "wb") as out:
             out.seek(have)
-            for block in response.iter_raw(BLOCK):
+            for block in response.iter_raw():  # no block size: a cut would lose what it gathers
                 if have + len(block) > file.size:
                     raise ModelError(f"{file.path} is longer than the hub said; try again later")
                 out.write(block)
@@ -148,7 +147,7 @@ def wrong(path: Path, size: int, sha256: str | None) -> str | None:
         return None
     with path.open("rb") as file:
         digest = hashlib.sha256()
-        while block := file.read(BLOCK):
+        while block := file.read(1 << 20):
             digest.update(block)
     return None if digest.hexdigest() == sha256 else "another SHA-256 than published"
 

@@ -50,7 +50,7 @@ def _differences(config: dict[str, Any], tokens: list[str], shapes: Shapes) -> s
 
 
 def _published(directory: Path) -> list[Check]:
-    """Sizes and hashes as the hub published them, if the directory was downloaded by this server."""
+    """Sizes and hashes as the hub published them, for a directory this server downloaded."""
     manifest = directory / MANIFEST
     if not manifest.is_file():
         return []

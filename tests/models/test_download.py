@@ -1,0 +1,135 @@
+"""Downloads over real sockets from a hub that speaks both hubs' interfaces."""
+
+import json
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import httpx2
+import pytest
+
+from asr_server.models import registry
+from asr_server.models.catalog import PRODUCTION, HubName, ModelError, lookup
+from asr_server.models.download import MANIFEST, fetch
+from asr_server.models.hubs import list_files
+
+
+def quiet(path: str, done: int, size: int) -> None:
+    pass
+
+
+def get(hub: Any, tmp_path: Path, name: HubName = "modelscope", pause_s: float = 0) -> Path:
+    model = lookup(PRODUCTION)
+    assert model is not None
+    with httpx2.Client() as client:
+        listing = list_files(model, name, hub.hubs(tmp_path), client)
+    return fetch(listing, tmp_path / "models" / PRODUCTION, quiet, pause_s)
+
+
+@pytest.mark.parametrize("name", ["modelscope", "huggingface"])
+def test_a_download_holds_what_the_hub_has_and_nothing_unwanted(hub, tmp_path, name):
+    directory = get(hub, tmp_path, name)
+    for path, data in hub.files.items():
+        assert (directory / path).exists() == (path != "unwanted.bin")
+        if path != "unwanted.bin":
+            assert (directory / path).read_bytes() == data
+    assert json.loads((directory / MANIFEST).read_text())["hub"] == name
+
+
+@pytest.mark.parametrize("name", ["modelscope", "huggingface"])
+def test_a_cut_connection_is_taken_up_where_it_broke(hub, tmp_path, name):
+    hub.cut_after = [300_000, 0, 200_000]
+    directory = get(hub, tmp_path, name)
+    assert (directory / "model.pt").read_bytes() == hub.files["model.pt"]
+    asked = hub.ranges_of("model.pt")
+    assert asked == [None, "bytes=300000-", "bytes=300000-", "bytes=500000-"]
+
+
+def test_a_later_call_goes_on_where_an_interrupted_one_stopped(hub, tmp_path):
+    hub.cut_after = [300_000] + [0] * 5
+    with pytest.raises(ModelError, match="300000 of 1048576 bytes.*run the same command again"):
+        get(hub, tmp_path)
+    assert registry.resolve(PRODUCTION, tmp_path / "models", hub.hubs(tmp_path)) is None
+    hub.asked.clear()
+    directory = get(hub, tmp_path)
+    assert hub.ranges_of("model.pt") == ["bytes=300000-"]
+    assert hub.ranges_of("config.yaml") == []
+    assert (directory / "model.pt").read_bytes() == hub.files["model.pt"]
+
+
+def test_a_server_without_ranges_is_asked_for_everything_again(hub, tmp_path):
+    hub.ranges = False
+    hub.cut_after = [300_000]
+    directory = get(hub, tmp_path)
+    assert (directory / "model.pt").read_bytes() == hub.files["model.pt"]
+
+
+def test_a_spoilt_file_is_fetched_once_more(hub, tmp_path):
+    hub.spoil = 1
+    directory = get(hub, tmp_path)
+    assert (directory / "model.pt").read_bytes() == hub.files["model.pt"]
+
+
+def test_a_file_that_stays_spoilt_is_refused(hub, tmp_path):
+    hub.spoil = 9
+    with pytest.raises(ModelError, match=r"model\.pt arrived twice with another SHA-256"):
+        get(hub, tmp_path)
+    assert registry.resolve(PRODUCTION, tmp_path / "models", hub.hubs(tmp_path)) is None
+
+
+def test_a_file_that_vanished_is_not_waited_for(hub, tmp_path):
+    with httpx2.Client() as client:
+        listing = list_files(lookup(PRODUCTION), "huggingface", hub.hubs(tmp_path), client)
+    del hub.files["model.pt"]
+    hub.models = ()
+    with pytest.raises((ModelError, httpx2.HTTPError)):
+        fetch(listing, tmp_path / "m", quiet, 0)
+
+
+def test_a_path_that_leads_out_of_the_model_is_refused(hub, tmp_path):
+    hub.files["../escaped"] = b"evil"
+    model = lookup(PRODUCTION)
+    with httpx2.Client() as client:
+        listing = list_files(model, "modelscope", hub.hubs(tmp_path), client)
+    assert all(".." not in file.path for file in listing.files)
+
+
+def test_downloads_at_once_of_one_model_make_one_transfer(hub, tmp_path):
+    threads = [Thread(target=get, args=(hub, tmp_path)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(hub.ranges_of("model.pt")) == 1
+
+
+def test_an_incomplete_directory_is_completed(hub, tmp_path):
+    directory = tmp_path / "models" / PRODUCTION
+    directory.mkdir(parents=True)
+    (directory / "note.txt").write_text("mine")
+    assert get(hub, tmp_path) == directory
+    assert (directory / "note.txt").read_text() == "mine"
+    assert (directory / "model.pt").read_bytes() == hub.files["model.pt"]
+
+
+def test_progress_reaches_every_files_size(hub, tmp_path):
+    seen: dict[str, tuple[int, int]] = {}
+
+    def note(path: str, done: int, size: int) -> None:
+        assert seen.get(path, (0, 0))[0] <= done <= size
+        seen[path] = (done, size)
+
+    registry.download(PRODUCTION, tmp_path, "auto", note, hub.hubs(tmp_path))
+    assert seen["model.pt"] == (1 << 20, 1 << 20)
+    assert all(done == size for done, size in seen.values())
+
+
+def test_a_model_that_does_not_fit_on_the_disk_is_not_begun(hub, tmp_path):
+    from dataclasses import replace
+
+    with httpx2.Client() as client:
+        listing = list_files(lookup(PRODUCTION), "modelscope", hub.hubs(tmp_path), client)
+    huge = replace(listing, files=(replace(listing.files[0], size=1 << 60),))
+    with pytest.raises(ModelError, match="MB more in .* choose another place"):
+        fetch(huge, tmp_path / "m", quiet, 0)
+    assert hub.asked == []
