@@ -1,0 +1,105 @@
+"""Uncompressed samples and the RIFF header in front of them."""
+
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asr_server.errors import DecodeError
+
+LONGEST_HEADER = 1 << 20
+"""Bytes before the samples; a longer header is refused."""
+LONGEST_KNOWN = 0x7F000000
+"""Streaming writers give 0, 0xFFFFFFFF or about 0x7FFFFFFF as the length of their samples."""
+INTEGER, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
+LOWEST_RATE, HIGHEST_RATE = 1000, 384_000
+MOST_CHANNELS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How samples lie in bytes, little endian."""
+
+    rate: int
+    channels: int = 1
+    width: int = 2
+    """Bytes of one sample of one channel."""
+    floating: bool = False
+
+    @property
+    def frame(self) -> int:
+        """Bytes of one sample of all channels."""
+        return self.channels * self.width
+
+    def mono(self, data: bytes | bytearray | memoryview) -> NDArray[np.float32]:
+        """(n,) float32 in [-1, 1], the mean of the channels, from n whole frames."""
+        samples: NDArray[np.float32]
+        if self.floating:
+            floats = np.frombuffer(data, f"<f{self.width}").astype(np.float32)
+            samples = np.clip(np.nan_to_num(floats), -1, 1)
+        elif self.width == 1:
+            samples = (np.frombuffer(data, np.uint8).astype(np.float32) - 128) / np.float32(128)
+        elif self.width == 3:
+            padded = np.zeros((len(data) // 3, 4), np.uint8)
+            padded[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)
+            samples = padded.view("<i4")[:, 0].astype(np.float32) / np.float32(2**31)
+        else:
+            integers = np.frombuffer(data, f"<i{self.width}").astype(np.float32)
+            samples = integers / np.float32(2 ** (8 * self.width - 1))
+        if self.channels > 1:
+            samples = samples.reshape(-1, self.channels).mean(axis=1, dtype=np.float32)
+        return samples
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a RIFF header says of the samples behind it."""
+
+    layout: Layout
+    begin: int
+    """Offset of the first sample."""
+    length: int | None
+    """Bytes of samples, or None when the writer did not know."""
+
+
+def parse_header(data: bytes | bytearray) -> Header | None:
+    """The header at the beginning of `data`, or None while it is incomplete.
+
+    Raises DecodeError for what is no uncompressed WAVE file.
+    """
+    if len(data) < 12:
+        return None
+    if data[8:12] != b"WAVE":
+        raise DecodeError
+    layout = None
+    offset = 12
+    while offset + 8 <= len(data):
+        name, length = data[offset : offset + 4], struct.unpack_from("<I", data, offset + 4)[0]
+        begin = offset + 8
+        if name == b"data":
+            if layout is None:
+                raise DecodeError
+            return Header(layout, begin, length if 0 < length < LONGEST_KNOWN else None)
+        if name == b"fmt ":
+            if begin + min(length, 40) > len(data):
+                break
+            layout = _parse_format(data[begin : begin + length])
+        offset = begin + length + length % 2
+    if offset > LONGEST_HEADER or len(data) > LONGEST_HEADER:
+        raise DecodeError
+    return None
+
+
+def _parse_format(data: bytes | bytearray) -> Layout:
+    if len(data) < 16:
+        raise DecodeError
+    tag, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", data)
+    if tag == EXTENSIBLE and len(data) >= 26:
+        (tag,) = struct.unpack_from("<H", data, 24)  # the first bytes of the sub-format's GUID
+    layout = Layout(rate, channels, bits // 8, tag == FLOAT)
+    known = (tag == INTEGER and bits in (8, 16, 24, 32)) or (tag == FLOAT and bits in (32, 64))
+    sensible = LOWEST_RATE <= rate <= HIGHEST_RATE and 1 <= channels <= MOST_CHANNELS
+    if not (known and sensible):
+        raise DecodeError
+    return layout
