@@ -7,7 +7,7 @@ Each field is set by the environment variable `ASR_` + its name in capitals, or 
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 AudioFormat = Literal[
@@ -22,6 +22,12 @@ def _listed(value: Any) -> Any:
         return value
     text = value.strip()
     return json.loads(text) if text.startswith("[") else [s.strip() for s in text.split(",") if s]
+
+
+def _also(name: str, default: str, other: str = "") -> Any:
+    """A setting that the hubs' own tools know too, under their variable's name."""
+    names = AliasChoices(name, f"ASR_{name.upper()}", other or name.upper())
+    return Field(default=default, validation_alias=names)
 
 
 class Settings(BaseSettings):
@@ -48,6 +54,20 @@ class Settings(BaseSettings):
     """A model's name, a directory, or `auto`: the production model, else the embedded demo."""
     model_dir: str = "./models"
     """Where downloaded models lie."""
+    download: bool | None = None
+    """Whether a missing model may be downloaded; unset, only `auto` does."""
+    hub: Literal["auto", "modelscope", "huggingface"] = "auto"
+    """Where models are downloaded from; `auto` takes the hub that answers first."""
+    modelscope_endpoint: str = _also("modelscope_endpoint", "https://modelscope.cn")
+    """ModelScope, or a mirror of it; `MODELSCOPE_ENDPOINT` counts too."""
+    modelscope_cache: str = _also("modelscope_cache", "~/.cache/modelscope")
+    """Where ModelScope's own tools keep models; `MODELSCOPE_CACHE` counts too."""
+    huggingface_endpoint: str = _also(
+        "huggingface_endpoint", "https://huggingface.co", "HF_ENDPOINT"
+    )
+    """HuggingFace, or a mirror of it; `HF_ENDPOINT` counts too."""
+    huggingface_cache: str = _also("huggingface_cache", "~/.cache/huggingface", "HF_HOME")
+    """Where HuggingFace's own tools keep models; `HF_HOME` counts too."""
     model_aliases: dict[str, str] = Field(default_factory=dict)
     """Further model names clients may ask for, as JSON: {"my-asr": "paraformer-realtime-v2"}."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
