@@ -151,7 +151,8 @@ class Engine:
         )
 
     async def _on_device(self, step: Step) -> StepResult:
-        assert self._device is not None and self._backend is not None
+        assert self._device is not None
+        assert self._backend is not None
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._device, self._backend.step, step)
 
@@ -162,10 +163,11 @@ class Engine:
             try:
                 results.append((single, await self._on_device(single)))
             except Exception:
-                for work in (*single.judge, *single.chunks):
-                    log.exception("stream %d fails by itself", work.stream)
-                    if (stream := self._streams.get(work.stream)) is not None:
-                        stream.fail(EngineError("recognition failed"))
+                for culprit in single.streams:
+                    log.exception("stream %d fails by itself", culprit)
+                    if (stream := self._streams.get(culprit)) is not None:
+                        stream.fail(EngineError())
+                        stream.close()
         return results
 
     def _deliver(self, step: Step, result: StepResult) -> None:

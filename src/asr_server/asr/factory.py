@@ -12,8 +12,8 @@ FAKE_MODEL = "fake"
 """The name of the backend that needs no weights, for tests of everything around the model."""
 
 
-def build_engine(settings: Settings, model: Path | str) -> Engine:
-    """An engine for a FunASR model directory, or for `fake`; `start()` loads it."""
+def build_engine(settings: Settings, model: Path | str, punctuation: Path | None = None) -> Engine:
+    """An engine for FunASR model directories, or for `fake`; `start()` loads them."""
     options = EngineOptions(
         max_streams=settings.max_tasks,
         preview_interval_ms=200 if settings.previews else 0,
@@ -23,23 +23,27 @@ def build_engine(settings: Settings, model: Path | str) -> Engine:
             chunk_period_s=settings.chunk_size[1] * 0.06,
         ),
     )
-    return Engine(_loader(settings, model), options)
+    return Engine(_loader(settings, model, punctuation), options)
 
 
-def _loader(settings: Settings, model: Path | str) -> Callable[[], Backend]:
+def _loader(
+    settings: Settings, model: Path | str, punctuation: Path | None
+) -> Callable[[], Backend]:
     def load() -> Backend:
         if model == FAKE_MODEL:
             from asr_server.asr.backends.fake import FakeBackend
 
             return FakeBackend()
-        from asr_server.asr.backends.pytorch import PyTorchBackend  # torch takes seconds to import
+        # Here and not above: torch takes seconds to import.
+        from asr_server.asr.backends.pytorch import PyTorchBackend, PyTorchOptions
 
-        return PyTorchBackend.load(
-            Path(model),
+        options = PyTorchOptions(
             device=settings.device,
             dtype=settings.dtype,
             chunk_size=settings.chunk_size,
             threads=settings.threads,
+            slots=settings.max_tasks,
         )
+        return PyTorchBackend.load(Path(model), options, punctuation)
 
     return load

@@ -125,7 +125,8 @@ class SentenceTrack:
 
     def final(self) -> Hypothesis:
         """The hypothesis that will not change; only once `finished`."""
-        assert self._speculation is not None and self.speech_end is not None
+        assert self._speculation is not None
+        assert self.speech_end is not None
         return Hypothesis(self.number, self.speech_begin, self.speech_end, self._speculation.tokens)
 
     def _place(self, heard: Heard) -> list[Token]:

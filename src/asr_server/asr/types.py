@@ -119,6 +119,11 @@ class Step:
     judge: tuple[JudgeWork, ...] = ()
     chunks: tuple[ChunkWork, ...] = ()
 
+    @property
+    def streams(self) -> frozenset[StreamId]:
+        """Whose work rides in the step."""
+        return frozenset(work.stream for work in (*self.judge, *self.chunks))
+
 
 @dataclass(frozen=True, slots=True)
 class FiredToken:
@@ -126,7 +131,7 @@ class FiredToken:
 
     piece: str
     fired_at: float
-    """Samples from the chunk's first new sample to where CIF's integral crossed; may be negative."""
+    """Samples from the chunk's first new one to where CIF's integral crossed; may be negative."""
     confidence: float
 
 

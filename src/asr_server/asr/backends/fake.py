@@ -62,4 +62,5 @@ class FakeBackend:
 def _loudness(pcm: Pcm) -> NDArray[np.float32]:
     windows = pcm.reshape(-1, WINDOW)  # (windows, 512)
     rms = np.sqrt(np.mean(np.square(windows), axis=1))
-    return (rms >= LOUD).astype(np.float32)
+    loud: NDArray[np.float32] = (rms >= LOUD).astype(np.float32)
+    return loud

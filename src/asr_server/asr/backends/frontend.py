@@ -1,0 +1,148 @@
+"""Audio to the model's input features, batched: fbank, low frame rate, mean and variance.
+
+Stateless: the caller hands over the samples before the chunk that its features still see. The
+arithmetic is Kaldi's (as in FunASR's `WavFrontendOnline`), without dither, so that the same audio
+always gives the same features.
+
+Letters of shapes: B rows, S samples, F fbank frames (10 ms), T LFR frames (60 ms).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from asr_server.asr.types import Pcm
+from asr_server.audio.units import SAMPLE_RATE, Samples
+
+FRAME: Samples = 400
+"""Samples of one fbank frame: 25 ms."""
+SHIFT: Samples = 160
+"""Samples between fbank frames: 10 ms."""
+FFT = 512
+MELS = 80
+LFR_M = 7
+"""fbank frames stacked into one LFR frame."""
+LFR_N = 6
+"""fbank frames between LFR frames."""
+LFR_CENTRE = LFR_M // 2
+LFR_SHIFT: Samples = LFR_N * SHIFT
+"""Samples between LFR frames: 60 ms."""
+CONTEXT: Samples = LFR_CENTRE * SHIFT
+"""Samples before a chunk that its first LFR frame sees."""
+FEATURES = MELS * LFR_M
+LOG_FLOOR = torch.finfo(torch.float32).eps
+"""Kaldi's floor under the logarithm; digital silence ends here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """Features of some rows and how many frames of each are real."""
+
+    frames: Tensor  # (B, T, 560) float32; zeros past `lengths`
+    lengths: Tensor  # (B,) int64
+
+
+class Frontend(torch.nn.Module):
+    """Computes features for many chunks at once."""
+
+    def __init__(self, shift: Tensor, scale: Tensor) -> None:
+        super().__init__()
+        self._window: Tensor
+        self._mel: Tensor
+        self._cmvn_shift: Tensor
+        self._cmvn_scale: Tensor
+        self.register_buffer("_window", torch.hamming_window(FRAME, periodic=False))
+        self.register_buffer("_mel", _mel_banks())  # (257, 80)
+        self.register_buffer("_cmvn_shift", shift)  # (560,)
+        self.register_buffer("_cmvn_scale", scale)  # (560,)
+
+    @classmethod
+    def from_file(cls, cmvn: Path) -> "Frontend":
+        """Read the mean and variance from a FunASR `am.mvn`; raises `ValueError` if it is none."""
+        return cls(*_read_cmvn(cmvn))
+
+    def forward(self, pcm: Sequence[Pcm], first: Sequence[bool], frames: int) -> Features:
+        """Features of one chunk per row, padded to `frames` LFR frames.
+
+        An LFR frame exists when its centre fbank frame does; what is missing to its right repeats
+        the last fbank frame, and to the left of a sentence's begin (`first`) the first one.
+        """
+        device = self._window.device
+        longest = max(max(len(row) for row in pcm), FRAME)
+        samples = np.zeros((len(pcm), longest), dtype=np.float32)
+        for row, chunk in zip(samples, pcm, strict=True):
+            row[: len(chunk)] = chunk
+        fbank = self._fbank(torch.from_numpy(samples).to(device))  # (B, F, 80)
+        counts = torch.tensor([max(0, (len(row) - FRAME) // SHIFT + 1) for row in pcm])
+        # Where the first LFR frame begins among the fbank frames; before a sentence there are none.
+        begin = torch.tensor([-LFR_CENTRE if is_first else 0 for is_first in first])
+        lengths = torch.div(counts - LFR_CENTRE - begin + LFR_N - 1, LFR_N, rounding_mode="floor")
+        lengths = lengths.clamp(0, frames)
+        index = (
+            begin[:, None, None]
+            + LFR_N * torch.arange(frames)[None, :, None]
+            + torch.arange(LFR_M)[None, None, :]
+        )  # (B, T, 7)
+        last = (counts - 1).clamp(min=0)[:, None, None]
+        index = index.clamp(min=0).minimum(last).to(device)
+        rows = torch.arange(len(pcm), device=device)[:, None, None]
+        stacked = fbank[rows, index].flatten(2)  # (B, T, 560)
+        normalised = (stacked + self._cmvn_shift) * self._cmvn_scale
+        lengths = lengths.to(device)
+        real = torch.arange(frames, device=device)[None, :] < lengths[:, None]  # (B, T)
+        return Features(normalised * real[:, :, None], lengths)
+
+    def _fbank(self, samples: Tensor) -> Tensor:
+        """Log mel energies of (B, S) samples in [-1, 1], as Kaldi computes them: (B, F, 80)."""
+        framed = (samples * 32_768.0).unfold(1, FRAME, SHIFT)  # (B, F, 400)
+        framed = framed - framed.mean(dim=2, keepdim=True)
+        previous = torch.cat((framed[:, :, :1], framed[:, :, :-1]), dim=2)
+        emphasised = (framed - 0.97 * previous) * self._window
+        power = torch.fft.rfft(emphasised, n=FFT).abs().square()  # (B, F, 257)
+        return torch.matmul(power, self._mel).clamp(min=LOG_FLOOR).log()
+
+
+def _mel(hertz: Tensor | float) -> Tensor:
+    return 1127.0 * torch.log1p(torch.as_tensor(hertz, dtype=torch.float64) / 700.0)
+
+
+def _mel_banks() -> Tensor:
+    """Kaldi's triangular filters from 20 Hz to the Nyquist frequency: (257, 80)."""
+    low, high = _mel(20.0), _mel(SAMPLE_RATE / 2)
+    step = (high - low) / (MELS + 1)
+    left = low + torch.arange(MELS, dtype=torch.float64) * step  # (80,)
+    bins = _mel(torch.arange(FFT // 2, dtype=torch.float64) * SAMPLE_RATE / FFT)[:, None]
+    rising = (bins - left) / step
+    falling = (left + 2 * step - bins) / step
+    banks = torch.minimum(rising, falling).clamp(min=0.0)  # (256, 80)
+    return F.pad(banks, (0, 0, 0, 1)).to(torch.float32)  # the Nyquist bin belongs to no filter
+
+
+def _read_cmvn(path: Path) -> tuple[Tensor, Tensor]:
+    """The `<AddShift>` and `<Rescale>` vectors of a Kaldi nnet file."""
+    words = path.read_text().split()
+    try:
+        shift = _vector_after(words, "<AddShift>")
+        scale = _vector_after(words, "<Rescale>")
+    except (ValueError, IndexError) as exc:
+        raise ValueError(f"{path} is not a mean and variance file (am.mvn)") from exc
+    if not shift.numel() == scale.numel() == FEATURES:
+        raise ValueError(f"{path} has {shift.numel()} values, the model needs {FEATURES}")
+    return shift, scale
+
+
+def _vector_after(words: list[str], tag: str) -> Tensor:
+    begin = words.index("[", words.index(tag)) + 1
+    end = words.index("]", begin)
+    return torch.tensor([float(word) for word in words[begin:end]])
+
+
+def chunk_frames(stride: Samples) -> int:
+    """LFR frames in a whole chunk of `stride` samples."""
+    return math.ceil(stride / LFR_SHIFT)

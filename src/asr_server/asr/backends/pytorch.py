@@ -1,0 +1,188 @@
+"""A step on PyTorch: VAD, features, Paraformer and punctuation over slots, on CPU or CUDA."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from asr_server.asr.backends.frontend import CONTEXT, LFR_SHIFT, Frontend
+from asr_server.asr.backends.model_dir import CMVN, ModelDir, load_weights
+from asr_server.asr.backends.paraformer import (
+    ChunkBatch,
+    Paraformer,
+    ParaformerConfig,
+    ParaformerState,
+)
+from asr_server.asr.backends.punctuation import Punctuator
+from asr_server.asr.backends.slots import SlotTable
+from asr_server.asr.backends.vad_state import VadState
+from asr_server.asr.types import (
+    ChunkGeometry,
+    ChunkWork,
+    FiredToken,
+    Heard,
+    JudgeWork,
+    Kind,
+    Step,
+    StepResult,
+)
+
+log = logging.getLogger(__name__)
+
+FRAME_CENTRE = 200
+"""Samples from a frame's first sample to its middle: half an fbank window."""
+
+SPECIAL_TOKENS = frozenset({"<blank>", "<s>", "</s>"})
+"""Tokens that mean nothing heard; FunASR drops them too."""
+
+
+@dataclass(frozen=True, slots=True)
+class PyTorchOptions:
+    """How the model runs."""
+
+    device: str = "auto"
+    dtype: str = "auto"
+    chunk_size: tuple[int, int, int] = (0, 10, 5)
+    threads: int = 0
+    slots: int = 256
+
+
+class PyTorchBackend:
+    """Everything a step needs, and the state of every open stream."""
+
+    def __init__(
+        self,
+        name: str,
+        frontend: Frontend,
+        paraformer: Paraformer,
+        tokens: Sequence[str],
+        punctuator: Punctuator | None,
+        slots: int,
+    ) -> None:
+        config = paraformer.config
+        weight = paraformer.decoder.output_layer.weight
+        self.name = name
+        self.device = weight.device.type
+        self.geometry = ChunkGeometry(stride=config.stride * LFR_SHIFT, context=CONTEXT)
+        self._frontend = frontend
+        self._paraformer = paraformer
+        self._tokens = tokens
+        self._punctuator = punctuator
+        self._slots = SlotTable(slots)
+        self._state = ParaformerState(config, slots, weight)
+        self._vad = VadState(slots)
+        self._torch_device = weight.device
+
+    @classmethod
+    def load(
+        cls, path: Path, options: PyTorchOptions, punctuation: Path | None
+    ) -> "PyTorchBackend":
+        """Build from a FunASR model directory.
+
+        Raises `FileNotFoundError` or `ValueError` that name the file at fault.
+        """
+        if options.threads:
+            torch.set_num_threads(options.threads)
+        device = _device(options.device)
+        dtype = _dtype(options.dtype, device)
+        model = ModelDir.open(path)
+        config = ParaformerConfig.from_funasr(model.config, len(model.tokens), options.chunk_size)
+        paraformer = Paraformer(config)
+        load_weights(paraformer, model.weights(), str(path))
+        paraformer.eval().requires_grad_(False).to(device=device, dtype=dtype)
+        frontend = Frontend.from_file(path / CMVN).to(device)
+        log.info("loaded %s on %s in %s", path.name, device, dtype)
+        return cls(
+            name=path.name,
+            frontend=frontend,
+            paraformer=paraformer,
+            tokens=model.tokens,
+            punctuator=Punctuator.load(punctuation) if punctuation else None,
+            slots=options.slots + 1,
+        )
+
+    @torch.inference_mode()
+    def step(self, step: Step) -> StepResult:
+        """Compute one step; on an exception no stream's state has changed."""
+        for stream in step.closed:
+            self._slots.close(stream)
+        for stream in step.opened:
+            self._slots.open(stream)
+            self._vad.reset(self._slots[stream])
+        heard = self._hear(step.chunks) if step.chunks else []
+        probabilities = self._judge(step.judge) if step.judge else []
+        return StepResult(probabilities, heard)
+
+    def warm_up(self) -> None:
+        """Run a few silent chunks of each kind through everything."""
+        stream = -1
+        chunk = np.zeros(self.geometry.stride, dtype=np.float32)
+        judge = (JudgeWork(stream, np.zeros(512 * 4, dtype=np.float32)),)
+        self.step(Step(opened=(stream,), judge=judge))
+        for kind in (Kind.COMMIT, Kind.PREVIEW, Kind.FLUSH):
+            self.step(Step(chunks=(ChunkWork(stream, kind, True, chunk, (), True),)))
+        self.step(Step(closed=(stream,)))
+
+    def _judge(self, works: Sequence[JudgeWork]) -> list[NDArray[np.float32]]:
+        return self._vad.judge([self._slots[work.stream] for work in works], [w.pcm for w in works])
+
+    def _hear(self, works: Sequence[ChunkWork]) -> list[Heard]:
+        device = self._torch_device
+        stride = self._paraformer.config.stride
+        features = self._frontend([w.pcm for w in works], [w.first for w in works], stride)
+        decoded = self._paraformer(
+            ChunkBatch(
+                slots=torch.tensor([self._slots[work.stream] for work in works], device=device),
+                first=torch.tensor([work.first for work in works], device=device),
+                features=features.frames,
+                lengths=features.lengths,
+                whole=torch.tensor([w.kind is not Kind.COMMIT for w in works], device=device),
+                tail=torch.tensor([work.kind.final for work in works], device=device),
+                commit=torch.tensor([work.kind is Kind.COMMIT for work in works], device=device),
+            ),
+            self._state,
+        )
+        counts = decoded.counts.tolist()
+        tokens, confidences = decoded.tokens.tolist(), decoded.confidences.tolist()
+        fired_at = (decoded.fired_at * LFR_SHIFT + FRAME_CENTRE - LFR_SHIFT / 2).tolist()
+        fired = [
+            tuple(
+                FiredToken(piece, at, confidence)
+                for token, at, confidence in zip(
+                    tokens[row][:count], fired_at[row], confidences[row], strict=False
+                )
+                if (piece := self._tokens[token]) not in SPECIAL_TOKENS
+            )
+            for row, count in enumerate(counts)
+        ]
+        marks = self._punctuate(works, fired)
+        return [Heard(tokens, mark) for tokens, mark in zip(fired, marks, strict=True)]
+
+    def _punctuate(
+        self, works: Sequence[ChunkWork], fired: Sequence[tuple[FiredToken, ...]]
+    ) -> list[tuple[str, ...]]:
+        pieces = [
+            (*work.prefix, *(token.piece for token in tokens)) if work.punctuate else ()
+            for work, tokens in zip(works, fired, strict=True)
+        ]
+        if self._punctuator is None:
+            return [()] * len(works)
+        return self._punctuator.marks(pieces)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def _dtype(name: str, device: torch.device) -> torch.dtype:
+    if name == "auto":
+        return torch.float16 if device.type == "cuda" else torch.float32
+    dtype = getattr(torch, name)
+    assert isinstance(dtype, torch.dtype)
+    return dtype

@@ -1,0 +1,27 @@
+"""Which row of the state tensors belongs to which stream."""
+
+from asr_server.asr.types import StreamId
+
+
+class SlotTable:
+    """Gives every open stream a row of its own; only the device thread may touch it."""
+
+    def __init__(self, size: int) -> None:
+        self._free = list(range(size - 1, -1, -1))
+        self._rows: dict[StreamId, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def open(self, stream: StreamId) -> None:
+        """Take a row; raises `IndexError` when none is free."""
+        self._rows[stream] = self._free.pop()
+
+    def close(self, stream: StreamId) -> None:
+        """Give the row back; a stream that never had one is fine."""
+        row = self._rows.pop(stream, None)
+        if row is not None:
+            self._free.append(row)
+
+    def __getitem__(self, stream: StreamId) -> int:
+        return self._rows[stream]

@@ -1,0 +1,88 @@
+"""Silero VAD for many streams at once: how probable is speech in each 32 ms window.
+
+The network is Silero's own (its weights ride in the `silero-vad` package), spelled out here because
+the published graph takes one window of one stream: the convolutions run over all windows of all
+streams together, only the recurrent cell goes window by window.
+
+Letters of shapes: B streams, T windows.
+"""
+
+from importlib.resources import files
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from asr_server.audio.endpoint import WINDOW
+
+CONTEXT = 64
+"""Samples before a window that the network sees."""
+HIDDEN = 128
+_FFT = 256
+_HOP = 128
+
+
+class SileroVad(nn.Module):
+    """Speech probabilities at 16 kHz; the caller keeps every stream's state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stft_conv = nn.Conv1d(1, _FFT + 2, _FFT, stride=_HOP, bias=False)
+        self.conv1 = nn.Conv1d(_FFT // 2 + 1, 128, 3, padding=1)
+        self.conv2 = nn.Conv1d(128, 64, 3, stride=2, padding=1)
+        self.conv3 = nn.Conv1d(64, 64, 3, stride=2, padding=1)
+        self.conv4 = nn.Conv1d(64, HIDDEN, 3, padding=1)
+        self.lstm_cell = nn.LSTMCell(HIDDEN, HIDDEN)
+        self.final_conv = nn.Conv1d(HIDDEN, 1, 1)
+
+    @classmethod
+    def load(cls) -> "SileroVad":
+        """The weights that the `silero-vad` package carries."""
+        vad = cls()
+        weights = files("silero_vad") / "data" / "silero_vad_16k.safetensors"
+        vad.load_state_dict(load_file(str(weights)))
+        return vad.eval().requires_grad_(False)
+
+    def forward(
+        self, samples: Tensor, lengths: Tensor, hidden: Tensor, cell: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Probabilities (B, T) and the new `hidden` and `cell` (B, 128).
+
+        `samples` is (B, 64 + T * 512): the context, then the windows; `lengths` (B,) says how many
+        windows of each row are real. The state stands still past them.
+        """
+        windows = samples.unfold(1, CONTEXT + WINDOW, WINDOW)  # (B, T, 576)
+        rows, count, _ = windows.shape
+        inputs = F.linear(
+            self._encode(windows.reshape(rows * count, -1)),
+            self.lstm_cell.weight_ih,
+            self.lstm_cell.bias_ih,
+        ).view(rows, count, -1)  # (B, T, 4 * 128)
+        hiddens = []
+        for window in range(count):
+            new_hidden, new_cell = self._recur(inputs[:, window], hidden, cell)
+            real = (window < lengths)[:, None]
+            hidden = torch.where(real, new_hidden, hidden)
+            cell = torch.where(real, new_cell, cell)
+            hiddens.append(hidden)
+        stacked = torch.stack(hiddens, dim=1).relu()  # (B, T, 128)
+        logits = F.linear(stacked, self.final_conv.weight.squeeze(2), self.final_conv.bias)
+        return logits.squeeze(2).sigmoid(), hidden, cell
+
+    def _encode(self, windows: Tensor) -> Tensor:
+        """(N, 576) samples to (N, 128)."""
+        padded = F.pad(windows, (0, CONTEXT), mode="reflect")
+        spectrum = self.stft_conv(padded[:, None])  # (N, 258, 4)
+        real, imaginary = spectrum.chunk(2, dim=1)
+        x = (real.square() + imaginary.square()).sqrt()
+        for conv in (self.conv1, self.conv2, self.conv3, self.conv4):
+            x = conv(x).relu()
+        hidden: Tensor = x.squeeze(2)
+        return hidden
+
+    def _recur(self, inputs: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+        gates = inputs + F.linear(hidden, self.lstm_cell.weight_hh, self.lstm_cell.bias_hh)
+        enter, forget, update, leave = gates.chunk(4, dim=1)
+        cell = forget.sigmoid() * cell + enter.sigmoid() * update.tanh()
+        return leave.sigmoid() * cell.tanh(), cell
