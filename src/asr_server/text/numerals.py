@@ -1,0 +1,96 @@
+"""Numbers as they are said in Mandarin: their grammar as regular expressions, and their digits.
+
+The expressions match well-formed numbers only and never part of a longer one, so that what people
+say loosely (三四十, 十几, 一百二三十) matches nothing and is left as it is.
+"""
+
+DIGITS = dict(zip("零〇幺一二两三四五六七八九", "0011223456789", strict=True))
+SCALES = {"十": 10, "百": 100, "千": 1000, "万": 10_000, "亿": 100_000_000}
+
+NUMERAL = "零〇幺一二两三四五六七八九十百千万亿"
+"""Every character that can be part of a number."""
+
+FEW = "一二三四五六七八九"
+"""1 to 9 as they stand inside a number."""
+
+COUNTED = (
+    "个只位名人次条件张本台辆艘架间套座栋层场届期章节页组队批份天年月日周岁秒度元块米斤亩吨克升倍折"
+    "级种项家句遍楼号口平晚颗根把双头支枝箱瓶杯碗轮步道题部首篇款类集局圈户所处例桌对副趟股档课票"
+)
+"""Characters that begin a measure word: what is counted follows."""
+
+ONE_WORDS = "下起定样般直共会些点边面旦律致切时再向概路行心体家手头同来"
+"""What makes a word with 一 before it: 一起 and 一定 are no numbers."""
+
+DIGIT = f"[零〇幺{FEW}]"
+"""One digit of a string that is read digit by digit."""
+
+LAST_DIGIT = f"(?:(?!一[{ONE_WORDS}])[{FEW}](?![{COUNTED}]))"
+"""A digit that closes a short form: 一百二 is 120, but 一百二个 is 一百 and 二个."""
+
+END = (
+    f"(?:(?![{NUMERAL}几0-9])|(?<=[百千万亿])(?=[{FEW}两][{COUNTED}])"
+    f"|(?<=[百千万亿][{FEW}])(?=一[{COUNTED}])|(?<=[百千万亿])(?=一[{ONE_WORDS}]))"
+)
+"""A number is over: no numeral follows, or only one that belongs to another word (三千一个月)."""
+
+_ONES = f"[{FEW}两]"
+_TENS = f"[{FEW}]?十[{FEW}]?"
+_HUNDREDS = f"{_ONES}百(?:零[{FEW}]|{_TENS}|{LAST_DIGIT})?"
+_THOUSANDS = f"{_ONES}千(?:零(?:{_TENS}|[{FEW}])|{_HUNDREDS}|{LAST_DIGIT})?"
+_BELOW_WAN = f"(?:{_THOUSANDS}|{_HUNDREDS}|{_TENS}|{_ONES})"
+_AFTER_WAN = (
+    f"(?:零(?:{_THOUSANDS}|{_HUNDREDS}|{_TENS}|[{FEW}])"
+    f"|{_THOUSANDS}|{_HUNDREDS}|{_TENS}|{LAST_DIGIT})"
+)
+_BELOW_YI = f"{_BELOW_WAN}(?:万{_AFTER_WAN}?)?"
+
+INTEGER = f"(?:{_BELOW_YI}(?:万?亿(?:零?{_BELOW_YI})?)?{END})"
+STRING = f"(?:{DIGIT}+{END})"
+# 三点五个人 may be "at three, five people"; 三点五个小时 may not.
+DECIMAL = (
+    f"(?:(?:{_BELOW_YI}|{DIGIT}+)点{DIGIT}+[万亿]?{END}(?!点|[位名]|个(?!小时|百分点|亿|点|月|球)))"
+)
+NUMBER = f"(?:{DECIMAL}|{INTEGER}|{STRING})"
+
+
+def written(spoken: str) -> str:
+    """The digits of a spoken number: 三点一四 -> 3.14, 一千三百五十万 -> 1350万, 零零七 -> 007."""
+    whole, _, fraction = spoken.partition("点")
+    if fraction:
+        scale = fraction[-1] if fraction[-1] in SCALES else ""
+        return f"{written(whole)}.{written(fraction.removesuffix(scale))}{scale}"
+    if SCALES.keys().isdisjoint(whole):
+        return "".join(DIGITS[char] for char in whole)
+    return _compact(value(whole))
+
+
+def value(spoken: str) -> int:
+    """The value of a spoken integer that has scales: 一百二 -> 120, 一万零五 -> 10005."""
+    total = section = digit = 0
+    scale, after_zero = 1, False  # of the last scale said, for the short form
+    for char in spoken:
+        if char in DIGITS:
+            digit = int(DIGITS[char])
+            after_zero = after_zero or digit == 0
+            continue
+        scale, after_zero = SCALES[char], False
+        if scale < 10_000:
+            section += (digit or 1) * scale
+        elif scale == 10_000:
+            total, section = total + (section + digit) * scale, 0
+        else:
+            total, section = (total + section + digit) * scale, 0
+        digit = 0
+    short = scale // 10 if scale > 10 and not after_zero else 1
+    return total + section + digit * short
+
+
+def _compact(number: int) -> str:
+    """Whole 万 and 亿 keep their character, as they are printed: 1350万, 1亿2000万, 53200."""
+    if number % 10_000:
+        return str(number)
+    yi, wan = divmod(number // 10_000, 10_000)
+    if yi and yi % 10_000 == 0:
+        return f"{yi // 10_000}万亿" + (f"{wan}万" if wan else "")
+    return (f"{yi}亿" if yi else "") + (f"{wan}万" if wan else "") or "0"

@@ -1,0 +1,99 @@
+"""Inverse text normalization: the contract is itn_cases.tsv, the laws are here."""
+
+import csv
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from asr_server.text.itn import normalise, rewrites
+from asr_server.text.numerals import NUMERAL, value, written
+
+with open(Path(__file__).with_name("itn_cases.tsv"), encoding="utf-8", newline="") as _file:
+    CASES = list(csv.DictReader(_file, delimiter="\t", quoting=csv.QUOTE_NONE))
+
+SPOKEN = st.text(
+    st.sampled_from(NUMERAL + "点分之比乘年月日号块元米度下负第几个小时半刻周AG" + "好是，")
+)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["spoken"])
+def test_the_written_form_is_the_expected_one(case: dict[str, str]):
+    assert normalise(case["spoken"]) == case["written"]
+
+
+def test_the_contract_has_hundreds_of_cases_of_both_kinds():
+    kept = sum(case["spoken"] == case["written"] for case in CASES)
+    assert len(CASES) >= 300
+    assert min(kept, len(CASES) - kept) >= 100
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["spoken"])
+def test_what_is_written_stays_when_it_is_normalised_again(case: dict[str, str]):
+    assert normalise(case["written"]) == case["written"]
+
+
+@given(SPOKEN)
+def test_rewrites_are_in_order_and_apart_and_inside_the_text(text: str):
+    position = 0
+    for begin, end, new in rewrites(text):
+        assert position <= begin < end <= len(text)
+        assert new
+        position = end
+
+
+@given(SPOKEN)
+def test_every_rewrite_replaces_a_number_and_writes_no_numeral_but_the_large_scales(text: str):
+    for begin, end, new in rewrites(text):
+        assert set(text[begin:end]) & set(NUMERAL)
+        assert not set(new) & set(NUMERAL) - set("万亿")
+
+
+@given(st.text())
+def test_text_without_numerals_is_untouched(text: str):
+    plain = "".join(char for char in text if char not in NUMERAL)
+    assert normalise(plain) == plain
+
+
+@given(SPOKEN)
+@example("一百一斤")
+@example("三千一个月")
+def test_normalising_twice_is_normalising_once(text: str):
+    once = normalise(text)
+    assert normalise(once) == once
+
+
+@given(st.integers(1, 10**12))
+def test_the_value_of_a_number_survives_being_said(number: int):
+    assert value(said(number)) == number
+
+
+def said(number: int) -> str:
+    """An integer as it is said in full."""
+    digits = "零一二三四五六七八九"
+    if number >= 10**8:
+        high, low = divmod(number, 10**8)
+        return said(high) + "亿" + rest(low, 10**7)
+    if number >= 10**4:
+        high, low = divmod(number, 10**4)
+        return said(high) + "万" + rest(low, 10**3)
+    for scale, name in ((1000, "千"), (100, "百"), (10, "十")):
+        if number >= scale:
+            return digits[number // scale] + name + rest(number % scale, scale // 10)
+    return digits[number]
+
+
+def rest(number: int, expected: int) -> str:
+    """What follows a scale: 零 where the next smaller one is missing."""
+    if not number:
+        return ""
+    return ("零" if number < expected else "") + said(number)
+
+
+@pytest.mark.parametrize(
+    ("spoken", "digits"),
+    [("三点一四", "3.14"), ("一点二亿", "1.2亿"), ("零零七", "007"), ("两千五", "2500")],
+)
+def test_a_spoken_number_is_written(spoken: str, digits: str):
+    assert written(spoken) == digits
