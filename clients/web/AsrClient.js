@@ -1,0 +1,1404 @@
+// @ts-check
+/**
+ * Real-time speech recognition over DashScope's WebSocket protocol, for browsers and Node.
+ *
+ *     const asr = new AsrClient({ url: 'ws://127.0.0.1:8000' });
+ *     asr.on('interim', (sentence) => show(sentence.text));
+ *     asr.on('final', (sentence) => keep(sentence.text));
+ *     await asr.start('microphone');
+ *     const sentences = await asr.stop();   // after the last final
+ *
+ * Audio is kept until a final sentence covers it, so a lost connection costs time and never words:
+ * the client reconnects, sends again what was not final yet, and shifts the times of the new task.
+ * All times are integer milliseconds from the first sample of the stream.
+ * The library never touches the page.
+ */
+
+import { Resampler, toInt16, toMono } from './pcm-worklet.js';
+
+export const VERSION = '0.1.0';
+export const DEFAULT_MODEL = 'paraformer-realtime-v2';
+export const ENDPOINT = '/api-ws/v1/inference';
+
+const RATE = 16000;
+const FRAME_MS = 100;
+const ENCODED_FRAME = 4096; // bytes of a compressed file in one message
+const MAX_UNSENT_MS = 60_000; // push() waits beyond this; a minute rides out a server's restart
+const MAX_KEPT_MS = 600_000; // kept for a resume; only silence or a very late server can reach it
+const MAX_KEPT_ENCODED = 64 << 20; // bytes; a longer compressed stream cannot be resumed
+const MAX_SOCKET_BYTES = 256 << 10; // handed to the socket but not sent yet
+const GOOD_WHILE_MS = 10_000; // a task that lived this long was no failed attempt
+const SILENT_SERVER_MS = 60_000; // without any answer to finish-task
+const RETRYABLE = /^(InternalError|SystemError|ServiceUnavailable|GatewayTimeout)/;
+const IDLE_TIMEOUT = /request timeout|response timeout/i;
+
+/**
+ * @typedef {object} Word
+ * @property {number} beginMs
+ * @property {number} endMs
+ * @property {string} text
+ * @property {string} punctuation what follows the word, or ''
+ * @property {number | null} confidence 0 to 1, where the server was asked for it
+ */
+
+/**
+ * An interim sentence is replaced by the next one with the same index, never appended to.
+ * @typedef {object} Sentence
+ * @property {number} index counts from 0 over the whole stream, also across reconnections
+ * @property {number} beginMs
+ * @property {number | null} endMs null while the sentence is open
+ * @property {string} text
+ * @property {Word[]} words
+ * @property {boolean} isFinal
+ * @property {number | null} confidence
+ */
+
+/**
+ * What each event carries.
+ * @typedef {object} EventMap
+ * @property {{taskId: string, resumed: number}} started
+ * @property {Sentence} interim
+ * @property {Sentence} final
+ * @property {{sentences: Sentence[], durationMs: number}} finished
+ * @property {AsrError} failed
+ * @property {{rmsDb: number, peakDb: number}} level
+ * @property {{attempt: number, delayMs: number, error: AsrError}} reconnecting
+ * @property {{pcm: Int16Array, sampleRate: number, beginMs: number}} audio what is being recognised
+ * @property {{direction: 'in' | 'out', data: string | Uint8Array}} wire every message, for debugging
+ */
+
+/**
+ * @typedef {'permission-denied' | 'no-microphone' | 'unsupported' | 'server-away' | 'busy' |
+ *   'unauthorized' | 'task-failed' | 'bad-audio' | 'closed'} ErrorCode
+ */
+
+/**
+ * @typedef {object} Options
+ * @property {string} [url] of the server; a bare host gets the protocol's path. In a page: its own.
+ * @property {string} [apiKey] sent as a header by Node, as `?api_key=` by browsers
+ * @property {string} [model]
+ * @property {Record<string, unknown>} [parameters] of the task, in the names of the wire
+ * @property {any} [WebSocket] the class to use; needed before Node 22
+ * @property {string | URL} [workletUrl] of pcm-worklet.js, when it does not lie beside this file
+ * @property {MediaTrackConstraints} [microphone] e.g. `{deviceId}`
+ * @property {Partial<Retry>} [retry]
+ * @property {number} [openTimeoutMs] for the connection, and again for the task to start
+ */
+
+/**
+ * @typedef {object} Retry
+ * @property {number} attempts in a row without any progress, once the stream has started
+ * @property {number} initialAttempts before it has started: a server that is away is an error at once
+ * @property {number} firstDelayMs doubles with each attempt, half of it random
+ * @property {number} maxDelayMs
+ */
+
+/**
+ * @typedef {'microphone' | MediaStream | HTMLMediaElement | Blob | ArrayBuffer | ArrayBufferView |
+ *   Iterable<Chunk> | AsyncIterable<Chunk>} Source
+ */
+
+/** @typedef {ArrayBuffer | ArrayBufferView} Chunk 16-bit PCM; a Float32Array holds -1 to 1 */
+
+/**
+ * @typedef {object} StartOptions
+ * @property {number} [pace] 1 sends as fast as one speaks; as fast as the server takes it if absent
+ * @property {string} [format] of pushed or iterated audio: 'pcm' if absent
+ * @property {number} [sampleRate] of pushed or iterated PCM in Hz: 16000 if absent
+ */
+
+/** Why a stream cannot go on. */
+export class AsrError extends Error {
+  /**
+   * @param {ErrorCode} code
+   * @param {string} message
+   * @param {{serverCode?: string, retryable?: boolean, cause?: unknown}} [more]
+   */
+  constructor(code, message, { serverCode = '', retryable = false, cause } = {}) {
+    super(message, { cause });
+    this.name = 'AsrError';
+    this.code = code;
+    /** The server's own error code, if it gave one. */
+    this.serverCode = serverCode;
+    this.retryable = retryable;
+    /** Whether the server only tired of waiting for audio. */
+    this.isIdleTimeout = code === 'task-failed' && IDLE_TIMEOUT.test(message);
+  }
+}
+
+// ---------------------------------------------------------------------------------------- client
+
+/** A recogniser: one stream at a time, on a connection that is kept for the next one. */
+export class AsrClient {
+  /** @type {Map<string, Set<(detail: any) => void>>} */
+  #listeners = new Map();
+  /** @type {Stream | null} */
+  #stream = null;
+  /** @type {Connection | null} */
+  #idle = null;
+
+  /** @param {Options} [options] */
+  constructor(options = {}) {
+    this.url = endpoint(options.url ?? ownServer());
+    this.model = options.model ?? DEFAULT_MODEL;
+    this.parameters = options.parameters ?? {};
+    this.microphone = options.microphone ?? {};
+    this.apiKey = options.apiKey ?? '';
+    /** @type {Retry} */
+    this.retry = {
+      attempts: 8,
+      initialAttempts: 0,
+      firstDelayMs: 250,
+      maxDelayMs: 8000,
+      ...options.retry,
+    };
+    this.openTimeoutMs = options.openTimeoutMs ?? 10_000;
+    this.workletUrl = options.workletUrl ?? new URL('./pcm-worklet.js', import.meta.url);
+    this.WebSocket = options.WebSocket ?? globalThis.WebSocket;
+  }
+
+  /** 'idle' before start() and after the end. */
+  get state() {
+    return this.#stream ? this.#stream.state : 'idle';
+  }
+
+  /**
+   * @template {keyof EventMap} Name
+   * @param {Name} name
+   * @param {(detail: EventMap[Name]) => void} listener
+   * @returns {() => void} takes the listener away again
+   */
+  on(name, listener) {
+    const listeners = this.#listeners.get(name) ?? new Set();
+    this.#listeners.set(name, listeners.add(listener));
+    return () => void listeners.delete(listener);
+  }
+
+  /**
+   * Begin to recognise a source, or nothing yet: then push() the audio.
+   * Resolves when the server has accepted the task.
+   * @param {Source | null} [source]
+   * @param {StartOptions} [options]
+   */
+  async start(source = null, options = {}) {
+    if (this.#stream) throw new AsrError('closed', 'stop() the running stream first');
+    const stream = new Stream(this, (name, detail) => this.#emit(name, detail));
+    this.#stream = stream;
+    try {
+      const audio = source === null ? null : await openSource(source, options, this);
+      stream.begin(audio, options);
+      await stream.started;
+    } catch (error) {
+      stream.giveUp(asError(error));
+      throw error;
+    } finally {
+      stream.finished.catch(() => {}).then(() => this.#release(stream));
+    }
+  }
+
+  /**
+   * Audio of any length; resolves at once unless a minute of it is still unsent.
+   * @param {Chunk} chunk
+   */
+  push(chunk) {
+    return this.#running().push(chunk);
+  }
+
+  /** Close the open sentence now, as when a push-to-talk key is released; more may follow. */
+  flush() {
+    this.#running().flush();
+  }
+
+  /**
+   * No more audio. Resolves with all sentences once the last final is in.
+   * @returns {Promise<Sentence[]>}
+   */
+  async stop() {
+    const stream = this.#running();
+    await stream.endInput();
+    return stream.finished;
+  }
+
+  /**
+   * Resolves with all sentences when the source has ended and everything is recognised.
+   * @returns {Promise<Sentence[]>}
+   */
+  done() {
+    return this.#running().finished;
+  }
+
+  /** Stop at once, whatever is still open. */
+  cancel() {
+    this.#stream?.giveUp(new AsrError('closed', 'cancelled'), false);
+    this.#stream = null;
+  }
+
+  /** cancel(), and let go of the connection. */
+  close() {
+    this.cancel();
+    this.#idle?.close();
+    this.#idle = null;
+  }
+
+  /**
+   * The final sentences of the running stream, from the first one on.
+   * @returns {AsyncGenerator<Sentence, void, void>}
+   */
+  sentences() {
+    return this.#running().sentences();
+  }
+
+  /**
+   * start(), the sentences, and the end in one: `for await (const s of asr.transcribe(file)) ...`
+   * @param {Source} source
+   * @param {StartOptions} [options]
+   * @returns {AsyncGenerator<Sentence, void, void>}
+   */
+  async *transcribe(source, options = {}) {
+    await this.start(source, options);
+    const stream = this.#running();
+    try {
+      yield* stream.sentences();
+    } finally {
+      if (this.#stream === stream && stream.state !== 'idle') this.cancel();
+    }
+  }
+
+  /**
+   * A connection for one task.
+   * @internal
+   * @returns {Promise<{connection: Connection, isFresh: boolean}>}
+   */
+  async acquire() {
+    const idle = this.#idle;
+    this.#idle = null;
+    if (idle?.isOpen) return { connection: idle, isFresh: false };
+    idle?.close();
+    return { connection: await Connection.open(this, (m) => this.#emit('wire', m)), isFresh: true };
+  }
+
+  /** @internal @param {Connection} connection whose task has ended well */
+  keep(connection) {
+    this.#idle?.close();
+    this.#idle = connection;
+  }
+
+  #running() {
+    if (!this.#stream) throw new AsrError('closed', 'start() first');
+    return this.#stream;
+  }
+
+  /** @param {Stream} stream */
+  #release(stream) {
+    if (this.#stream === stream) this.#stream = null;
+  }
+
+  /**
+   * @template {keyof EventMap} Name
+   * @param {Name} name @param {EventMap[Name]} detail
+   */
+  #emit(name, detail) {
+    for (const listener of this.#listeners.get(name) ?? []) {
+      try {
+        listener(detail);
+      } catch (error) {
+        // A listener's fault must not end the recognition, nor go unseen.
+        queueMicrotask(() => {
+          throw error;
+        });
+      }
+    }
+  }
+}
+
+function ownServer() {
+  const page = globalThis.location;
+  return page?.protocol.startsWith('http') ? page.origin : 'ws://127.0.0.1:8000';
+}
+
+/**
+ * The WebSocket address: http becomes ws, and a bare host gets the protocol's path.
+ * @param {string} url
+ */
+export function endpoint(url) {
+  const full = new URL(url.includes('://') ? url : `ws://${url}`);
+  full.protocol = full.protocol.replace('http', 'ws');
+  if (full.pathname === '/') full.pathname = ENDPOINT;
+  return full.href;
+}
+
+// ------------------------------------------------------------------------------------ connection
+
+/** Wakes everybody who waits; who wakes must look again at what it waited for. */
+class Bell {
+  /** @type {(() => void)[]} */
+  #waiting = [];
+
+  wait() {
+    return new Promise((/** @type {(value?: undefined) => void} */ resolve) => {
+      this.#waiting.push(resolve);
+    });
+  }
+
+  ring() {
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const wake of waiting) wake();
+  }
+}
+
+/** A WebSocket as a queue of messages. */
+class Connection {
+  /** @type {object[]} */
+  #inbox = [];
+  #bell = new Bell();
+  /** @type {AsrError | null} */
+  #lost = null;
+
+  /**
+   * @param {AsrClient} client
+   * @param {(message: EventMap['wire']) => void} log
+   * @returns {Promise<Connection>}
+   */
+  static async open(client, log) {
+    const connection = new Connection(client, log);
+    await connection.#opened(client.openTimeoutMs);
+    return connection;
+  }
+
+  /** @param {AsrClient} client @param {(message: EventMap['wire']) => void} log */
+  constructor(client, log) {
+    this.log = log;
+    this.where = withoutQuery(client.url);
+    this.socket = openSocket(client);
+    this.socket.binaryType = 'arraybuffer';
+    this.socket.onmessage = (/** @type {MessageEvent} */ event) => this.#receive(event.data);
+    this.socket.onerror = (/** @type {any} */ event) => this.#lose(event.message ?? '');
+    this.socket.onclose = (/** @type {CloseEvent} */ event) =>
+      this.#lose(`closed with code ${event.code}${event.reason ? `: ${event.reason}` : ''}`);
+    this.socket.onopen = () => this.#bell.ring();
+  }
+
+  get isOpen() {
+    return this.socket.readyState === 1;
+  }
+
+  /** @param {string | Uint8Array} data */
+  send(data) {
+    if (!this.isOpen) throw this.#lost ?? new AsrError('server-away', 'not connected');
+    this.socket.send(data);
+    this.log({ direction: 'out', data });
+  }
+
+  /** Resolves when the socket has passed on most of what it was given. */
+  async drained() {
+    while (this.isOpen && this.socket.bufferedAmount > MAX_SOCKET_BYTES) await sleep(20);
+  }
+
+  /**
+   * The next message of the server.
+   * @param {() => number} [patienceMs] how long to wait, asked again whenever nothing came
+   * @returns {Promise<any>}
+   */
+  async next(patienceMs = () => Infinity) {
+    let waitedMs = 0;
+    while (this.#inbox.length === 0) {
+      if (this.#lost) throw this.#lost;
+      if (waitedMs >= patienceMs()) throw away(`${this.where} does not answer`);
+      const begun = Date.now();
+      await withTimeout(this.#bell.wait(), 1000);
+      waitedMs += Date.now() - begun;
+    }
+    return this.#inbox.shift();
+  }
+
+  close() {
+    this.socket.close(1000);
+  }
+
+  /** @param {number} timeoutMs */
+  async #opened(timeoutMs) {
+    const deadline = Date.now() + timeoutMs;
+    while (!this.isOpen && !this.#lost && Date.now() < deadline) {
+      await withTimeout(this.#bell.wait(), deadline - Date.now());
+    }
+    if (this.isOpen) return;
+    this.close();
+    throw this.#lost ?? away(`cannot reach ${this.where}: no answer in time`);
+  }
+
+  /** @param {unknown} data */
+  #receive(data) {
+    if (typeof data !== 'string') return;
+    this.log({ direction: 'in', data });
+    try {
+      this.#inbox.push(JSON.parse(data));
+    } catch {
+      return; // not of this protocol
+    }
+    this.#bell.ring();
+  }
+
+  /** @param {string} reason */
+  #lose(reason) {
+    this.#lost ??= connectionError(this.where, reason);
+    this.#bell.ring();
+  }
+}
+
+/** @param {AsrClient} client */
+function openSocket(client) {
+  if (!client.WebSocket) {
+    throw new AsrError('unsupported', 'pass a WebSocket class: new AsrClient({ WebSocket })');
+  }
+  if (!client.apiKey) return new client.WebSocket(client.url);
+  if (typeof window === 'undefined') {
+    const headers = { Authorization: `Bearer ${client.apiKey}` };
+    return new client.WebSocket(client.url, { headers });
+  }
+  const url = new URL(client.url); // a page cannot set headers
+  url.searchParams.set('api_key', client.apiKey);
+  return new client.WebSocket(url.href);
+}
+
+/** @param {string} where @param {string} reason as far as the platform tells it */
+function connectionError(where, reason) {
+  const status = Number(/response: (\d{3})/.exec(reason)?.[1] ?? 0);
+  if (status === 401 || status === 403) {
+    const serverCode = 'InvalidApiKey';
+    return new AsrError('unauthorized', `${where} refused the API key`, { serverCode });
+  }
+  if (status === 429 || status === 503) {
+    return new AsrError('busy', `${where} is busy (HTTP ${status})`, { retryable: true });
+  }
+  return away(`cannot reach ${where}${reason ? `: ${reason}` : ''}`);
+}
+
+/** @param {string} message */
+function away(message) {
+  return new AsrError('server-away', message, { retryable: true });
+}
+
+/** @param {{error_code?: string, error_message?: string}} header */
+function taskError({ error_code: serverCode = '', error_message: text = 'the task failed' }) {
+  const message = serverCode ? `${serverCode}: ${text}` : text;
+  if (serverCode.startsWith('Throttling')) {
+    return new AsrError('busy', message, { serverCode, retryable: true });
+  }
+  if (serverCode === 'InvalidApiKey') return new AsrError('unauthorized', message, { serverCode });
+  const retryable = RETRYABLE.test(serverCode) || IDLE_TIMEOUT.test(message);
+  return new AsrError('task-failed', message, { serverCode, retryable });
+}
+
+/** @param {string} url */
+function withoutQuery(url) {
+  const { protocol, host, pathname } = new URL(url);
+  return `${protocol}//${host}${pathname}`;
+}
+
+// ---------------------------------------------------------------------------------------- stream
+
+/** Audio from the last final on, addressed by its byte position in the stream. */
+class Tape {
+  base = 0;
+  end = 0;
+  /** @type {{at: number, bytes: Uint8Array}[]} */
+  #pieces = [];
+
+  /** @param {Uint8Array} bytes */
+  append(bytes) {
+    this.#pieces.push({ at: this.end, bytes });
+    this.end += bytes.length;
+  }
+
+  /** @param {number} position @param {number} size @returns {Uint8Array} */
+  read(position, size) {
+    const copy = new Uint8Array(Math.min(size, this.end - position));
+    for (const { at, bytes } of this.#pieces) {
+      if (at >= position + copy.length) break;
+      const from = Math.max(0, position - at);
+      const part = bytes.subarray(from, Math.max(from, position + copy.length - at));
+      if (part.length > 0) copy.set(part, at + from - position);
+    }
+    return copy;
+  }
+
+  /** @param {number} position */
+  forgetBefore(position) {
+    this.base = Math.max(this.base, Math.min(position, this.end));
+    const first = this.#pieces.findIndex(({ at, bytes }) => at + bytes.length > this.base);
+    this.#pieces.splice(0, first < 0 ? this.#pieces.length : first);
+  }
+}
+
+/** One recognition: as many tasks as it takes until all its audio is recognised. */
+class Stream {
+  /** @type {'starting' | 'listening' | 'stopping' | 'idle'} */
+  state = 'starting';
+  /** @type {Sentence[]} */
+  #finals = [];
+  #tape = new Tape();
+  #sent = 0; // position on the tape of the running task
+  /** @type {number | null} */
+  #flushAt = null;
+  #ended = false;
+  #sentenceOpen = false;
+  #coveredMs = 0; // the end of the last final
+  #tasksStarted = 0;
+  #progress = false;
+  #news = new Bell(); // audio, a flush or the end came
+  #room = new Bell(); // audio went out, or nothing ever will
+  #final = new Bell();
+  /** @type {AsrError | null} */
+  #error = null;
+  /** @type {Connection | null} */
+  #connection = null;
+  /** @type {Audio | null} */
+  #audio = null;
+  #isPcm = true;
+  #bytesPerMs = (RATE * 2) / 1000;
+  #sampleRate = RATE;
+  #format = 'pcm';
+  #frame = 0;
+
+  /**
+   * @param {AsrClient} client
+   * @param {<Name extends keyof EventMap>(name: Name, detail: EventMap[Name]) => void} emit
+   */
+  constructor(client, emit) {
+    this.client = client;
+    this.emit = emit;
+    this.started = new Promise((/** @type {(v?: undefined) => void} */ resolve, reject) => {
+      this.resolveStarted = resolve;
+      this.rejectStarted = reject;
+    });
+    /** @type {Promise<Sentence[]>} */
+    this.finished = new Promise((resolve, reject) => {
+      this.resolveFinished = resolve;
+      this.rejectFinished = reject;
+    });
+    // Whoever waits for neither of them hears of a failure by its event.
+    this.started.catch(() => {});
+    this.finished.catch(() => {});
+  }
+
+  get isOver() {
+    return this.state === 'idle';
+  }
+
+  /** @param {Audio | null} audio @param {StartOptions} options */
+  begin(audio, options) {
+    this.#audio = audio;
+    this.#format = audio?.format ?? options.format ?? 'pcm';
+    this.#sampleRate = audio?.sampleRate ?? options.sampleRate ?? RATE;
+    this.#isPcm = this.#format === 'pcm';
+    this.#bytesPerMs = (this.#sampleRate * 2) / 1000;
+    this.#frame = this.#isPcm ? even(this.#bytesPerMs * FRAME_MS) : ENCODED_FRAME;
+    const isCancelled = this.#error !== null;
+    if (isCancelled || this.#ended) audio?.stop(); // while the source was opening
+    if (isCancelled) return;
+    this.#run();
+    if (audio) this.#pump(audio, options.pace);
+  }
+
+  /** @param {Chunk} chunk */
+  async push(chunk) {
+    if (this.#ended || this.isOver) {
+      throw this.#error ?? new AsrError('closed', 'the stream takes no more audio');
+    }
+    const bytes = toBytes(chunk, this.#isPcm);
+    if (this.#isPcm && bytes.length > 1) this.#show(bytes);
+    this.#tape.append(bytes);
+    const maxKept = this.#isPcm ? MAX_KEPT_MS * this.#bytesPerMs : MAX_KEPT_ENCODED;
+    this.#tape.forgetBefore(even(Math.min(this.#sent, this.#tape.end - maxKept)));
+    this.#news.ring();
+    while (!this.isOver && this.#unsentMs() > MAX_UNSENT_MS) await this.#room.wait();
+  }
+
+  flush() {
+    if (!this.#isPcm) throw new AsrError('bad-audio', `only PCM can be flushed`);
+    this.#flushAt = this.#tape.end;
+    this.#news.ring();
+  }
+
+  async endInput() {
+    if (this.isOver) return;
+    this.state = 'stopping';
+    await this.#audio?.stop();
+    this.#ended = true;
+    this.#news.ring();
+  }
+
+  /** @param {AsrError} error @param {boolean} [announce] */
+  giveUp(error, announce = true) {
+    if (this.isOver) return;
+    this.state = 'idle';
+    this.#error = error;
+    this.#connection?.close();
+    Promise.resolve(this.#audio?.stop()).catch(() => {});
+    this.rejectStarted?.(error);
+    this.rejectFinished?.(error);
+    for (const bell of [this.#news, this.#room, this.#final]) bell.ring();
+    if (announce) this.emit('failed', error);
+  }
+
+  /** @returns {AsyncGenerator<Sentence, void, void>} */
+  async *sentences() {
+    for (let at = 0; ; ) {
+      for (; at < this.#finals.length; at += 1) {
+        if (this.#finals[at].text) yield this.#finals[at];
+      }
+      if (this.isOver) break;
+      await this.#final.wait();
+    }
+    if (this.#error && this.#error.message !== 'cancelled') throw this.#error;
+  }
+
+  // one task after another until everything is recognised
+
+  async #run() {
+    try {
+      await this.#recogniseEverything();
+      this.#finish();
+    } catch (error) {
+      this.giveUp(asError(error));
+    }
+  }
+
+  #finish() {
+    if (this.isOver) return;
+    this.state = 'idle';
+    const sentences = this.#finals.filter(({ text }) => text);
+    const durationMs = this.#isPcm ? Math.round(this.#tape.end / this.#bytesPerMs) : 0;
+    for (const bell of [this.#room, this.#final]) bell.ring();
+    this.emit('finished', { sentences, durationMs });
+    this.resolveFinished?.(sentences);
+  }
+
+  async #recogniseEverything() {
+    let failures = 0;
+    while (!this.isOver) {
+      this.#progress = false;
+      const begun = Date.now();
+      try {
+        await this.#recogniseOneTask();
+      } catch (thrown) {
+        const error = asError(thrown);
+        if (this.#progress || Date.now() - begun > GOOD_WHILE_MS) failures = 0;
+        this.#checkRetry(error, failures);
+        await this.#recover(error, failures);
+        failures += 1;
+        continue;
+      }
+      failures = 0;
+      if (this.#ended && this.#sent >= this.#tape.end) return;
+      this.#tape.forgetBefore(this.#sent);
+      await this.#waitForAudio();
+    }
+  }
+
+  /** @param {AsrError} error @param {number} failures */
+  #checkRetry(error, failures) {
+    const { attempts, initialAttempts } = this.client.retry;
+    const allowed = this.#tasksStarted > 0 ? attempts : initialAttempts;
+    // Without the head of a compressed stream no decoder could go on.
+    const canResume = this.#isPcm || this.#tape.base === 0;
+    if (this.isOver || !error.retryable || failures >= allowed || !canResume) throw error;
+  }
+
+  /** @param {AsrError} error @param {number} failures */
+  async #recover(error, failures) {
+    if (error.isIdleTimeout && this.#isPcm) {
+      if (this.#sentenceOpen) this.#flushAt = this.#tape.end; // the speaker paused in mid-sentence
+      else await this.#rest();
+      return;
+    }
+    const { firstDelayMs, maxDelayMs } = this.client.retry;
+    const delayMs = Math.min(maxDelayMs, firstDelayMs * 2 ** failures) * (0.5 + Math.random() / 2);
+    this.#sent = this.#tape.base;
+    this.emit('reconnecting', { attempt: failures + 1, delayMs, error });
+    await sleep(delayMs);
+  }
+
+  /** The server heard only silence: forget it, and come back when there is more. */
+  async #rest() {
+    this.#tape.forgetBefore(even(this.#sent - 1000 * this.#bytesPerMs));
+    await this.#waitForAudio();
+  }
+
+  async #recogniseOneTask() {
+    let { connection, isFresh } = await this.client.acquire();
+    const taskId = newId();
+    this.#sent = this.#tape.base;
+    const shiftMs = this.#isPcm ? Math.round(this.#tape.base / this.#bytesPerMs) : 0;
+    this.#connection = connection;
+    const task = { isOver: false };
+    try {
+      try {
+        await this.#beginTask(connection, taskId);
+      } catch (error) {
+        // The server may have dropped a kept connection just now.
+        if (isFresh || asError(error).code !== 'server-away') throw error;
+        connection = this.#connection = (await this.client.acquire()).connection;
+        await this.#beginTask(connection, taskId);
+      }
+      this.#send(connection, taskId, task).catch(() => connection.close());
+      await this.#receive(connection, shiftMs, task);
+    } catch (error) {
+      connection.close();
+      throw error;
+    } finally {
+      task.isOver = true;
+      this.#connection = null;
+      this.#news.ring();
+    }
+    this.client.keep(connection);
+  }
+
+  /** @param {Connection} connection @param {string} taskId */
+  async #beginTask(connection, taskId) {
+    const { parameters, model, openTimeoutMs } = this.client;
+    const payload = {
+      task_group: 'audio',
+      task: 'asr',
+      function: 'recognition',
+      model,
+      parameters: {
+        heartbeat: true, // minutes of silence are no reason to fail
+        ...parameters,
+        format: this.#format,
+        sample_rate: this.#sampleRate,
+      },
+      input: {},
+    };
+    if (this.isOver) throw this.#error;
+    connection.send(command('run-task', taskId, payload));
+    const { header = {} } = await connection.next(() => openTimeoutMs);
+    if (header.event === 'task-failed') throw taskError(header);
+    if (this.state === 'starting') this.state = 'listening';
+    this.emit('started', { taskId, resumed: this.#tasksStarted });
+    this.#tasksStarted += 1;
+    this.resolveStarted?.();
+  }
+
+  /**
+   * Frames from the tape until the end or a flush, then finish-task.
+   * @param {Connection} connection @param {string} taskId @param {{isOver: boolean}} task
+   */
+  async #send(connection, taskId, task) {
+    while (!this.#atBoundary()) {
+      const frame = this.#nextFrame();
+      if (frame.length > 0) {
+        connection.send(frame);
+        this.#sent += frame.length;
+        this.#room.ring();
+        await connection.drained();
+      } else {
+        await this.#news.wait();
+      }
+      if (task.isOver || this.isOver) return;
+    }
+    this.#flushAt = null;
+    connection.send(command('finish-task', taskId, { input: {} }));
+    this.finishSent = true;
+  }
+
+  #atBoundary() {
+    if (this.#flushAt !== null && this.#sent >= this.#flushAt) return true;
+    return this.#ended && this.#sent >= this.#tape.end;
+  }
+
+  /** A whole frame, or what is left before a boundary. */
+  #nextFrame() {
+    const boundary = this.#flushAt ?? this.#tape.end;
+    const size = Math.min(this.#frame, boundary - this.#sent);
+    const isComplete = size === this.#frame || this.#ended || this.#flushAt !== null;
+    return this.#tape.read(this.#sent, isComplete ? size : 0);
+  }
+
+  /** @param {Connection} connection @param {number} shiftMs @param {{isOver: boolean}} task */
+  async #receive(connection, shiftMs, task) {
+    this.finishSent = false;
+    while (!task.isOver) {
+      const message = await connection.next(() => (this.finishSent ? SILENT_SERVER_MS : Infinity));
+      const { header = {}, payload } = message;
+      if (this.isOver) throw this.#error;
+      if (header.event === 'task-finished') return;
+      if (header.event === 'task-failed') throw taskError(header);
+      if (header.event !== 'result-generated') continue;
+      const sentence = readSentence(payload?.output, this.#finals.length, shiftMs);
+      if (sentence) this.#hear(sentence);
+    }
+  }
+
+  /** @param {Sentence} sentence */
+  #hear(sentence) {
+    this.#progress = true;
+    // A compressed file begins anew after a reconnection: this part was heard already.
+    if (!this.#isPcm && sentence.beginMs < this.#coveredMs) return;
+    this.#sentenceOpen = !sentence.isFinal;
+    if (!sentence.isFinal) {
+      this.emit('interim', sentence);
+      return;
+    }
+    this.#finals.push(sentence);
+    this.#coveredMs = Math.max(this.#coveredMs, sentence.endMs ?? 0);
+    if (this.#isPcm) {
+      const covered = this.#coveredMs * this.#bytesPerMs;
+      this.#tape.forgetBefore(even(Math.min(this.#sent, covered)));
+    }
+    this.#final.ring();
+    this.emit('final', sentence);
+  }
+
+  // helpers
+
+  async #waitForAudio() {
+    while (this.#tape.end <= this.#sent && !this.#ended && !this.isOver) {
+      await this.#news.wait();
+    }
+  }
+
+  #unsentMs() {
+    return (this.#tape.end - this.#sent) / this.#bytesPerMs;
+  }
+
+  /** @param {Uint8Array} bytes */
+  #show(bytes) {
+    const pcm = new Int16Array(bytes.buffer, bytes.byteOffset, bytes.length >> 1);
+    const beginMs = Math.round(this.#tape.end / this.#bytesPerMs);
+    this.emit('audio', { pcm, sampleRate: this.#sampleRate, beginMs });
+    this.emit('level', levelOf(pcm));
+  }
+
+  /** @param {Audio} audio @param {number} [pace] */
+  async #pump(audio, pace) {
+    try {
+      for await (const chunk of paced(audio, this.#frame, pace)) {
+        if (this.#ended || this.isOver) return;
+        await this.push(chunk);
+      }
+      await this.endInput();
+    } catch (error) {
+      this.giveUp(asError(error));
+    }
+  }
+}
+
+/** @param {string} action @param {string} taskId @param {object} payload */
+function command(action, taskId, payload) {
+  return JSON.stringify({ header: { action, task_id: taskId, streaming: 'duplex' }, payload });
+}
+
+function newId() {
+  // crypto.randomUUID exists only in secure contexts; a page on a plain address is none.
+  const bytes = globalThis.crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
+}
+
+/**
+ * The sentence of a result, or null for a heartbeat; Gummy calls it `transcription`.
+ * @param {any} output @param {number} index @param {number} shiftMs
+ * @returns {Sentence | null}
+ */
+export function readSentence(output, index, shiftMs = 0) {
+  const raw = output?.sentence ?? output?.transcription;
+  if (!raw || raw.heartbeat) return null;
+  const end = raw.end_time ?? null;
+  const isFinal = raw.sentence_end === true || (raw.sentence_end === undefined && end !== null);
+  const beginMs = shiftMs + (raw.begin_time ?? 0);
+  const words = (raw.words ?? []).map((/** @type {any} */ word) => readWord(word, shiftMs));
+  // An example in DashScope's own documentation ends a sentence without an end_time.
+  const endMs = end === null ? (words.at(-1)?.endMs ?? beginMs) : shiftMs + end;
+  return {
+    index,
+    beginMs,
+    endMs: isFinal ? endMs : null,
+    text: raw.text ?? '',
+    words,
+    isFinal,
+    confidence: raw.confidence ?? meanConfidence(words),
+  };
+}
+
+/** @param {any} raw @param {number} shiftMs @returns {Word} */
+function readWord(raw, shiftMs) {
+  const beginMs = shiftMs + (raw.begin_time ?? 0);
+  return {
+    beginMs,
+    endMs: raw.end_time == null ? beginMs : shiftMs + raw.end_time,
+    text: raw.text ?? '',
+    punctuation: raw.punctuation ?? '',
+    confidence: raw.confidence ?? null,
+  };
+}
+
+/** @param {Word[]} words @returns {number | null} of the characters */
+function meanConfidence(words) {
+  let sum = 0;
+  let length = 0;
+  for (const { confidence, text } of words) {
+    if (confidence === null) continue;
+    sum += confidence * text.length;
+    length += text.length;
+  }
+  return length ? sum / length : null;
+}
+
+// --------------------------------------------------------------------------------------- sources
+
+/**
+ * @typedef {object} Audio
+ * @property {AsyncIterable<Chunk> | Iterable<Chunk>} chunks
+ * @property {string} format
+ * @property {number} sampleRate
+ * @property {boolean} isLive
+ * @property {() => void | Promise<void>} stop resolves when the last sample was handed over
+ */
+
+/**
+ * @param {Source} source @param {StartOptions} options @param {AsrClient} client
+ * @returns {Promise<Audio>}
+ */
+async function openSource(source, options, client) {
+  if (source === 'microphone') return fromMicrophone(client);
+  if (isA(source, 'MediaStream')) return fromMediaStream(source, client, false);
+  if (isA(source, 'HTMLMediaElement')) return fromElement(source, client);
+  if (isA(source, 'Blob')) return fromFile(await source.arrayBuffer(), options);
+  if (source instanceof ArrayBuffer || ArrayBuffer.isView(source)) {
+    return fromFile(copyOf(source), options);
+  }
+  const { format = 'pcm', sampleRate = RATE } = options;
+  const chunks = /** @type {AsyncIterable<Chunk>} */ (source);
+  return { chunks, format, sampleRate, isLive: false, stop: () => {} };
+}
+
+/**
+ * `instanceof` for classes that Node does not have.
+ * @template {'MediaStream' | 'HTMLMediaElement' | 'Blob'} Name
+ * @param {any} value @param {Name} name
+ * @returns {value is InstanceType<typeof globalThis[Name]>}
+ */
+function isA(value, name) {
+  const constructor = /** @type {any} */ (globalThis)[name];
+  return constructor !== undefined && value instanceof constructor;
+}
+
+/** @param {AsrClient} client @returns {Promise<Audio>} */
+async function fromMicrophone(client) {
+  const devices = globalThis.navigator?.mediaDevices;
+  if (!devices?.getUserMedia) {
+    const why = 'no microphone here: it needs a browser and https, or localhost';
+    throw new AsrError('unsupported', why);
+  }
+  const audio = {
+    channelCount: 1,
+    echoCancellation: false, // tuned for calls: it costs accuracy
+    noiseSuppression: false,
+    autoGainControl: true,
+    ...client.microphone,
+  };
+  try {
+    return await fromMediaStream(await devices.getUserMedia({ audio }), client, true);
+  } catch (error) {
+    throw microphoneError(error);
+  }
+}
+
+/** @param {any} error */
+function microphoneError(error) {
+  if (error instanceof AsrError) return error;
+  if (error.name === 'NotAllowedError' || error.name === 'SecurityError') {
+    const message = 'the microphone was not allowed';
+    return new AsrError('permission-denied', message, { cause: error });
+  }
+  const message = `no usable microphone: ${error.message}`;
+  return new AsrError('no-microphone', message, { cause: error });
+}
+
+/**
+ * @param {MediaStream} stream @param {AsrClient} client @param {boolean} isOurs and to be ended
+ * @returns {Promise<Audio>}
+ */
+async function fromMediaStream(stream, client, isOurs) {
+  const context = new AudioContext();
+  const input = context.createMediaStreamSource(stream);
+  const tap = await Tap.open(context, input, client.workletUrl);
+  for (const track of stream.getAudioTracks()) {
+    track.addEventListener('ended', () => tap.end()); // unplugged
+  }
+  const stop = async () => {
+    await tap.end();
+    if (isOurs) for (const track of stream.getTracks()) track.stop();
+    await context.close();
+  };
+  return { chunks: tap.chunks(), format: 'pcm', sampleRate: RATE, isLive: true, stop: once(stop) };
+}
+
+/** An element can be given to one audio graph only, for ever. */
+const elementGraphs = new WeakMap();
+
+/** @param {HTMLMediaElement} element @param {AsrClient} client @returns {Promise<Audio>} */
+async function fromElement(element, client) {
+  if (!elementGraphs.has(element)) {
+    const context = new AudioContext();
+    const source = context.createMediaElementSource(element);
+    source.connect(context.destination); // it is still to be heard
+    elementGraphs.set(element, { context, source });
+  }
+  const { context, source } = elementGraphs.get(element);
+  const tap = await Tap.open(context, source, client.workletUrl);
+  element.addEventListener('ended', () => tap.end(), { once: true });
+  const stop = once(() => tap.end());
+  return { chunks: tap.chunks(), format: 'pcm', sampleRate: RATE, isLive: true, stop };
+}
+
+/** Taps an audio graph: frames of 16 kHz PCM from the worklet. */
+class Tap {
+  /** @type {Int16Array[]} */
+  #frames = [];
+  #bell = new Bell();
+  #ended = false;
+  #ending = false;
+
+  /**
+   * @param {AudioContext} context @param {AudioNode} input @param {string | URL} workletUrl
+   * @returns {Promise<Tap>}
+   */
+  static async open(context, input, workletUrl) {
+    if (!context.audioWorklet) {
+      throw new AsrError('unsupported', 'no AudioWorklet here: it needs https, or localhost');
+    }
+    await context.audioWorklet.addModule(workletUrl);
+    // A browser suspends a context that no click has led to; not waited for, since it may stay so.
+    if (context.state === 'suspended') context.resume();
+    return new Tap(context, input);
+  }
+
+  /** @param {AudioContext} context @param {AudioNode} input */
+  constructor(context, input) {
+    this.node = new AudioWorkletNode(context, 'pcm', {
+      numberOfOutputs: 0,
+      processorOptions: { sampleRate: RATE, frameSamples: (RATE * FRAME_MS) / 1000 },
+    });
+    this.input = input;
+    this.node.port.onmessage = ({ data }) => this.#take(data);
+    this.input.connect(this.node);
+  }
+
+  /** Resolves when the last sample is among the chunks. */
+  async end() {
+    if (!this.#ending) this.node.port.postMessage('end');
+    this.#ending = true;
+    const deadline = Date.now() + 500; // a suspended graph never answers
+    while (!this.#ended && Date.now() < deadline) await withTimeout(this.#bell.wait(), 100);
+    this.#take(null);
+    await this.#handedOver();
+  }
+
+  async *chunks() {
+    for (;;) {
+      const frame = this.#frames.shift();
+      if (frame) yield frame;
+      else if (this.#ended) return;
+      else await this.#bell.wait();
+      if (this.#frames.length === 0) this.#bell.ring();
+    }
+  }
+
+  async #handedOver() {
+    const deadline = Date.now() + 500;
+    while (this.#frames.length > 0 && Date.now() < deadline) {
+      await withTimeout(this.#bell.wait(), 100);
+    }
+  }
+
+  /** @param {Int16Array | null} frame */
+  #take(frame) {
+    if (frame) {
+      this.#frames.push(frame);
+    } else if (!this.#ended) {
+      this.#ended = true;
+      this.input.disconnect(this.node);
+    }
+    this.#bell.ring();
+  }
+}
+
+/** @param {ArrayBuffer} data @param {StartOptions} options @returns {Promise<Audio>} */
+async function fromFile(data, options) {
+  const bytes = new Uint8Array(data);
+  const kind = options.format ?? kindOf(bytes);
+  const stop = () => {};
+  if (kind === 'pcm') {
+    const sampleRate = options.sampleRate ?? RATE;
+    return { chunks: slices(bytes), format: 'pcm', sampleRate, isLive: false, stop };
+  }
+  const decoded = readWav(bytes) ?? (await decode(data));
+  if (decoded) return { ...decoded, format: 'pcm', isLive: false, stop };
+  return { chunks: slices(bytes), format: kind, sampleRate: RATE, isLive: false, stop };
+}
+
+/** @type {[string, number[]][]} */
+const MAGIC = [
+  ['wav', [0x52, 0x49, 0x46, 0x46]],
+  ['opus', [0x4f, 0x67, 0x67, 0x53]],
+  ['flac', [0x66, 0x4c, 0x61, 0x43]],
+  ['mp3', [0x49, 0x44, 0x33]],
+  ['amr', [0x23, 0x21, 0x41, 0x4d, 0x52]],
+  ['webm', [0x1a, 0x45, 0xdf, 0xa3]],
+  ['aac', [0xff, 0xf1]],
+  ['aac', [0xff, 0xf9]],
+  ['mp3', [0xff, 0xfb]],
+  ['mp3', [0xff, 0xf3]],
+  ['mp3', [0xff, 0xf2]],
+];
+
+/** @param {Uint8Array} bytes the format by a file's first bytes; 'pcm' if unknown */
+function kindOf(bytes) {
+  const isMp4 = String.fromCharCode(...bytes.subarray(4, 8)) === 'ftyp';
+  if (isMp4) return 'm4a';
+  return MAGIC.find(([, magic]) => magic.every((byte, i) => bytes[i] === byte))?.[0] ?? 'pcm';
+}
+
+/**
+ * 16-bit WAV as mono PCM; null for anything else.
+ * @param {Uint8Array} bytes
+ */
+function readWav(bytes) {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  if (kindOf(bytes) !== 'wav' || bytes.length < 20) return null;
+  let channels = 0;
+  let sampleRate = 0;
+  let isReadable = false;
+  for (let at = 12; at + 8 <= bytes.length; ) {
+    const name = String.fromCharCode(...bytes.subarray(at, at + 4));
+    const size = view.getUint32(at + 4, true);
+    if (name === 'fmt ') {
+      channels = view.getUint16(at + 10, true);
+      sampleRate = view.getUint32(at + 12, true);
+      const code = view.getUint16(at + 8, true);
+      isReadable = (code === 1 || code === 0xfffe) && view.getUint16(at + 22, true) === 16;
+    }
+    if (name === 'data') {
+      // A live recording does not know its length: then the data goes on to the end.
+      const data = bytes.subarray(at + 8, size > 0 ? at + 8 + size : undefined);
+      return isReadable ? { chunks: slices(wavToMono(data, channels)), sampleRate } : null;
+    }
+    at += 8 + size + (size % 2);
+  }
+  return null;
+}
+
+/** @param {Uint8Array} data @param {number} channels */
+function wavToMono(data, channels) {
+  if (channels === 1) return data;
+  const samples = new Int16Array(copyOf(data), 0, Math.floor(data.length / 2 / channels) * channels);
+  const mono = new Int16Array(samples.length / channels);
+  for (let i = 0; i < mono.length; i += 1) {
+    let sum = 0;
+    for (let channel = 0; channel < channels; channel += 1) sum += samples[i * channels + channel];
+    mono[i] = Math.round(sum / channels);
+  }
+  return new Uint8Array(mono.buffer);
+}
+
+/**
+ * Whatever a browser can play, a video's sound too; null where it cannot, as in Node.
+ * @param {ArrayBuffer} data
+ */
+async function decode(data) {
+  const Context = globalThis.OfflineAudioContext;
+  if (!Context) return null;
+  try {
+    const decoded = await new Context(1, 1, RATE).decodeAudioData(data.slice(0));
+    const tracks = Array.from({ length: decoded.numberOfChannels }, (_, channel) =>
+      decoded.getChannelData(channel),
+    );
+    const pcm = toInt16(toMono(tracks));
+    return { chunks: slices(new Uint8Array(pcm.buffer)), sampleRate: RATE };
+  } catch {
+    return null;
+  }
+}
+
+/** @param {Uint8Array} bytes in pieces that a stream can take one by one */
+function* slices(bytes) {
+  for (let at = 0; at < bytes.length; at += 32_000) yield bytes.subarray(at, at + 32_000);
+}
+
+/**
+ * The chunks, held back to `pace` times real time by an absolute schedule.
+ * @param {Audio} audio @param {number} frame bytes in 100 ms @param {number} [pace]
+ * @returns {AsyncGenerator<Chunk, void, void>}
+ */
+async function* paced(audio, frame, pace) {
+  if (!pace || audio.isLive) {
+    yield* audio.chunks;
+    return;
+  }
+  if (audio.format !== 'pcm') {
+    throw new AsrError('bad-audio', `pacing needs PCM or 16-bit WAV, not ${audio.format}`);
+  }
+  const start = Date.now();
+  let sent = 0;
+  for await (const chunk of audio.chunks) {
+    const bytes = toBytes(chunk, true);
+    for (let at = 0; at < bytes.length; at += frame) {
+      const piece = bytes.slice(at, at + frame);
+      sent += piece.length;
+      // A live source hands over a frame when it is over, not when it begins.
+      await sleep(start + ((sent / frame) * FRAME_MS) / pace - Date.now());
+      yield piece;
+    }
+  }
+}
+
+/** @param {Chunk} chunk @param {boolean} isPcm @returns {Uint8Array} aligned for 16-bit samples */
+function toBytes(chunk, isPcm) {
+  if (isPcm && chunk instanceof Float32Array) return new Uint8Array(toInt16(chunk).buffer);
+  return new Uint8Array(copyOf(chunk));
+}
+
+/** @param {ArrayBuffer | ArrayBufferView} data @returns {ArrayBuffer} its bytes and no others */
+function copyOf(data) {
+  if (data instanceof ArrayBuffer) return data.slice(0);
+  const copy = new Uint8Array(data.byteLength);
+  copy.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+  return copy.buffer;
+}
+
+/** @param {Int16Array} pcm @returns {{rmsDb: number, peakDb: number}} below full scale */
+export function levelOf(pcm) {
+  let power = 0;
+  let peak = 0;
+  for (const sample of pcm) {
+    power += sample * sample;
+    peak = Math.max(peak, Math.abs(sample));
+  }
+  return { rmsDb: db(Math.sqrt(power / (pcm.length || 1))), peakDb: db(peak) };
+}
+
+/** @param {number} amplitude */
+function db(amplitude) {
+  return amplitude > 0 ? Math.max(-100, 20 * Math.log10(amplitude / 32768)) : -100;
+}
+
+/** @param {number} position a byte position at which a sample begins */
+function even(position) {
+  return Math.floor(position / 2) * 2;
+}
+
+/** @param {unknown} error @returns {AsrError} */
+function asError(error) {
+  if (error instanceof AsrError) return error;
+  const message = error instanceof Error ? error.message : String(error);
+  return new AsrError('bad-audio', message, { cause: error });
+}
+
+/**
+ * @template T
+ * @param {() => T} work
+ * @returns {() => T} that works the first time only
+ */
+function once(work) {
+  /** @type {{result: T} | null} */
+  let done = null;
+  return () => (done ??= { result: work() }).result;
+}
+
+/** @param {number} ms @returns {Promise<void>} */
+function sleep(ms) {
+  return new Promise((resolve) => {
+    setTimeout(resolve, Math.max(0, ms));
+  });
+}
+
+/** @param {Promise<unknown>} promise @param {number} ms @returns {Promise<void>} */
+async function withTimeout(promise, ms) {
+  let timer;
+  const timeout = new Promise((resolve) => {
+    timer = setTimeout(resolve, Math.max(0, ms));
+  });
+  await Promise.race([promise, timeout]);
+  clearTimeout(timer);
+}
+
+// --------------------------------------------------------------------------------------- formats
+
+/** @typedef {{beginMs: number, endMs: number, text: string}} Caption */
+
+const PAUSE_MARK = /[，。！？；：、,.!?;:]$/;
+
+/**
+ * Subtitles no longer than `maxChars`, cut between words and by preference after a mark.
+ * @param {Sentence[]} sentences
+ * @param {number} [maxChars]
+ * @returns {Caption[]}
+ */
+export function captions(sentences, maxChars = 24) {
+  return sentences.flatMap(({ beginMs, endMs, text, words }) => {
+    if (text.length <= maxChars || words.length === 0) {
+      return [{ beginMs, endMs: endMs ?? beginMs, text }];
+    }
+    return splitWords(words, maxChars).map((group) => ({
+      beginMs: group[0].beginMs,
+      endMs: group[group.length - 1].endMs,
+      text: group.map((word) => word.text + word.punctuation).join('').trim(),
+    }));
+  });
+}
+
+/** @param {Word[]} words @param {number} maxChars @returns {Word[][]} */
+function splitWords(words, maxChars) {
+  /** @type {Word[][]} */
+  const groups = [];
+  let length = 0;
+  for (const word of words) {
+    const size = word.text.length + word.punctuation.length;
+    const last = groups.at(-1)?.at(-1);
+    const isRested = length >= maxChars / 2 && PAUSE_MARK.test(last?.punctuation ?? '');
+    if (groups.length === 0 || length + size > maxChars || isRested) {
+      groups.push([]);
+      length = 0;
+    }
+    groups[groups.length - 1].push(word);
+    length += size;
+  }
+  return groups;
+}
+
+/** @param {Sentence[]} sentences @returns {string} one sentence a line */
+export function toTxt(sentences) {
+  return sentences.map(({ text }) => `${text}\n`).join('');
+}
+
+/** @param {Sentence[]} sentences @param {number} [maxChars] @returns {string} SubRip subtitles */
+export function toSrt(sentences, maxChars) {
+  return captions(sentences, maxChars)
+    .map(({ beginMs, endMs, text }, i) => `${i + 1}\n${span(beginMs, endMs, ',')}\n${text}\n`)
+    .join('\n');
+}
+
+/** @param {Sentence[]} sentences @param {number} [maxChars] @returns {string} WebVTT subtitles */
+export function toVtt(sentences, maxChars) {
+  const blocks = captions(sentences, maxChars).map(
+    ({ beginMs, endMs, text }) => `${span(beginMs, endMs, '.')}\n${text}\n`,
+  );
+  return `WEBVTT\n\n${blocks.join('\n')}`;
+}
+
+/** @param {number} beginMs @param {number} endMs @param {string} mark */
+function span(beginMs, endMs, mark) {
+  return `${clock(beginMs, mark)} --> ${clock(endMs, mark)}`;
+}
+
+/** @param {number} ms @param {string} mark before the milliseconds */
+function clock(ms, mark) {
+  const part = (/** @type {number} */ unit, /** @type {number} */ of) =>
+    String(Math.floor(ms / unit) % of).padStart(2, '0');
+  const fraction = String(ms % 1000).padStart(3, '0');
+  return `${part(3_600_000, 100)}:${part(60_000, 60)}:${part(1000, 60)}${mark}${fraction}`;
+}
+
+export { Resampler };

@@ -1,0 +1,157 @@
+// A server for client tests whose transcript is a function of the samples.
+//
+// Every 100 ms of audio holds one constant sample: 0 is silence, v > 0 is said as the character
+// 0x4E00 + v. So a test can tell from the text alone whether audio was lost, doubled or reordered.
+
+import { createServer } from 'node:http';
+import { WebSocketServer } from 'ws';
+
+export const BLOCK = 3200; // bytes in 100 ms
+const FIRST = 0x4e00;
+
+/** PCM that the server hears as `text`; a space is 100 ms of silence. */
+export function say(text) {
+  const blocks = [...text].map((c) => {
+    const value = c === ' ' ? 0 : c.charCodeAt(0) - FIRST;
+    return new Int16Array(BLOCK / 2).fill(value);
+  });
+  const pcm = new Int16Array((blocks.length * BLOCK) / 2);
+  blocks.forEach((block, i) => pcm.set(block, (i * BLOCK) / 2));
+  return pcm;
+}
+
+/** Characters that `say` can carry, made from a test's own letters. */
+export function textOf(said) {
+  return [...said].map((c) => (c === ' ' ? c : String.fromCharCode(FIRST + c.charCodeAt(0)))).join('');
+}
+
+export class ScriptedServer {
+  tasks = [];
+  connections = 0;
+  requests = [];
+  refuseWith = 0; // an HTTP status
+  failRun = []; // [code, message], answered to run-task
+  dropAfter = []; // bytes of a task after which its connection is cut
+  failAfter = []; // [bytes, code, message]
+  replay = null; // messages to send instead, after run-task
+  #port = 0;
+
+  /** Listen; again on the same port after stop(). */
+  async start() {
+    this.sockets = new Set();
+    this.http = createServer();
+    const wss = new WebSocketServer({ noServer: true });
+    this.http.on('upgrade', (request, socket, head) => {
+      this.requests.push(request);
+      if (this.refuseWith) {
+        socket.end(`HTTP/1.1 ${this.refuseWith} No\r\ncontent-length: 0\r\n\r\n`);
+        return;
+      }
+      this.sockets.add(socket);
+      wss.handleUpgrade(request, socket, head, (ws) => this.#serve(ws, socket));
+    });
+    await new Promise((resolve) => this.http.listen(this.#port, '127.0.0.1', resolve));
+    this.#port = this.http.address().port;
+    this.url = `ws://127.0.0.1:${this.#port}`;
+  }
+
+  /** Go away as a killed process does: no close frames. */
+  async stop() {
+    for (const socket of this.sockets) socket.destroy();
+    await new Promise((resolve) => this.http.close(resolve));
+  }
+
+  #serve(ws, socket) {
+    this.connections += 1;
+    let task = null;
+    ws.on('error', () => {});
+    ws.on('message', (data, isBinary) => {
+      if (isBinary) {
+        if (task) this.#takeAudio(ws, socket, task, data);
+        return;
+      }
+      const { header, payload } = JSON.parse(data);
+      if (header.action === 'run-task') task = this.#runTask(ws, header, payload);
+      if (header.action === 'finish-task' && task) {
+        if (task.open.length) this.#result(ws, task, true);
+        send(ws, task, 'task-finished', { output: {}, usage: null });
+        task = null;
+      }
+    });
+  }
+
+  #runTask(ws, header, payload) {
+    const task = { id: header.task_id, payload, audio: Buffer.alloc(0), heard: 0, open: [], silent: 0 };
+    this.tasks.push(task);
+    if (this.replay) {
+      for (const message of this.replay) ws.send(message);
+      return null;
+    }
+    if (this.failRun.length) {
+      this.#fail(ws, task, ...this.failRun.shift());
+      return null;
+    }
+    send(ws, task, 'task-started', {});
+    return task;
+  }
+
+  #takeAudio(ws, socket, task, data) {
+    task.audio = Buffer.concat([task.audio, data]);
+    if (task.audio.length >= (this.dropAfter[0] ?? Infinity)) {
+      this.dropAfter.shift();
+      socket.destroy();
+      return;
+    }
+    if (task.audio.length >= (this.failAfter[0]?.[0] ?? Infinity)) {
+      const [, code, message] = this.failAfter.shift();
+      this.#fail(ws, task, code, message);
+      return;
+    }
+    while (task.audio.length >= (task.heard + 1) * BLOCK) this.#hearBlock(ws, task);
+  }
+
+  #hearBlock(ws, task) {
+    const at = task.heard;
+    task.heard += 1;
+    const value = task.audio.readInt16LE(at * BLOCK);
+    if (value) {
+      task.silent = 0;
+      task.open.push([at, String.fromCharCode(FIRST + value)]);
+      this.#result(ws, task, false);
+    } else if (task.open.length) {
+      task.silent += 100;
+      const limit = task.payload.parameters.max_sentence_silence ?? 800;
+      if (task.silent >= limit) this.#result(ws, task, true);
+    }
+  }
+
+  #result(ws, task, isFinal) {
+    const words = task.open.map(([at, text]) => ({
+      begin_time: at * 100,
+      end_time: at * 100 + 100,
+      text,
+      punctuation: '',
+    }));
+    if (isFinal) words[words.length - 1].punctuation = '。';
+    const sentence = {
+      sentence_id: 1,
+      begin_time: words[0].begin_time,
+      end_time: isFinal ? words[words.length - 1].end_time : null,
+      text: words.map((word) => word.text + word.punctuation).join(''),
+      sentence_end: isFinal,
+      words,
+    };
+    if (isFinal) Object.assign(task, { open: [], silent: 0 });
+    send(ws, task, 'result-generated', { output: { sentence } });
+  }
+
+  #fail(ws, task, code, message) {
+    send(ws, task, 'task-failed', {}, { error_code: code, error_message: message });
+    ws.close(1000);
+  }
+}
+
+function send(ws, task, event, payload, more = {}) {
+  const header = { task_id: task.id, event, ...more, attributes: {} };
+  ws.send(JSON.stringify({ header, payload }));
+}
