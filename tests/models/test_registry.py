@@ -81,7 +81,6 @@ def test_auto_takes_the_production_model_that_lies_here(tmp_path, nowhere):
     directory = lay(tmp_path / PRODUCTION)
     choice = registry.choose("auto", tmp_path, hubs=nowhere)
     assert (choice.name, choice.path, choice.notice) == (PRODUCTION, directory, None)
-    assert not choice.demo
 
 
 def test_auto_downloads_the_production_model(tmp_path, hub):
@@ -101,11 +100,11 @@ def demo(tmp_path, monkeypatch) -> Path:
 
 def test_auto_without_a_hub_is_the_demo_and_says_so(tmp_path, nowhere, demo):
     choice = registry.choose("auto", tmp_path, hubs=nowhere)
-    assert choice.demo
+    assert choice.name == DEMO
     assert choice.path == demo
     assert "DEMO" in choice.notice
-    assert "not reachable" in choice.notice
     assert f"asr-server models download {PRODUCTION}" in choice.notice
+    assert "not reachable" in choice.reason
 
 
 def test_hubs_that_never_answer_cost_less_than_ten_seconds(tmp_path, demo):
@@ -117,18 +116,19 @@ def test_hubs_that_never_answer_cost_less_than_ten_seconds(tmp_path, demo):
             "auto", tmp_path, hubs=Hubs(accepts_only, black_hole, tmp_path, tmp_path)
         )
         assert time.monotonic() - began < 9
-    assert choice.demo
+    assert choice.name == DEMO
 
 
 def test_a_sign_in_page_is_not_taken_for_a_hub(tmp_path, hub, demo):
     hub.portal = True
     choice = registry.choose("auto", tmp_path, hubs=hub.hubs(tmp_path))
-    assert choice.demo
-    assert "no file list" in choice.notice
+    assert choice.name == DEMO
+    assert "no file list" in choice.reason
 
 
 def test_auto_asks_no_hub_when_downloads_are_off(tmp_path, hub, demo):
-    assert registry.choose("auto", tmp_path, allow_download=False, hubs=hub.hubs(tmp_path)).demo
+    choice = registry.choose("auto", tmp_path, allow_download=False, hubs=hub.hubs(tmp_path))
+    assert choice.name == DEMO
     assert hub.asked == []
 
 
@@ -166,7 +166,7 @@ def test_an_unknown_name_is_told_where_names_are(tmp_path, nowhere):
 
 def test_the_demo_asked_for_by_name_still_says_what_it_is(tmp_path, nowhere, demo):
     choice = registry.choose(DEMO, tmp_path, hubs=nowhere)
-    assert choice.demo
+    assert choice.name == DEMO
     assert "DEMO" in choice.notice
 
 

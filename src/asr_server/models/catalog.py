@@ -52,7 +52,7 @@ _PUNC = "punc_ct-transformer_zh-cn-common-vad_realtime-vocab272727"
 CATALOG = (
     Model(
         name=PRODUCTION,
-        task="streaming recognition, Mandarin, 220 M parameters",
+        task="recognition, streaming",
         modelscope=f"iic/{_ASR}",
         huggingface="funasr/paraformer-zh-streaming",
         megabytes=890,
@@ -63,7 +63,7 @@ CATALOG = (
     ),
     Model(
         name=PUNCTUATION,
-        task="punctuation of text that is still being spoken",
+        task="punctuation, streaming",
         modelscope=f"iic/{_PUNC}",
         huggingface=None,  # there, `funasr/ct-punc` is the offline model, which sees whole texts
         megabytes=290,

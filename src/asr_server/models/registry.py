@@ -13,6 +13,7 @@ from asr_server.models.caches import cached
 from asr_server.models.catalog import DEMO, PRODUCTION, HubName, Model, ModelError, lookup
 from asr_server.models.download import Progress, fetch
 from asr_server.models.hubs import Hubs, Listing, listings
+from asr_server.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -27,19 +28,27 @@ PROBE_S = 5.0
 DEMO_DIR = Path(__file__).parent / "demo"
 
 
+DEMO_NOTICE = (
+    "DEMO MODEL: it was trained on synthetic speech and does not understand people. "
+    f"For real recognition: asr-server models download {PRODUCTION}"
+)
+"""For people to see wherever they look while the demo model runs."""
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """The model to run."""
 
     name: str
+    """As it was asked for; `choose` finds it again under this name."""
     path: Path
-    notice: str | None = None
-    """Why it is not the production model, for people to see wherever they look; else None."""
+    reason: str | None = None
+    """Why it is not the production model, if `auto` had to do without."""
 
     @property
-    def demo(self) -> bool:
-        """Whether this is the embedded demo model, which only knows synthetic speech."""
-        return self.path == DEMO_DIR
+    def notice(self) -> str | None:
+        """What people must be told about this model, or None."""
+        return DEMO_NOTICE if self.path == DEMO_DIR else None
 
 
 def resolve(
@@ -105,15 +114,13 @@ def choose(
 ) -> Choice:
     """The model to run for what was asked; raises ModelError, which says the next command.
 
-    Only `auto` ever falls back to the demo, and says so in the choice's notice; without a hub this
-    takes `PROBE_S`. Downloads happen for `auto` unless forbidden, for other names if allowed.
+    Only `auto` ever falls back to the demo; without a hub that takes `PROBE_S`. Downloads happen
+    for `auto` unless forbidden, for other names if allowed.
     """
     wanted = PRODUCTION if name == AUTO else name
     found = resolve(wanted, model_dir, hubs)
     if found is not None:
-        return Choice(
-            wanted, found, _demo_notice("it was asked for") if found == DEMO_DIR else None
-        )
+        return Choice(wanted, found)
     if name != AUTO:
         if not allow_download:
             raise ModelError(_how_to_get(name))
@@ -124,6 +131,28 @@ def choose(
         return Choice(wanted, download(wanted, model_dir, hub, progress, hubs))
     except (ModelError, OSError) as exc:
         return _demo(str(exc))
+
+
+def choose_for(settings: Settings, progress: Progress | None = None) -> Choice:
+    """`choose` as the settings ask for it."""
+    return choose(
+        settings.model,
+        settings.model_dir,
+        allow_download=settings.download,
+        hub=settings.hub,
+        progress=progress,
+        hubs=hubs_of(settings),
+    )
+
+
+def hubs_of(settings: Settings) -> Hubs:
+    """The hubs and caches that the settings name."""
+    return Hubs(
+        modelscope=settings.modelscope_endpoint,
+        huggingface=settings.huggingface_endpoint,
+        modelscope_cache=Path(settings.modelscope_cache).expanduser(),
+        huggingface_cache=Path(settings.huggingface_cache).expanduser(),
+    )
 
 
 def _ask(model: Model, hub: HubChoice, hubs: Hubs, timeout_s: float) -> list[Listing]:
@@ -150,15 +179,7 @@ def _fetch_first(
 def _demo(reason: str) -> Choice:
     if resolve(DEMO, "") is None:
         raise ModelError(f"{reason}; and the embedded demo model is not in this installation")
-    return Choice(DEMO, DEMO_DIR, _demo_notice(reason))
-
-
-def _demo_notice(reason: str) -> str:
-    return (
-        "This is the DEMO model: it was trained on synthetic speech and does not understand "
-        f"people. It runs because {reason}. For real recognition: "
-        f"asr-server models download {PRODUCTION}"
-    )
+    return Choice(DEMO, DEMO_DIR, reason)
 
 
 def _how_to_get(name: str) -> str:

@@ -1,0 +1,205 @@
+"""The command line: `asr-server serve`, `asr-server transcribe`, `asr-server models ...`."""
+
+import logging
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from asr_server import __version__, cli_models
+from asr_server.models.catalog import PRODUCTION, ModelError
+from asr_server.models.registry import Choice, choose_for
+from asr_server.settings import Settings
+
+err = Console(stderr=True, highlight=False)
+
+app = typer.Typer(
+    help="Real-time Mandarin speech recognition for every DashScope client.",
+    epilog="Everything can also be set in the environment or in ./.env: see .env.example.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.add_typer(cli_models.app, name="models")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+Model = Annotated[
+    str | None,
+    typer.Option(help="A model's name, its hub id, a directory, `auto`, or `demo`."),
+]
+Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda.")]
+Dtype = Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.")]
+ModelDir = Annotated[Path | None, typer.Option(help="Where downloaded models lie.")]
+Download = Annotated[
+    bool | None, typer.Option(help="Fetch the model first if it is not on this machine.")
+]
+
+
+@app.command(
+    epilog="""
+[bold]Examples[/]
+
+asr-server serve                           the production model, from ./models or a hub's cache
+
+asr-server serve --download                the same, fetched first if needed
+
+asr-server serve --model auto              what `make run` does: the best model that can be had
+
+asr-server serve --model /models/mine      a FunASR model directory
+
+asr-server serve --host 127.0.0.1 --port 9000 --device cuda --log-level debug
+"""
+)
+def serve(
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="A model's name, its hub id, a directory, `auto`, or `demo`.",
+            show_default=PRODUCTION,
+        ),
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes any.")] = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    model_dir: ModelDir = None,
+    download: Download = None,
+    log_level: Annotated[
+        str | None, typer.Option(help="critical, error, warning, info or debug.")
+    ] = None,
+) -> None:
+    """Serve DashScope's WebSocket protocol until stopped.
+
+    Without its model the server does not start; only `--model auto` falls back to the demo.
+    """
+    settings = settings_from(
+        model=model,
+        host=host,
+        port=port,
+        device=device,
+        dtype=dtype,
+        model_dir=model_dir,
+        download=download,
+        log_level=log_level,
+    )
+    from asr_server import serving  # the web stack and torch take seconds to import
+
+    serving.configure_logging(settings.log_level)
+    choice = model_from(settings)
+
+    from asr_server.app import create_app
+
+    settings = settings.model_copy(update={"model": choice.name})
+    raise typer.Exit(
+        serving.serve(
+            create_app(settings),
+            settings,
+            lambda port: err.print(_greeting(settings.host, port, choice)),
+        )
+    )
+
+
+@app.command(
+    epilog="""
+[bold]Examples[/]
+
+asr-server transcribe meeting.wav
+
+asr-server transcribe --model demo --times tests/data/*.wav
+"""
+)
+def transcribe(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Recordings.")],
+    model: Model = None,
+    times: Annotated[bool, typer.Option(help="Put each sentence's time before it.")] = False,
+    device: Device = None,
+    dtype: Dtype = None,
+    model_dir: ModelDir = None,
+    download: Download = None,
+) -> None:
+    """Print what is said in recordings, one sentence a line, without a server."""
+    settings = settings_from(
+        model=model, device=device, dtype=dtype, model_dir=model_dir, download=download
+    )
+    logging.basicConfig(level=logging.WARNING)
+    choice = model_from(settings)
+    if choice.notice:
+        err.print(choice.notice, style="bold yellow")
+
+    from asr_server.transcribing import transcribe_files
+
+    if not transcribe_files(settings, choice.path, files, times=times):
+        raise typer.Exit(1)
+
+
+def settings_from(**given: Any) -> Settings:
+    """The environment and `.env`, overruled by what was given; exits with 2 if that is invalid."""
+    overrides = {name: value for name, value in given.items() if value is not None}
+    if "model_dir" in overrides:
+        overrides["model_dir"] = str(overrides["model_dir"])
+    try:
+        settings = Settings(_env_file=".env", **overrides)  # type: ignore[call-arg]  # pydantic-settings adds it
+    except ValidationError as exc:
+        for error in exc.errors():
+            name = "_".join(str(part) for part in error["loc"][:1]) or "settings"
+            option = f"--{name.replace('_', '-')}" if name in overrides else f"ASR_{name.upper()}"
+            err.print(f"{option}: {error['msg']}", style="bold red")
+        raise typer.Exit(2) from exc
+    if "model" in settings.model_fields_set:
+        return settings
+    return settings.model_copy(update={"model": PRODUCTION})
+
+
+def model_from(settings: Settings) -> Choice:
+    """The model that the settings ask for, downloaded where they allow it; else exits with 1."""
+    try:
+        with cli_models.progress_bars(err) as progress:
+            return choose_for(settings, progress)
+    except ModelError as exc:
+        err.print(f"[bold red]No model:[/] {exc}", soft_wrap=True)
+        raise typer.Exit(1) from exc
+
+
+def _greeting(host: str, port: int, choice: Choice) -> str:
+    shown = "127.0.0.1" if host in ("0.0.0.0", "::", "") else host
+    elsewhere = "" if shown == host else "  (and on this machine's other addresses)"
+    lines = [
+        "",
+        f"[bold green]asr-server {__version__}[/] listens on "
+        f"[bold]ws://{shown}:{port}/api-ws/v1/inference[/]{elsewhere}",
+        f"model  {choice.name}",
+    ]
+    if choice.notice:
+        lines += ["", f"[bold black on yellow] {choice.notice} [/]"]
+    if choice.reason:
+        lines += [f"It runs because: {choice.reason}"]
+    lines += [
+        "",
+        "Three lines with DashScope's own SDK (pip install dashscope):",
+        "",
+        "  import dashscope; from dashscope.audio.asr import Recognition",
+        "  dashscope.api_key, dashscope.base_websocket_api_url = "
+        f'"any", "ws://{shown}:{port}/api-ws/v1/inference"',
+        '  print(Recognition("paraformer-realtime-v2", None, "wav", 16000)'
+        '.call("speech.wav").get_sentence())',
+        "",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,127 @@
+"""`asr-server models`: which models there are, getting them, looking them over."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.table import Table
+
+from asr_server.models import registry
+from asr_server.models.catalog import CATALOG, DEMO, PRODUCTION, ModelError
+from asr_server.models.download import Progress as OnProgress
+from asr_server.models.registry import HubChoice
+from asr_server.settings import Settings
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+app = typer.Typer(help="List, download and check models.", no_args_is_help=True)
+
+ModelDir = Annotated[
+    Path | None, typer.Option(help="Where downloaded models lie.", show_default="./models")
+]
+Name = Annotated[str, typer.Argument(help="A model's name or hub id; see `models list`.")]
+
+
+@app.command("list")
+def list_models(model_dir: ModelDir = None) -> None:
+    """Show the models this server knows and where they lie on this machine."""
+    settings = _settings(model_dir)
+    table = Table("model", "for", "on this machine", "size", "licence", box=None)
+    table.columns[0].no_wrap = True
+    for model in CATALOG:
+        path = registry.resolve(model.name, settings.model_dir, registry.hubs_of(settings))
+        where = str(path) if path else "[dim]no[/]"
+        table.add_row(
+            model.name, model.task, where, f"{model.megabytes} MB", f"[dim]{model.licence}[/]"
+        )
+    demo = registry.resolve(DEMO, settings.model_dir)
+    table.add_row(
+        DEMO, "a first try; knows synthetic speech only", "embedded" if demo else "no", "", ""
+    )
+    out.print(table)
+
+
+@app.command(
+    epilog=f"Example: asr-server models download {PRODUCTION} --hub modelscope",
+)
+def download(
+    name: Name = PRODUCTION,
+    hub: Annotated[
+        HubChoice, typer.Option(help="Where from; `auto` takes the hub that answers first.")
+    ] = "auto",
+    model_dir: ModelDir = None,
+) -> None:
+    """Fetch a model; going on where an interrupted download stopped."""
+    settings = _settings(model_dir)
+    try:
+        with progress_bars(err) as progress:
+            path = registry.download(
+                name, settings.model_dir, hub, progress, registry.hubs_of(settings)
+            )
+    except ModelError as exc:
+        err.print(f"[bold red]Not downloaded:[/] {exc}", soft_wrap=True)
+        raise typer.Exit(1) from exc
+    out.print(f"{name} lies in {path}", soft_wrap=True)
+
+
+@app.command()
+def verify(name: Name = PRODUCTION, model_dir: ModelDir = None) -> None:
+    """Check a model's files against what the hub published and against each other."""
+    settings = _settings(model_dir)
+    path = registry.resolve(name, settings.model_dir, registry.hubs_of(settings))
+    if path is None:
+        err.print(
+            f"[bold red]{name} is not on this machine.[/] Get it with: "
+            f"asr-server models download {name}",
+            soft_wrap=True,
+        )
+        raise typer.Exit(1)
+
+    from asr_server.models.verify import verify as look_over  # imports torch
+
+    out.print(str(path), soft_wrap=True)
+    checks = look_over(path)
+    for check in checks:
+        mark = f"[bold red]✗[/] {check.what}: {check.problem}" if check.problem else "[green]✓[/] "
+        out.print(mark if check.problem else mark + check.what, soft_wrap=True)
+    if any(check.problem for check in checks):
+        raise typer.Exit(1)
+
+
+@contextmanager
+def progress_bars(console: Console) -> Iterator[OnProgress]:
+    """A bar for each file that is being downloaded; nothing at all if none is."""
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+    ) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def show(path: str, done: int, size: int) -> None:
+            if path not in tasks:
+                tasks[path] = bars.add_task(path, total=size)
+            bars.update(tasks[path], completed=done)
+
+        yield show
+
+
+def _settings(model_dir: Path | None) -> Settings:
+    given = {} if model_dir is None else {"model_dir": str(model_dir)}
+    return Settings(_env_file=".env", **given)
