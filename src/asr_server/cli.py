@@ -155,6 +155,8 @@ def settings_from(**given: Any) -> Settings:
     overrides = {name: value for name, value in given.items() if value is not None}
     if "model_dir" in overrides:
         overrides["model_dir"] = str(overrides["model_dir"])
+    if "download" in overrides:
+        overrides["download"] = "always" if overrides["download"] else "never"
     try:
         settings = Settings(_env_file=".env", **overrides)  # type: ignore[call-arg]  # pydantic-settings adds it
     except ValidationError as exc:

@@ -54,8 +54,8 @@ class Settings(BaseSettings):
     """A model's name, a directory, or `auto`: the production model, else the embedded demo."""
     model_dir: str = "./models"
     """Where downloaded models lie."""
-    download: bool | None = None
-    """Whether a missing model may be downloaded; unset, only `auto` does."""
+    download: Literal["auto", "always", "never"] = "auto"
+    """Whether a missing model is downloaded at the start; `auto` does so only for model `auto`."""
     hub: Literal["auto", "modelscope", "huggingface"] = "auto"
     """Where models are downloaded from; `auto` takes the hub that answers first."""
     modelscope_endpoint: str = _also("modelscope_endpoint", "https://modelscope.cn")
@@ -102,8 +102,8 @@ class Settings(BaseSettings):
     """Longest WebSocket message; a longer one closes the connection with 1009."""
     max_lead_s: float = Field(default=30, gt=0)
     """Seconds of audio a task may be ahead of the recogniser before its socket is left unread."""
-    max_unread_bytes: int = Field(default=4 * 1024 * 1024, ge=64 * 1024)
-    """Results kept for a client that does not read; beyond it the connection is closed."""
+    max_unread_results: int = Field(default=10_000, ge=1)
+    """Sentences kept for a client that does not read; beyond it the connection is cut."""
 
     # How long
     connection_timeout_s: float = Field(default=60, gt=0)

@@ -138,7 +138,7 @@ def choose_for(settings: Settings, progress: Progress | None = None) -> Choice:
     return choose(
         settings.model,
         settings.model_dir,
-        allow_download=settings.download,
+        allow_download={"auto": None, "always": True, "never": False}[settings.download],
         hub=settings.hub,
         progress=progress,
         hubs=hubs_of(settings),
