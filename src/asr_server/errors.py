@@ -14,6 +14,7 @@ AsrError
 │   ├── IdleTimeout              CLIENT_ERROR: nothing received for 23 s
 │   └── ResponseTimeout          a minute of audio without speech
 ├── Throttled                    every slot is taken; try again later
+├── ServiceUnavailable           every connection is taken: HTTP 503 before the upgrade
 └── InternalError                our doing; the client learns no details
     ├── EngineError              this task fails
     └── EngineDead               every task fails; the server is not ready any more
@@ -118,6 +119,15 @@ class Throttled(AsrError):
     code = "Throttling.RateQuota"
     message = "Requests rate limit exceeded, please try again later."
     http_status = 429
+    retryable = True
+
+
+class ServiceUnavailable(AsrError):
+    """No connection is left."""
+
+    code = "ServiceUnavailable"
+    message = "Service is temporarily unavailable, please try again later."
+    http_status = 503
     retryable = True
 
 

@@ -23,6 +23,15 @@ class Heard:
     tokens: tuple[Token, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Send:
+    """A text frame for the client."""
+
+    frame: str
+    passing: bool = False
+    """An interim result: worth nothing once a newer result is to be sent."""
+
+
 class Results:
     """The results of one task."""
 
@@ -50,8 +59,8 @@ class Results:
         """The client has sent everything and does nothing but read."""
         self._all_sent = True
 
-    def heard(self, heard: Heard, now: float) -> list[str]:
-        """Frames to send at once."""
+    def heard(self, heard: Heard, now: float) -> list[Send]:
+        """What to send at once."""
         if heard.end is None:
             self._held = heard
             return self.due(now)
@@ -59,28 +68,30 @@ class Results:
         final = self._sentence(heard)
         if not self._begun and not final.text:  # noise: the client never hears of it
             return []
-        frames = []
+        said = []
         if not self._begun:
-            opening = replace(final, end_time=None, text="", words=(), begins=True)
-            frames.append(self._frame(opening, now))
-        frames.append(self._frame(final, now))
+            said.append(
+                self._say(replace(final, end_time=None, text="", words=(), begins=True), now)
+            )
+        said.append(self._say(final, now))
         self._number += 1
         self._begun = False
-        return frames
+        return said
 
-    def due(self, now: float) -> list[str]:
+    def due(self, now: float) -> list[Send]:
         """The interim held back, if its time has come."""
         if self.deadline is None or now < self.deadline or self._held is None:
             return []
         interim = self._sentence(self._held)
         self._held = None
-        return [self._frame(interim, now)] if self._begun or interim.text else []
+        return [self._say(interim, now)] if self._begun or interim.text else []
 
-    def _frame(self, sentence: events.Sentence, now: float) -> str:
+    def _say(self, sentence: events.Sentence, now: float) -> Send:
         self._credit -= 1
         self._next_at = now + self._interval_s
         self._begun = True
-        return self._shape(self._task.task_id, sentence)
+        passing = sentence.end_time is None and not sentence.begins
+        return Send(self._shape(self._task.task_id, sentence), passing)
 
     def _sentence(self, heard: Heard) -> events.Sentence:
         asked = self._task.parameters

@@ -21,7 +21,7 @@ from asr_server.protocol.commands import (
     invalid_action,
 )
 from asr_server.settings import Settings
-from asr_server.state.results import Heard, Results
+from asr_server.state.results import Heard, Results, Send
 from asr_server.state.task import Task, accept
 
 log = logging.getLogger(__name__)
@@ -100,13 +100,6 @@ FROM_RECOGNISER = (Opened, Heard, Drained, Failed)
 
 
 # Outputs ------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    """A text frame for the client."""
-
-    frame: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +259,7 @@ class Session:
             case State.STREAMING, Tick():
                 return self._wait(event, now)
             case State.FINISHING, Tick():
-                return self._send(self._results.due(now), now)
+                return self._say(self._results.due(now), now)
             case _, Failed(error):
                 raise error
             case _, Gone():
@@ -279,14 +272,13 @@ class Session:
         self._ran = True
         self._speechless_until = now + self._settings.response_timeout_s
         self._listened(now)
-        return self._send([events.task_started(self._task.task_id)], now)
+        return self._say([Send(events.task_started(self._task.task_id))], now)
 
     def _hear(self, heard: Heard, now: float) -> list[Output]:
         assert self._task
         self._speechless_until = now + self._settings.response_timeout_s
-        frames = self._results.heard(heard, now)
-        outputs = self._send(frames, now)
-        if frames and heard.end is not None and self._task.family.single_sentence:
+        outputs = self._say(self._results.heard(heard, now), now)
+        if outputs and heard.end is not None and self._task.family.single_sentence:
             outputs += self._move(self.state, Drained(), now)
         return outputs
 
@@ -298,10 +290,10 @@ class Session:
             raise IdleTimeout(self._settings.input_timeout_s)
         if now >= self._speechless_until and not self._heartbeat:
             raise ResponseTimeout
-        frames = self._results.due(now)
-        if self._heartbeat and not frames and now >= self._heartbeat_at:
-            frames = [events.heartbeat(self._task.task_id)]
-        return self._send(frames, now)
+        said = self._results.due(now)
+        if self._heartbeat and not said and now >= self._heartbeat_at:
+            said = [Send(events.heartbeat(self._task.task_id), passing=True)]
+        return self._say(said, now)
 
     def _finish(self, now: float) -> list[Output]:
         finished = events.task_finished(self.task_id)
@@ -316,10 +308,10 @@ class Session:
         outputs.append(CloseSocket(error.close_code, error.code))
         return outputs
 
-    def _send(self, frames: list[str], now: float) -> list[Output]:
-        if frames:
+    def _say(self, said: list[Send], now: float) -> list[Output]:
+        if said:
             self._heartbeat_at = now + self._settings.heartbeat_interval_s
-        return [Send(frame) for frame in frames]
+        return [*said]
 
     def _listened(self, now: float) -> None:
         self._silent_until = now + self._settings.input_timeout_s

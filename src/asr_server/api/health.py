@@ -1,0 +1,32 @@
+"""Is it alive, is it ready, what does it run."""
+
+from typing import Any
+
+from fastapi import APIRouter, Response
+
+from asr_server import __version__
+from asr_server.asr.engine import Engine
+
+
+def router(engine: Engine, notice: str | None) -> APIRouter:
+    """`/healthz` and `/readyz`; `notice` is what people must be told about the model."""
+    health = APIRouter()
+
+    @health.get("/healthz")
+    async def healthz() -> dict[str, Any]:
+        return {
+            "status": "ok",
+            "version": __version__,
+            "model": engine.model_name,
+            "device": engine.device,
+            "notice": notice,
+        }
+
+    @health.get("/readyz")
+    async def readyz(response: Response) -> dict[str, str]:
+        if engine.ready:
+            return {"status": "ready"}
+        response.status_code = 503
+        return {"status": "not ready"}
+
+    return health

@@ -1,0 +1,53 @@
+"""The application: everything that is configured, put together."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+
+from asr_server import __version__
+from asr_server.api import health
+from asr_server.asr.engine import Engine
+from asr_server.asr.factory import FAKE_MODEL, build_engine
+from asr_server.models.registry import choose_for
+from asr_server.settings import Settings
+from asr_server.websocket.endpoint import Inference
+from asr_server.websocket.server import Connections
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The server as an ASGI application; it accepts connections once the model is warm.
+
+    Finding the model happens here, and so does downloading it where the settings allow that.
+    """
+    engine, notice = _recogniser(settings)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await engine.start()
+        try:
+            yield
+        finally:
+            await engine.stop()
+
+    app = FastAPI(
+        title="asr-server", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
+    )
+    app.include_router(health.router(engine, notice))
+    app.include_router(Inference(engine, settings).router)
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=settings.cors_origins,
+        allow_methods=["*"],
+        allow_headers=["*"],
+    )
+    app.add_middleware(Connections)  # last added is outermost
+    return app
+
+
+def _recogniser(settings: Settings) -> tuple[Engine, str | None]:
+    if settings.model == FAKE_MODEL:
+        return build_engine(settings, FAKE_MODEL), None
+    choice = choose_for(settings)
+    return build_engine(settings, choice.path), choice.notice

@@ -1,0 +1,180 @@
+"""One connection: carries the client's messages to the session and the session's outputs out.
+
+It decides nothing. One coroutine waits for whichever comes first: a message from the client,
+something heard by the recogniser, a frame that has left, or the session's next deadline. Writing
+never keeps it from reading, because some clients read nothing until they have sent everything.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Callable
+
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from asr_server.asr.engine import Engine
+from asr_server.errors import AsrError, InternalError
+from asr_server.protocol import events
+from asr_server.protocol.commands import parse
+from asr_server.settings import Settings
+from asr_server.state.results import Send
+from asr_server.state.session import (
+    Audio,
+    CloseSocket,
+    CloseStream,
+    Failed,
+    FinishStream,
+    Gone,
+    Input,
+    Opened,
+    OpenStream,
+    Output,
+    PushAudio,
+    Session,
+    State,
+    Tick,
+)
+from asr_server.websocket.intake import Intake
+
+log = logging.getLogger(__name__)
+
+
+class Connection:
+    """Lives from the accepted handshake to the close frame."""
+
+    def __init__(
+        self, websocket: WebSocket, engine: Engine, settings: Settings, cut: Callable[[], None]
+    ) -> None:
+        self._websocket = websocket
+        self._engine = engine
+        self._settings = settings
+        self._cut = cut
+        """Ends the connection at once, whatever is unsent."""
+        self._clock = asyncio.get_running_loop().time
+        self._session = Session(settings, self._clock())
+        self._intake: Intake | None = None
+        self._outbox: deque[Send] = deque()
+        self._farewell: CloseSocket | None = None
+        self._listening = False
+        """Whether the socket is being read, as opposed to waiting for the recogniser."""
+        self._reader: asyncio.Task[Input] | None = None
+        self._hearer: asyncio.Task[Input] | None = None
+        self._writer: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Serve the client until either side has closed."""
+        try:
+            try:
+                while self._session.state is not State.CLOSED:
+                    await self._next()
+            except Exception:
+                log.exception("task %s: the connection failed", self._session.task_id or "-")
+                self._post(Send(events.task_failed(self._session.task_id, InternalError())))
+                self._farewell = CloseSocket(InternalError.close_code, InternalError.code)
+            self._close_intake()
+            await self._leave()
+        finally:
+            self._close_intake()
+            for task in (self._reader, self._writer):
+                if task is not None:
+                    task.cancel()
+
+    async def _next(self) -> None:
+        """Wait for anything to happen and act on it."""
+        if self._reader is None and self._session.reading:
+            self._reader = asyncio.create_task(self._listen(), name="listen")
+        if self._hearer is None and self._intake is not None:
+            self._hearer = asyncio.create_task(self._intake.next(), name="hear")
+        if self._writer is None and self._outbox:
+            self._writer = asyncio.create_task(self._write(), name="write")
+        waiting = [task for task in (self._reader, self._hearer, self._writer) if task]
+        deadline = self._session.deadline
+        timeout = None if deadline is None else max(0.0, deadline - self._clock())
+        await asyncio.wait(waiting, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        if self._writer is not None and self._writer.done():
+            self._writer = None
+        if self._hearer is not None and self._hearer.done():
+            heard, self._hearer = self._hearer.result(), None
+            self._feed(heard)
+        if self._reader is not None and self._reader.done():
+            said, self._reader = self._reader.result(), None
+            self._feed(said)
+        if deadline is not None and self._clock() >= deadline:
+            self._feed(Tick(reading=self._listening))
+
+    async def _listen(self) -> Input:
+        """The client's next message, once the recogniser has room for what it may bring."""
+        self._listening = False
+        if self._intake is not None:
+            await self._intake.room()
+        self._listening = True
+        message = await self._websocket.receive()
+        if message["type"] == "websocket.disconnect":
+            return Gone()
+        data = message.get("bytes")
+        return parse(message["text"]) if data is None else Audio(data)
+
+    async def _write(self) -> None:
+        """Send what is in the outbox; to a client that has gone, nothing."""
+        with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # the reader learns of it
+            while self._outbox:
+                await self._websocket.send_text(self._outbox.popleft().frame)
+
+    def _feed(self, event: Input) -> None:
+        for output in self._session.receive(event, self._clock()):
+            try:
+                self._carry_out(output)
+            except AsrError as error:  # the audio, or the recogniser
+                self._feed(Failed(error))
+                return
+
+    def _carry_out(self, output: Output) -> None:
+        match output:
+            case Send():
+                self._post(output)
+            case OpenStream(task):
+                self._intake = Intake.open(task, self._engine, self._settings.max_lead_s)
+                self._feed(Opened())
+            case PushAudio(data) if self._intake:
+                self._intake.push(data)
+            case FinishStream() if self._intake:
+                self._intake.finish()
+            case CloseStream():
+                self._close_intake()
+            case CloseSocket():
+                self._farewell = output
+
+    def _post(self, message: Send) -> None:
+        if self._outbox and self._outbox[-1].passing:
+            self._outbox.pop()
+        self._outbox.append(message)
+        if len(self._outbox) > self._settings.max_unread_results:
+            log.warning("task %s: the client does not read; cut", self._session.task_id)
+            self._cut()
+
+    def _close_intake(self) -> None:
+        if self._intake is not None:
+            self._intake.close()
+            self._intake = None
+        if self._hearer is not None:
+            self._hearer.cancel()
+            self._hearer = None
+
+    async def _leave(self) -> None:
+        """Let the last messages out and close; cut a client that does not take them in time."""
+        if self._farewell is None:
+            return
+        try:
+            await asyncio.wait_for(
+                self._say_farewell(self._farewell), self._settings.close_timeout_s
+            )
+        except asyncio.TimeoutError:
+            self._cut()
+
+    async def _say_farewell(self, farewell: CloseSocket) -> None:
+        if self._writer is not None:
+            await self._writer
+        await self._write()
+        with contextlib.suppress(WebSocketDisconnect, RuntimeError):
+            await self._websocket.close(farewell.code, farewell.reason)

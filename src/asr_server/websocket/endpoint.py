@@ -1,0 +1,57 @@
+"""`/api-ws/v1/inference`: who may connect, and how many."""
+
+from fastapi import APIRouter
+from starlette.responses import JSONResponse
+from starlette.websockets import WebSocket
+
+from asr_server.asr.engine import Engine
+from asr_server.errors import AccessDenied, AsrError, ServiceUnavailable
+from asr_server.protocol import http
+from asr_server.settings import Settings
+from asr_server.websocket.connection import Connection
+from asr_server.websocket.server import cutter
+
+PATH = "/{prefix:path}api-ws/v1/inference"
+"""With anything in front: the C++ SDK wants `dashscope` somewhere in its URL."""
+
+
+class Inference:
+    """The endpoint; knows how many connections are open."""
+
+    def __init__(self, engine: Engine, settings: Settings) -> None:
+        self._engine = engine
+        self._settings = settings
+        self._open = 0
+        self.router = APIRouter()
+        self.router.add_api_websocket_route(PATH, self.connect)
+        self.router.add_api_websocket_route(PATH + "/", self.connect)
+
+    async def connect(self, websocket: WebSocket) -> None:
+        """Accept a client and serve it, or answer with an HTTP status before the upgrade."""
+        try:
+            self._admit(websocket)
+        except AsrError as error:
+            await websocket.send_denial_response(_denial(error))
+            return
+        self._open += 1
+        try:
+            await websocket.accept()
+            cut = cutter(websocket.scope)
+            await Connection(websocket, self._engine, self._settings, cut).run()
+        finally:
+            self._open -= 1
+
+    def _admit(self, websocket: WebSocket) -> None:
+        origin = websocket.headers.get("origin")
+        allowed = self._settings.allowed_origins
+        if origin and "*" not in allowed and origin not in allowed:
+            raise AccessDenied
+        if self._open >= self._settings.max_connections:
+            raise ServiceUnavailable
+
+
+def _denial(error: AsrError) -> JSONResponse:
+    request_id = http.request_id()
+    return JSONResponse(
+        http.failure(error, request_id), error.http_status, {"x-request-id": request_id}
+    )
