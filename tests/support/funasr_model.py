@@ -8,7 +8,7 @@ import numpy as np
 import torch
 import yaml
 
-CHARACTERS = "的一是在不了有和人这中大为上个国我以要他时来用们生到作地于出就分对成会可主发年动同工也能下过子说产种面"
+CHARACTERS = "的一是在不了有和人这中大为上个国我以要他时来用们生到作地于出就分对成会可"
 
 
 def random_config(
@@ -203,7 +203,7 @@ class _Tokens:
 def _cmvn() -> str:
     """Values of the size that speech has; the production file's layout."""
     shift = " ".join(["-12.0"] * 560)
-    scale = " ".join(["0.25"] * 560)
+    scale = " ".join(["0.5"] * 560)
     return (
         "<Nnet>\n<Splice> 560 560\n[ 0 ]\n"
         f"<AddShift> 560 560\n<LearnRateCoef> 0 [ {shift} ]\n"

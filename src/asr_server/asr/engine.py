@@ -47,8 +47,8 @@ class Engine:
         self._scheduler = Scheduler(self._options.policy)
         self._streams: dict[StreamId, Stream] = {}
         self._ids = itertools.count(1)
-        self._opened: list[StreamId] = []
-        self._closed: list[StreamId] = []
+        self._opened: set[StreamId] = set()
+        self._closed: set[StreamId] = set()
         self._woken = asyncio.Event()
         self._device: ThreadPoolExecutor | None = None
         self._backend: Backend | None = None
@@ -111,7 +111,7 @@ class Engine:
             on_close=self._forget,
         )
         self._streams[stream.id] = stream
-        self._opened.append(stream.id)
+        self._opened.add(stream.id)
         return stream
 
     # The loop -----------------------------------------------------------------------------------
@@ -141,8 +141,8 @@ class Engine:
             await asyncio.wait_for(self._woken.wait(), timeout)
 
     def _cut(self, batch: Batch) -> Step:
-        opened, self._opened = tuple(self._opened), []
-        closed, self._closed = tuple(self._closed), []
+        opened, self._opened = tuple(self._opened), set()
+        closed, self._closed = tuple(self._closed), set()
         return Step(
             opened,
             closed,
@@ -198,7 +198,10 @@ class Engine:
     def _forget(self, stream: Stream) -> None:
         if self._streams.pop(stream.id, None) is not None:
             self._scheduler.forget(stream.id)
-            self._closed.append(stream.id)
+            if stream.id in self._opened:  # the device never heard of it
+                self._opened.remove(stream.id)
+            else:
+                self._closed.add(stream.id)
 
     def _fail_all(self, error: EngineError) -> None:
         for stream in list(self._streams.values()):

@@ -122,7 +122,7 @@ class Step:
     @property
     def streams(self) -> frozenset[StreamId]:
         """Whose work rides in the step."""
-        return frozenset(work.stream for work in (*self.judge, *self.chunks))
+        return frozenset({w.stream for w in self.judge} | {w.stream for w in self.chunks})
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,9 @@ class SlotTable:
         return len(self._rows)
 
     def open(self, stream: StreamId) -> None:
-        """Take a row; raises `IndexError` when none is free."""
-        self._rows[stream] = self._free.pop()
+        """Take a row, once; raises `IndexError` when none is free."""
+        if stream not in self._rows:  # a step that failed is repeated
+            self._rows[stream] = self._free.pop()
 
     def close(self, stream: StreamId) -> None:
         """Give the row back; a stream that never had one is fine."""

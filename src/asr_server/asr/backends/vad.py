@@ -7,11 +7,11 @@ streams together, only the recurrent cell goes window by window.
 Letters of shapes: B streams, T windows.
 """
 
+import warnings
 from importlib.resources import files
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from asr_server.audio.endpoint import WINDOW
@@ -21,6 +21,21 @@ CONTEXT = 64
 HIDDEN = 128
 _FFT = 256
 _HOP = 128
+_NAMES = {
+    "stft_conv.weight": "stft.forward_basis_buffer",
+    **{
+        f"conv{n + 1}.{kind}": f"encoder.{n}.reparam_conv.{kind}"
+        for n in range(4)
+        for kind in ("weight", "bias")
+    },
+    **{
+        f"lstm_cell.{kind}": f"decoder.rnn.{kind}"
+        for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    },
+    "final_conv.weight": "decoder.decoder.2.weight",
+    "final_conv.bias": "decoder.decoder.2.bias",
+}
+"""Our parameters' names in the package's archive."""
 
 
 class SileroVad(nn.Module):
@@ -39,9 +54,14 @@ class SileroVad(nn.Module):
     @classmethod
     def load(cls) -> "SileroVad":
         """The weights that the `silero-vad` package carries."""
+        archive = files("silero_vad") / "data" / "silero_vad.jit"
+        with warnings.catch_warnings():
+            # torch.jit is deprecated, but these are the only current weights torch can read; the
+            # package's safetensors file holds an older version's.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            weights = torch.jit.load(str(archive), map_location="cpu").state_dict()
         vad = cls()
-        weights = files("silero_vad") / "data" / "silero_vad_16k.safetensors"
-        vad.load_state_dict(load_file(str(weights)))
+        vad.load_state_dict({ours: weights[f"_model.{theirs}"] for ours, theirs in _NAMES.items()})
         return vad.eval().requires_grad_(False)
 
     def forward(

@@ -1,0 +1,247 @@
+"""The loop with a backend that needs no weights: sentences, isolation, failures, admission."""
+
+import asyncio
+import random
+import threading
+from collections.abc import AsyncIterator, Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asr_server.asr.backends.fake import FakeBackend
+from asr_server.asr.engine import Engine, EngineOptions
+from asr_server.asr.stream import Stream
+from asr_server.asr.types import Drained, Event, Hypothesis, Pcm, Step, StepResult, StreamOptions
+from asr_server.audio.endpoint import EndpointOptions
+from asr_server.errors import EngineError, Throttled
+
+PATIENCE_S = 10
+
+
+def speech(seconds: float) -> Pcm:
+    return np.full(int(seconds * 16_000), 0.1, dtype=np.float32)
+
+
+def silence(seconds: float) -> Pcm:
+    return np.zeros(int(seconds * 16_000), dtype=np.float32)
+
+
+TWO_SENTENCES = np.concatenate((silence(0.5), speech(2.0), silence(1.2), speech(1.3), silence(0.3)))
+
+
+@pytest.fixture
+async def engine() -> AsyncIterator[Engine]:
+    engine = Engine(FakeBackend)
+    await engine.start()
+    yield engine
+    await engine.stop()
+
+
+async def listen(stream: Stream) -> list[Event]:
+    """Everything up to `Drained`."""
+    events: list[Event] = []
+    while not events or not isinstance(events[-1], Drained):
+        events.append(await asyncio.wait_for(stream.next(), PATIENCE_S))
+    return events
+
+
+async def recognise(
+    engine: Engine, cuts: list[Pcm], options: StreamOptions | None = None
+) -> list[Event]:
+    stream = engine.open(options or StreamOptions())
+    for piece in cuts:
+        stream.push(piece)
+        await asyncio.sleep(0)
+    stream.finish()
+    events = await listen(stream)
+    stream.close()
+    return events
+
+
+def finals(events: list[Event]) -> list[tuple[str, int, int]]:
+    return [
+        ("".join(token.piece for token in event.tokens), event.begin, event.end or 0)
+        for event in events
+        if isinstance(event, Hypothesis) and event.final
+    ]
+
+
+async def test_each_stretch_of_speech_becomes_one_final(engine: Engine) -> None:
+    (first, second) = finals(await recognise(engine, [TWO_SENTENCES]))
+    assert first[0] == "天地玄黄宇"
+    assert second[0] == "天地玄黄"
+    assert abs(first[1] - 8_000) <= 512
+    assert abs(first[2] - 40_000) <= 512
+    assert abs(second[1] - 59_200) <= 512
+    assert abs(second[2] - 80_000) <= 512
+
+
+@settings(max_examples=20)
+@given(seed=st.integers(0, 9_999), pieces=st.integers(1, 60))
+def test_finals_do_not_depend_on_how_the_audio_was_cut(seed: int, pieces: int) -> None:
+    async def run() -> None:
+        engine = Engine(FakeBackend)
+        await engine.start()
+        whole = finals(await recognise(engine, [TWO_SENTENCES]))
+        places = sorted(random.Random(seed).sample(range(len(TWO_SENTENCES)), pieces))
+        cut = finals(await recognise(engine, np.split(TWO_SENTENCES, places)))
+        await engine.stop()
+        assert cut == whole
+
+    asyncio.run(run())
+
+
+async def test_finals_are_the_same_with_and_without_interims(engine: Engine) -> None:
+    shown = await recognise(engine, np.split(TWO_SENTENCES, 50))
+    hidden = await recognise(engine, np.split(TWO_SENTENCES, 50), StreamOptions(interim=False))
+    assert finals(shown) == finals(hidden)
+    assert any(isinstance(event, Hypothesis) and not event.final for event in shown)
+    assert all(isinstance(event, Drained) or event.final for event in hidden)
+
+
+async def test_streams_do_not_hear_each_other(engine: Engine) -> None:
+    lengths = [0.7 + 0.37 * n for n in range(20)]
+    results = await asyncio.gather(*(recognise(engine, [speech(length)]) for length in lengths))
+    alone = [finals(await recognise(engine, [speech(length)])) for length in lengths]
+    assert [finals(events) for events in results] == alone
+
+
+async def test_silence_and_nothing_at_all_drain_without_a_word(engine: Engine) -> None:
+    assert await recognise(engine, [silence(3.0)]) == [Drained()]
+    assert await recognise(engine, []) == [Drained()]
+
+
+async def test_speech_up_to_the_very_end_is_heard(engine: Engine) -> None:
+    for samples in (9_600, 9_601, 10_000, 19_199, 19_200, 700, 1_100):
+        events = finals(await recognise(engine, [speech(samples / 16_000)]))
+        assert events[-1][2] == samples
+
+
+async def test_a_shorter_silence_cuts_more_sentences(engine: Engine) -> None:
+    audio = np.concatenate((speech(1.0), silence(0.5), speech(1.0), silence(0.5), speech(1.0)))
+    patient = StreamOptions(endpoint=EndpointOptions(max_sentence_silence_ms=800))
+    quick = StreamOptions(endpoint=EndpointOptions(max_sentence_silence_ms=300))
+    assert len(finals(await recognise(engine, [audio], patient))) == 1
+    assert len(finals(await recognise(engine, [audio], quick))) == 3
+
+
+async def test_a_final_comes_while_the_audio_goes_on(engine: Engine) -> None:
+    stream = engine.open(StreamOptions(interim=False))
+    stream.push(np.concatenate((speech(1.0), silence(1.0))))
+    event = await asyncio.wait_for(stream.next(), PATIENCE_S)
+    assert isinstance(event, Hypothesis)
+    assert event.final
+    stream.close()
+
+
+async def test_one_stream_more_than_there_are_is_told_to_come_again() -> None:
+    engine = Engine(FakeBackend, EngineOptions(max_streams=2))
+    await engine.start()
+    streams = [engine.open(StreamOptions()) for _ in range(2)]
+    with pytest.raises(Throttled):
+        engine.open(StreamOptions())
+    streams[0].close()
+    engine.open(StreamOptions())
+    await engine.stop()
+
+
+async def test_ten_thousand_streams_leave_nothing_behind(engine: Engine) -> None:
+    for _ in range(10_000):
+        stream = engine.open(StreamOptions())
+        stream.push(speech(0.1))
+        stream.close()
+    await recognise(engine, [speech(1.0)])
+    assert engine.open_streams == 0
+    assert isinstance(engine._backend, FakeBackend)
+    await recognise(engine, [speech(1.0)])
+    assert len(engine._backend._chunks) <= 1
+    assert not engine._scheduler._last_taken
+
+
+async def test_a_stream_closed_while_its_step_runs_bothers_nobody() -> None:
+    entered, release = threading.Event(), threading.Event()
+
+    class Slow(FakeBackend):
+        def step(self, step: Step) -> StepResult:
+            if step.chunks:
+                entered.set()
+                release.wait(PATIENCE_S)
+            return super().step(step)
+
+    engine = Engine(Slow)
+    await engine.start()
+    leaver = engine.open(StreamOptions())
+    leaver.push(speech(2.0))
+    await asyncio.get_running_loop().run_in_executor(None, entered.wait, PATIENCE_S)
+    leaver.close()
+    release.set()
+    assert len(finals(await recognise(engine, [speech(1.0)]))) == 1
+    await engine.stop()
+
+
+def failing(condition: Callable[[Step], bool]) -> type[FakeBackend]:
+    class Failing(FakeBackend):
+        def step(self, step: Step) -> StepResult:
+            if condition(step):
+                raise RuntimeError("device fault")
+            return super().step(step)
+
+    return Failing
+
+
+async def test_a_fault_in_a_step_fails_only_the_stream_that_caused_it() -> None:
+    culprit = 2
+    backend = failing(lambda step: any(w.stream == culprit for w in step.chunks))
+    engine = Engine(backend)
+    await engine.start()
+    streams = [engine.open(StreamOptions(interim=False)) for _ in range(3)]
+    for stream in streams:
+        stream.push(speech(2.0))
+        stream.finish()
+    with pytest.raises(EngineError):
+        await listen(streams[1])
+    assert len(finals(await listen(streams[0]))) == 1
+    assert len(finals(await listen(streams[2]))) == 1
+    assert engine.ready
+    await engine.stop()
+
+
+async def test_a_fault_that_passes_costs_nothing() -> None:
+    faults = iter([True])
+    engine = Engine(failing(lambda step: bool(step.chunks) and next(faults, False)))
+    await engine.start()
+    whole = finals(await recognise(engine, [speech(2.0)]))
+    assert [text for text, _, _ in whole] == ["天地玄黄"]
+    await engine.stop()
+
+
+async def test_stopping_ends_open_streams_with_an_error(engine: Engine) -> None:
+    stream = engine.open(StreamOptions())
+    await engine.stop()
+    with pytest.raises(EngineError):
+        await asyncio.wait_for(stream.next(), PATIENCE_S)
+    with pytest.raises(EngineError):
+        engine.open(StreamOptions())
+
+
+async def test_a_stream_has_room_again_when_the_recogniser_caught_up(engine: Engine) -> None:
+    stream = engine.open(StreamOptions())
+    stream.push(speech(30.0))
+    assert stream.backlog > 16_000
+    await asyncio.wait_for(stream.room(16_000), PATIENCE_S)
+    assert stream.backlog <= 16_000
+    stream.close()
+
+
+async def test_an_unread_interim_is_replaced_and_finals_are_kept(engine: Engine) -> None:
+    stream = engine.open(StreamOptions())
+    for piece in np.split(TWO_SENTENCES, 40):
+        stream.push(piece)
+        await asyncio.sleep(0.002)
+    stream.finish()
+    await asyncio.sleep(0.2)
+    events = await listen(stream)
+    assert [isinstance(e, Drained) or e.final for e in events] == [True, True, True]
+    stream.close()
