@@ -34,7 +34,7 @@ bench: venv/.installed-dev  ## measure this machine
 	$(BIN)/asr-server bench
 
 demo-model: venv/.installed-dev  ## train the embedded demo model again (needs espeak-ng, hours)
-	$(BIN)/python -m tools.demo_model
+	$(BIN)/python -m tools.demo_model build
 
 # torch's own dependencies on CUDA libraries differ by build and are left to pip.
 LOCK = uv pip compile pyproject.toml --universal --python-version 3.10 --no-annotate --no-header -q

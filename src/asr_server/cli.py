@@ -146,7 +146,7 @@ def transcribe(
 
     from asr_server.transcribing import transcribe_files
 
-    if not transcribe_files(settings, choice.path, files, times=times):
+    if not transcribe_files(settings, choice, files, times=times):
         raise typer.Exit(1)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -19,7 +19,7 @@ from rich.progress import (
 from rich.table import Table
 
 from asr_server.models import registry
-from asr_server.models.catalog import CATALOG, DEMO, PRODUCTION, ModelError
+from asr_server.models.catalog import CATALOG, DEMO, PRODUCTION, PUNCTUATION, ModelError
 from asr_server.models.download import Progress as OnProgress
 from asr_server.models.registry import HubChoice
 from asr_server.settings import Settings
@@ -32,7 +32,15 @@ app = typer.Typer(help="List, download and check models.", no_args_is_help=True)
 ModelDir = Annotated[
     Path | None, typer.Option(help="Where downloaded models lie.", show_default="./models")
 ]
-Name = Annotated[str, typer.Argument(help="A model's name or hub id; see `models list`.")]
+Names = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[NAME]...",
+        help="Names or hub ids, see `models list`; without any, what production needs.",
+        show_default=False,
+    ),
+]
+NEEDED = (PRODUCTION, PUNCTUATION)
 
 
 @app.command("list")
@@ -54,33 +62,36 @@ def list_models(model_dir: ModelDir = None) -> None:
     out.print(table)
 
 
-@app.command(
-    epilog=f"Example: asr-server models download {PRODUCTION} --hub modelscope",
-)
+@app.command(epilog="Example: asr-server models download --hub modelscope")
 def download(
-    name: Name = PRODUCTION,
+    names: Names = None,
     hub: Annotated[
         HubChoice, typer.Option(help="Where from; `auto` takes the hub that answers first.")
     ] = "auto",
     model_dir: ModelDir = None,
 ) -> None:
-    """Fetch a model; going on where an interrupted download stopped."""
+    """Fetch models, going on where an interrupted download stopped."""
     settings = _settings(model_dir)
-    try:
-        with progress_bars(err) as progress:
-            path = registry.download(
-                name, settings.model_dir, hub, progress, registry.hubs_of(settings)
-            )
-    except ModelError as exc:
-        err.print(f"[bold red]Not downloaded:[/] {exc}", soft_wrap=True)
-        raise typer.Exit(1) from exc
-    out.print(f"{name} lies in {path}", soft_wrap=True)
+    hubs = registry.hubs_of(settings)
+    for name in names or NEEDED:
+        try:
+            with progress_bars(err) as progress:
+                path = registry.download(name, settings.model_dir, hub, progress, hubs)
+        except ModelError as exc:
+            err.print(f"[bold red]{name} not downloaded:[/] {exc}", soft_wrap=True)
+            raise typer.Exit(1) from exc
+        out.print(f"{name} lies in {path}", soft_wrap=True)
 
 
-@app.command()
-def verify(name: Name = PRODUCTION, model_dir: ModelDir = None) -> None:
-    """Check a model's files against what the hub published and against each other."""
+@app.command(epilog="Example: asr-server models verify ./my-model")
+def verify(names: Names = None, model_dir: ModelDir = None) -> None:
+    """Check models' files against what the hub published and against each other."""
     settings = _settings(model_dir)
+    if not all([_verified(name, settings) for name in names or NEEDED]):
+        raise typer.Exit(1)
+
+
+def _verified(name: str, settings: Settings) -> bool:
     path = registry.resolve(name, settings.model_dir, registry.hubs_of(settings))
     if path is None:
         err.print(
@@ -88,17 +99,17 @@ def verify(name: Name = PRODUCTION, model_dir: ModelDir = None) -> None:
             f"asr-server models download {name}",
             soft_wrap=True,
         )
-        raise typer.Exit(1)
+        return False
 
     from asr_server.models.verify import verify as look_over  # imports torch
 
-    out.print(str(path), soft_wrap=True)
+    out.print(f"{name}: {path}", soft_wrap=True)
     checks = look_over(path)
     for check in checks:
-        mark = f"[bold red]✗[/] {check.what}: {check.problem}" if check.problem else "[green]✓[/] "
-        out.print(mark if check.problem else mark + check.what, soft_wrap=True)
-    if any(check.problem for check in checks):
-        raise typer.Exit(1)
+        mark = "[bold red]✗[/]" if check.problem else "[green]✓[/]"
+        found = f": {check.problem}" if check.problem else ""
+        out.print(f"  {mark} {check.what}{found}", soft_wrap=True)
+    return all(check.problem is None for check in checks)
 
 
 @contextmanager
@@ -123,5 +134,5 @@ def progress_bars(console: Console) -> Iterator[OnProgress]:
 
 
 def _settings(model_dir: Path | None) -> Settings:
-    given = {} if model_dir is None else {"model_dir": str(model_dir)}
+    given: dict[str, Any] = {} if model_dir is None else {"model_dir": str(model_dir)}
     return Settings(_env_file=".env", **given)

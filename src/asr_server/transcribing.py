@@ -10,6 +10,7 @@ from asr_server.asr.types import Drained, StreamOptions
 from asr_server.audio.decode import open_decoder
 from asr_server.audio.units import SAMPLE_RATE, Samples
 from asr_server.errors import AsrError
+from asr_server.models.registry import Choice
 from asr_server.settings import Settings
 from asr_server.state.sentence import render
 
@@ -18,13 +19,13 @@ LEAD: Samples = 30 * SAMPLE_RATE
 """Audio that may wait inside the engine, so that a long recording is not held in memory."""
 
 
-def transcribe_files(settings: Settings, model: Path, files: list[Path], *, times: bool) -> bool:
+def transcribe_files(settings: Settings, choice: Choice, files: list[Path], *, times: bool) -> bool:
     """Print every file's sentences; whether all could be read."""
-    return asyncio.run(_transcribe(settings, model, files, times))
+    return asyncio.run(_transcribe(settings, choice, files, times))
 
 
-async def _transcribe(settings: Settings, model: Path, files: list[Path], times: bool) -> bool:
-    engine = build_engine(settings, model)
+async def _transcribe(settings: Settings, choice: Choice, files: list[Path], times: bool) -> bool:
+    engine = build_engine(settings, choice.path, choice.punctuation)
     await engine.start()
     fine = True
     try:

@@ -93,9 +93,9 @@ def test_auto_downloads_the_production_model(tmp_path, hub):
 @pytest.fixture
 def demo(tmp_path, monkeypatch) -> Path:
     """A stand-in for the embedded model's directory, which these tests must not depend on."""
-    directory = lay(tmp_path / "embedded")
-    monkeypatch.setattr(registry, "DEMO_DIR", directory)
-    return directory
+    monkeypatch.setattr(registry, "EMBEDDED", tmp_path / "embedded")
+    lay(tmp_path / "embedded" / "punctuation")
+    return lay(tmp_path / "embedded" / "asr")
 
 
 def test_auto_without_a_hub_is_the_demo_and_says_so(tmp_path, nowhere, demo):
@@ -103,7 +103,8 @@ def test_auto_without_a_hub_is_the_demo_and_says_so(tmp_path, nowhere, demo):
     assert choice.name == DEMO
     assert choice.path == demo
     assert "DEMO" in choice.notice
-    assert f"asr-server models download {PRODUCTION}" in choice.notice
+    assert "asr-server models download" in choice.notice
+    assert choice.punctuation == demo.parent / "punctuation"
     assert "not reachable" in choice.reason
 
 
@@ -153,10 +154,25 @@ def test_a_model_that_is_not_on_the_demanded_hub_says_so(tmp_path, hub):
 
 
 def test_the_production_model_never_falls_back(tmp_path, nowhere, demo):
-    with pytest.raises(ModelError, match=f"asr-server models download {PRODUCTION}"):
+    with pytest.raises(ModelError, match="asr-server models download"):
         registry.choose(PRODUCTION, tmp_path, hubs=nowhere)
     with pytest.raises(ModelError, match="not reachable"):
         registry.choose(PRODUCTION, tmp_path, allow_download=True, hubs=nowhere)
+
+
+def test_the_punctuation_model_comes_along_where_it_can_be_had(tmp_path, hub, nowhere):
+    hub.models += (lookup(PUNCTUATION).modelscope,)
+    choice = registry.choose(PRODUCTION, tmp_path, allow_download=True, hubs=hub.hubs(tmp_path))
+    assert choice.punctuation == tmp_path / PUNCTUATION
+    again = registry.choose(PRODUCTION, tmp_path, hubs=nowhere)
+    assert again.punctuation == tmp_path / PUNCTUATION
+
+
+def test_recognition_does_not_wait_for_a_punctuation_model_nobody_offers(tmp_path, hub, caplog):
+    choice = registry.choose(PRODUCTION, tmp_path, allow_download=True, hubs=hub.hubs(tmp_path))
+    assert choice.path == tmp_path / PRODUCTION
+    assert choice.punctuation is None
+    assert "no punctuation marks" in caplog.text
 
 
 def test_an_unknown_name_is_told_where_names_are(tmp_path, nowhere):

@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import Literal
 
 from asr_server.models.caches import cached
-from asr_server.models.catalog import DEMO, PRODUCTION, HubName, Model, ModelError, lookup
+from asr_server.models.catalog import (
+    DEMO,
+    PRODUCTION,
+    PUNCTUATION,
+    HubName,
+    Model,
+    ModelError,
+    lookup,
+)
 from asr_server.models.download import Progress, fetch
 from asr_server.models.hubs import Hubs, Listing, listings
 from asr_server.settings import Settings
@@ -25,12 +33,13 @@ AUTO = "auto"
 PROBE_S = 5.0
 """How long hubs may take to answer before they count as unreachable."""
 
-DEMO_DIR = Path(__file__).parent / "demo"
+EMBEDDED = Path(__file__).parent / "demo"
+"""Where the demo's two models lie, `asr` and `punctuation`."""
 
 
 DEMO_NOTICE = (
     "DEMO MODEL: it was trained on synthetic speech and does not understand people. "
-    f"For real recognition: asr-server models download {PRODUCTION}"
+    "For real recognition: asr-server models download"
 )
 """For people to see wherever they look while the demo model runs."""
 
@@ -42,13 +51,15 @@ class Choice:
     name: str
     """As it was asked for; `choose` finds it again under this name."""
     path: Path
+    punctuation: Path | None
+    """The model that sets punctuation marks, or None to do without."""
     reason: str | None = None
     """Why it is not the production model, if `auto` had to do without."""
 
     @property
     def notice(self) -> str | None:
         """What people must be told about this model, or None."""
-        return DEMO_NOTICE if self.path == DEMO_DIR else None
+        return DEMO_NOTICE if self.name == DEMO else None
 
 
 def resolve(
@@ -60,7 +71,7 @@ def resolve(
     """
     name = str(name_or_path)
     if name == DEMO:
-        return DEMO_DIR if complete(DEMO_DIR) else None
+        return EMBEDDED / "asr" if complete(EMBEDDED / "asr") else None
     model = lookup(name)
     places = [Path(name).expanduser(), Path(model_dir).expanduser() / name]
     if model is not None:
@@ -120,17 +131,22 @@ def choose(
     wanted = PRODUCTION if name == AUTO else name
     found = resolve(wanted, model_dir, hubs)
     if found is not None:
-        return Choice(wanted, found)
-    if name != AUTO:
-        if not allow_download:
-            raise ModelError(_how_to_get(name))
-        return Choice(name, download(name, model_dir, hub, progress, hubs))
-    if allow_download is False:
-        return _demo("downloads are switched off")
+        marks = _marks(wanted, model_dir, hubs)
+        if marks is None and allow_download:
+            marks = _downloaded_marks(model_dir, hub, progress, hubs)
+        return Choice(wanted, found, marks)
+    if name != AUTO and not allow_download:
+        raise ModelError(_how_to_get(name))
     try:
-        return Choice(wanted, download(wanted, model_dir, hub, progress, hubs))
+        if allow_download is False:
+            raise ModelError("downloads are switched off")
+        found = download(wanted, model_dir, hub, progress, hubs)
     except (ModelError, OSError) as exc:
+        if name != AUTO:
+            raise
         return _demo(str(exc))
+    marks = _marks(wanted, model_dir, hubs) or _downloaded_marks(model_dir, hub, progress, hubs)
+    return Choice(wanted, found, marks)
 
 
 def choose_for(settings: Settings, progress: Progress | None = None) -> Choice:
@@ -177,9 +193,28 @@ def _fetch_first(
 
 
 def _demo(reason: str) -> Choice:
-    if resolve(DEMO, "") is None:
+    found = resolve(DEMO, "")
+    if found is None:
         raise ModelError(f"{reason}; and the embedded demo model is not in this installation")
-    return Choice(DEMO, DEMO_DIR, reason)
+    return Choice(DEMO, found, _marks(DEMO, "", None), reason)
+
+
+def _marks(name: str, model_dir: str | Path, hubs: Hubs | None) -> Path | None:
+    if name != DEMO:
+        return resolve(PUNCTUATION, model_dir, hubs)
+    own = EMBEDDED / "punctuation"
+    return own if complete(own) else None
+
+
+def _downloaded_marks(
+    model_dir: str | Path, hub: HubChoice, progress: Progress | None, hubs: Hubs | None
+) -> Path | None:
+    """The punctuation model is worth having and not worth failing for."""
+    try:
+        return download(PUNCTUATION, model_dir, hub, progress, hubs)
+    except (ModelError, OSError) as exc:
+        log.warning("text will have no punctuation marks: %s", exc)
+        return None
 
 
 def _how_to_get(name: str) -> str:
@@ -190,7 +225,7 @@ def _how_to_get(name: str) -> str:
         )
     return (
         f"the model {name} is not on this machine. Get it with\n\n"
-        f"    asr-server models download {name}\n\n"
+        f"    asr-server models download{'' if name == PRODUCTION else ' ' + name}\n\n"
         "or let `asr-server serve --download` do so, or try the server with the embedded demo: "
         f"asr-server serve --model {DEMO}"
     )
