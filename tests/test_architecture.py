@@ -1,0 +1,75 @@
+"""What the design promises about who imports what, checked on the code itself."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = sorted((ROOT / "src").rglob("*.py"))
+
+
+def names_used(path: Path) -> Iterator[str]:
+    """Dotted names a file imports or reads as attributes."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            yield f"{node.value.id}.{node.attr}"
+
+
+def users_of(*names: str) -> set[str]:
+    """Files of the package that use any of the names or something inside them."""
+    return {
+        str(path.relative_to(ROOT / "src" / "asr_server"))
+        for path in SOURCES
+        for used in names_used(path)
+        if any(used == name or used.startswith(name + ".") for name in names)
+    }
+
+
+def test_the_import_contracts_hold():
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("lint-imports")), "--no-logo"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_package_never_reads_the_environment():
+    # Settings do, through pydantic; only config.py and the command line make Settings.
+    assert users_of("os.environ", "os.getenv", "os.environb", "os.putenv") == set()
+
+
+def test_settings_are_made_at_the_root_and_by_the_command_line_only():
+    makers = {
+        str(path.relative_to(ROOT / "src" / "asr_server"))
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "Settings"
+    }
+    assert makers <= {"cli.py", "cli_models.py"}
+
+
+def test_metrics_are_made_in_one_file():
+    assert users_of("prometheus_client.Counter", "prometheus_client.Gauge") <= {"metrics.py"}
+    assert users_of("prometheus_client.Histogram", "prometheus_client.Summary") <= {"metrics.py"}
+
+
+def test_uvicorn_is_started_in_one_place():
+    assert users_of("uvicorn") == {"serving.py"}
+
+
+@pytest.mark.parametrize("module", ["asr_server.cli", "asr_server.models.registry"])
+def test_what_a_command_needs_to_answer_does_not_import_torch(module):
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
