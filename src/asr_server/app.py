@@ -50,4 +50,4 @@ def _recogniser(settings: Settings) -> tuple[Engine, str | None]:
     if settings.model == FAKE_MODEL:
         return build_engine(settings, FAKE_MODEL), None
     choice = choose_for(settings)
-    return build_engine(settings, choice.path), choice.notice
+    return build_engine(settings, choice.path, choice.punctuation), choice.notice

@@ -135,4 +135,4 @@ def progress_bars(console: Console) -> Iterator[OnProgress]:
 
 def _settings(model_dir: Path | None) -> Settings:
     given: dict[str, Any] = {} if model_dir is None else {"model_dir": str(model_dir)}
-    return Settings(_env_file=".env", **given)
+    return Settings(_env_file=".env", **given)  # type: ignore[call-arg]  # pydantic-settings adds it
