@@ -1,0 +1,263 @@
+"""A plain WebSocket client against a real server with the fake backend."""
+
+import asyncio
+import json
+
+import pytest
+import websockets
+
+from tests.support.serving import (
+    LOUD,
+    QUIET,
+    Client,
+    connected,
+    error,
+    finish_task,
+    names,
+    run_task,
+    serving,
+    texts,
+    within,
+)
+
+SPEECH = QUIET + LOUD + LOUD + QUIET + QUIET + LOUD + QUIET
+
+
+@pytest.fixture
+async def served():
+    async with serving() as server:
+        yield server
+
+
+@pytest.fixture
+async def client(served):
+    async with connected(served) as client:
+        yield client
+
+
+async def recognise(client: Client, audio: bytes = SPEECH, task_id: str = "task", **parameters):
+    await client.say(run_task(task_id, **parameters))
+    await client.stream(audio)
+    await client.say(finish_task(task_id))
+    return await client.until("task-finished")
+
+
+async def test_a_task_is_started_heard_and_finished(client):
+    events = await recognise(client)
+    assert names(events)[0] == "task-started"
+    assert names(events)[-1] == "task-finished"
+    assert len(texts(events)) == 2
+    assert all(event["header"]["task_id"] == "task" for event in events)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api-ws/v1/inference",
+        "/api-ws/v1/inference/",
+        "/api-ws/v1/inference?a=b",
+        "/dashscope/api-ws/v1/inference",
+        "/some/prefix/api-ws/v1/inference/?api_key=sk-x",
+    ],
+)
+async def test_the_endpoint_is_found_under_every_url_clients_use(served, path):
+    async with connected(served, path) as client:
+        assert names(await recognise(client))[-1] == "task-finished"
+
+
+async def test_another_path_is_not_found(served):
+    with pytest.raises(websockets.InvalidStatus) as refusal:
+        async with connected(served, "/api-ws/v1/realtime"):
+            pass
+    assert refusal.value.response.status_code in (403, 404)
+
+
+async def test_several_tasks_follow_one_another_on_a_connection(client):
+    first = await recognise(client, task_id="first")
+    second = await recognise(client, task_id="second")
+    assert texts(first) == texts(second)
+    assert {event["header"]["task_id"] for event in second} == {"second"}
+
+
+async def test_audio_sent_before_task_started_is_not_lost(client):
+    patient = await recognise(client)
+    await client.say(run_task("eager"), SPEECH, finish_task("eager"))
+    assert texts(await client.until("task-finished")) == texts(patient)
+
+
+async def test_audio_after_finish_task_and_between_tasks_is_ignored(client):
+    await client.say(run_task(), LOUD, finish_task(), LOUD, LOUD)
+    events = await client.until("task-finished")
+    await client.say(LOUD)
+    again = await recognise(client, LOUD, "again")
+    assert texts(events) == texts(again)
+
+
+async def test_finish_task_with_another_id_and_no_body_finishes_the_task(client):
+    await client.say(run_task(), LOUD)
+    header = {"action": "finish-task", "task_id": "someone else's", "streaming": "duplex"}
+    await client.say(json.dumps({"header": header}))
+    assert names(await client.until("task-finished"))[-1] == "task-finished"
+
+
+async def test_silence_is_answered_with_nothing_but_task_finished(client):
+    events = await recognise(client, QUIET)
+    assert names(events) == ["task-started", "task-finished"]
+
+
+async def test_speech_without_silence_behind_it_is_not_lost(client):
+    assert len(texts(await recognise(client, LOUD))) == 1
+
+
+async def test_the_same_bytes_last_twice_as_long_at_8_khz(client):
+    at_16 = await recognise(client, LOUD + QUIET + QUIET)
+    at_8 = await recognise(client, LOUD + QUIET + QUIET, sample_rate=8000)
+    ends = [e[-2]["payload"]["output"]["sentence"]["end_time"] for e in (at_16, at_8)]
+    assert ends[1] == pytest.approx(2 * ends[0], abs=100)
+
+
+async def test_events_are_single_compact_text_frames(served):
+    async with connected(served) as client:
+        await client.say(run_task(), SPEECH, finish_task())
+        frame = None
+        while frame is None or '"task-finished"' not in frame:
+            frame = await client.socket.recv(decode=None)
+            assert isinstance(frame, str)
+            assert ": " not in frame
+            assert "\\u" not in frame
+
+
+async def raw_connection(served, query=""):
+    reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+    writer.write(
+        f"GET /api-ws/v1/inference{query} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
+        "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
+    )
+    return await reader.readuntil(b"\r\n\r\n"), reader, writer
+
+
+async def test_the_server_never_pings_even_if_uvicorn_is_told_to():
+    async with serving(uvicorn={"ws_ping_interval": 0.05, "ws_ping_timeout": 0.05}) as served:
+        head, reader, writer = await raw_connection(served)
+        assert head.startswith(b"HTTP/1.1 101 ")
+        with pytest.raises(TimeoutError):
+            async with within(0.3):
+                await reader.read(1)
+        writer.close()
+
+
+async def test_no_api_key_reaches_a_log(caplog):
+    async with serving(uvicorn={"access_log": True}, log_level="debug") as served:
+        caplog.set_level("DEBUG", "asr_server")
+        caplog.set_level("INFO", "uvicorn")
+        async with connected(served, "/api-ws/v1/inference?a=1&api_key=sk-secret") as client:
+            await recognise(client)
+    assert "a=1" in caplog.text
+    assert "sk-secret" not in caplog.text
+
+
+# Refusals -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("message", "code", "text", "close"),
+    [
+        ("{not json", "InvalidParameter", "Invalid payload data", 1007),
+        ("[]", "InvalidParameter", "Invalid payload data", 1007),
+        (
+            '{"header":{"action":"run-task","task_id":"t"},"payload":{"model":"m"}}',
+            "InvalidParameter",
+            "Missing required parameter 'payload.input'. Please follow the protocol!",
+            1000,
+        ),
+        (run_task(model="whisper"), "ModelNotFound", "Model not found (whisper)!", 1000),
+        (
+            run_task(sample_rate=4000),
+            "InvalidParameter",
+            "Sample rate 4000 is not supported; it must be 8000 to 48000 Hz.",
+            1000,
+        ),
+        (
+            run_task(format="midi"),
+            "UNSUPPORTED_FORMAT",
+            "Audio format 'midi' is not supported.",
+            1000,
+        ),
+        (
+            finish_task(),
+            "InvalidParameter",
+            "Invalid action('finish-task')! Please follow the protocol!",
+            1000,
+        ),
+    ],
+)
+async def test_a_mistake_is_named_and_the_connection_closed(client, message, code, text, close):
+    await client.say(message)
+    assert error(await client.until()) == (code, text)
+    assert await client.closed() == close
+
+
+async def test_a_second_task_while_one_runs_is_refused(client):
+    await client.say(run_task(), run_task("second"))
+    code, text = error(await client.until())
+    assert (code, text) == (
+        "InvalidParameter",
+        "Invalid action('run-task')! Please follow the protocol!",
+    )
+    assert await client.closed() == 1000
+
+
+async def test_a_task_without_audio_is_told_so(client):
+    await client.say(run_task(), finish_task())
+    assert error(await client.until()) == ("NO_VALID_AUDIO_ERROR", "NO_VALID_AUDIO_ERROR")
+    assert await client.closed() == 1000
+
+
+async def test_one_task_too_many_is_told_to_retry_later_and_the_others_go_on():
+    async with serving(max_tasks=1) as served, connected(served) as first:
+        await first.say(run_task())
+        await first.event()
+        async with connected(served) as second:
+            await second.say(run_task())
+            assert error(await second.until())[0] == "Throttling.RateQuota"
+            assert await second.closed() == 1000
+        await first.say(LOUD, finish_task())
+        assert len(texts(await first.until("task-finished"))) == 1
+
+
+async def test_one_connection_too_many_is_answered_503_before_the_upgrade():
+    async with serving(max_connections=1) as served:
+        async with connected(served):
+            with pytest.raises(websockets.InvalidStatus) as refusal:
+                async with connected(served):
+                    pass
+            response = refusal.value.response
+            assert response.status_code == 503
+            assert json.loads(response.body)["code"] == "ServiceUnavailable"
+        await asyncio.sleep(0.05)  # the server sees the end of the first
+        async with connected(served) as third:
+            assert names(await recognise(third))[-1] == "task-finished"
+
+
+# Time ---------------------------------------------------------------------------------------------
+
+
+async def test_a_silent_client_is_told_after_the_input_timeout():
+    async with serving(input_timeout_s=0.2) as served, connected(served) as client:
+        await client.say(run_task())
+        code, text = error(await client.until())
+        assert (code, text) == ("CLIENT_ERROR", "request timeout after 0.2 seconds.")
+        assert await client.closed() == 1000
+
+
+async def test_an_idle_connection_is_closed_with_1000():
+    async with serving(connection_timeout_s=0.1) as served, connected(served) as client:
+        assert await client.closed() == 1000
+
+
+async def test_heartbeats_fill_the_silence_of_who_asked():
+    async with serving(heartbeat_interval_s=0.1) as served, connected(served) as client:
+        await client.say(run_task(heartbeat=True))
+        await client.event()
+        assert (await client.event())["payload"]["output"]["sentence"]["heartbeat"] is True
