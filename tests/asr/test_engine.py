@@ -13,9 +13,18 @@ from hypothesis import strategies as st
 from asr_server.asr.backends.fake import FakeBackend
 from asr_server.asr.engine import Engine, EngineOptions
 from asr_server.asr.stream import Stream
-from asr_server.asr.types import Drained, Event, Hypothesis, Pcm, Step, StepResult, StreamOptions
+from asr_server.asr.types import (
+    Drained,
+    Event,
+    Hypothesis,
+    OutOfMemoryError,
+    Pcm,
+    Step,
+    StepResult,
+    StreamOptions,
+)
 from asr_server.audio.endpoint import EndpointOptions
-from asr_server.errors import EngineError, Throttled
+from asr_server.errors import EngineDead, EngineError, InternalError, Throttled
 
 PATIENCE_S = 10
 
@@ -154,9 +163,10 @@ async def test_ten_thousand_streams_leave_nothing_behind(engine: Engine) -> None
         stream.close()
     await recognise(engine, [speech(1.0)])
     assert engine.open_streams == 0
-    assert isinstance(engine._backend, FakeBackend)
+    backend = engine._device.backend
+    assert isinstance(backend, FakeBackend)
     await recognise(engine, [speech(1.0)])
-    assert len(engine._backend._chunks) <= 1
+    assert len(backend._chunks) <= 1
     assert not engine._scheduler._last_taken
 
 
@@ -214,6 +224,65 @@ async def test_a_fault_that_passes_costs_nothing() -> None:
     await engine.start()
     whole = finals(await recognise(engine, [speech(2.0)]))
     assert [text for text, _, _ in whole] == ["天地玄黄"]
+    await engine.stop()
+
+
+async def test_too_little_device_memory_makes_the_steps_smaller_and_loses_nothing() -> None:
+    sizes: list[int] = []
+
+    class Small(FakeBackend):
+        def step(self, step: Step) -> StepResult:
+            sizes.append(len(step.chunks))
+            if len(step.chunks) > 4:
+                raise OutOfMemoryError
+            return super().step(step)
+
+    engine = Engine(Small)
+    await engine.start()
+    audio = speech(2.0)
+    results = await asyncio.gather(*(recognise(engine, [audio]) for _ in range(16)))
+    assert {text for events in results for text, _, _ in finals(events)} == {"天地玄黄"}
+    assert max(sizes) > 4
+    assert max(sizes[-10:]) <= 4
+    await engine.stop()
+
+
+@pytest.mark.parametrize("fault", ["exit", "hang", "every step fails"])
+async def test_a_dead_device_ends_every_task_and_comes_back(fault: str) -> None:
+    loads: list[FakeBackend] = []
+    release = threading.Event()
+
+    class Mortal(FakeBackend):
+        def __init__(self) -> None:
+            super().__init__()
+            loads.append(self)
+
+        def step(self, step: Step) -> StepResult:
+            if len(loads) == 1 and step.judge:
+                if fault == "exit":
+                    raise SystemExit
+                if fault == "hang":
+                    release.wait(PATIENCE_S)
+                raise RuntimeError("device lost")
+            return super().step(step)
+
+    engine = Engine(Mortal, EngineOptions(step_timeout_s=0.2, failed_steps=2))
+    await engine.start()
+    bystander = engine.open(StreamOptions())
+    for _ in range(2 if fault == "every step fails" else 1):
+        unlucky = engine.open(StreamOptions())
+        unlucky.push(speech(1.0))
+        with pytest.raises(InternalError):
+            await listen(unlucky)
+    with pytest.raises(EngineDead):
+        await listen(bystander)
+    release.set()
+    for _ in range(100):
+        if engine.ready:
+            break
+        await asyncio.sleep(0.02)
+    assert len(loads) == 2
+    assert len(finals(await recognise(engine, [speech(1.0)]))) == 1
     await engine.stop()
 
 

@@ -1,6 +1,6 @@
 """The loop: which streams are open, what rides each step, where the results go.
 
-Everything here runs on the event loop except `Backend.step`, which one thread per device runs.
+Everything here runs on the event loop; steps run on the device's thread.
 """
 
 import asyncio
@@ -8,19 +8,29 @@ import contextlib
 import itertools
 import logging
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from asr_server.asr.device import Device, DeviceDeadError
 from asr_server.asr.scheduler import Batch, Policy, Scheduler
 from asr_server.asr.stream import Stream
-from asr_server.asr.types import Backend, Step, StepResult, StreamId, StreamOptions
+from asr_server.asr.types import (
+    Backend,
+    OutOfMemoryError,
+    Step,
+    StepResult,
+    StreamId,
+    StreamOptions,
+)
 from asr_server.audio.units import Samples, from_ms
-from asr_server.errors import EngineError, Throttled
+from asr_server.errors import AsrError, EngineDead, EngineError, Throttled
 
 log = logging.getLogger(__name__)
 
-LOAD_HALF_LIFE_STEPS = 8
-"""Steps after which an old one counts half in the load."""
+LOAD_MEMORY_STEPS = 8
+"""Steps over which the load is averaged."""
+
+RESTART_PAUSES_S = (0.0, 1.0, 5.0, 30.0)
+"""Waits before the first and further attempts to bring a dead device back; the last repeats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +42,10 @@ class EngineOptions:
     preview_interval_ms: int = 200
     """New audio worth another preview of an open sentence; 0 turns previews off."""
     policy: Policy = Policy()
+    step_timeout_s: float = 60.0
+    """A step that takes longer hangs, and the device is given up."""
+    failed_steps: int = 3
+    """Steps in a row in which nobody got through, after which the device is given up."""
 
 
 class Engine:
@@ -42,16 +56,14 @@ class Engine:
     """
 
     def __init__(self, load: Callable[[], Backend], options: EngineOptions | None = None) -> None:
-        self._load = load
         self._options = options or EngineOptions()
+        self._device = Device(load, self._options.step_timeout_s)
         self._scheduler = Scheduler(self._options.policy)
         self._streams: dict[StreamId, Stream] = {}
         self._ids = itertools.count(1)
         self._opened: set[StreamId] = set()
         self._closed: set[StreamId] = set()
         self._woken = asyncio.Event()
-        self._device: ThreadPoolExecutor | None = None
-        self._backend: Backend | None = None
         self._loop_task: asyncio.Task[None] | None = None
         self._load_average = 0.0
         self._last_step_ended = 0.0
@@ -60,7 +72,7 @@ class Engine:
 
     async def start(self) -> None:
         """Load the model, warm it up and begin to step; then the engine is `ready`."""
-        await self._start_device()
+        await self._device.start()
         self._loop_task = asyncio.create_task(self._run(), name="engine")
 
     async def stop(self) -> None:
@@ -70,26 +82,23 @@ class Engine:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._loop_task
             self._loop_task = None
-        self._fail_all(EngineError("the server is stopping"))
-        self._backend = None
-        if self._device is not None:
-            self._device.shutdown(wait=True)
-            self._device = None
+        self._fail_all(EngineError())
+        await self._device.stop()
 
     @property
     def ready(self) -> bool:
         """Whether streams can be opened."""
-        return self._backend is not None and self._loop_task is not None
+        return self._device.backend is not None and self._loop_task is not None
 
     @property
     def model_name(self) -> str:
         """Name of the loaded model, or nothing before it is loaded."""
-        return self._backend.name if self._backend else ""
+        return self._device.backend.name if self._device.backend else ""
 
     @property
     def device(self) -> str:
         """Where the model runs, or nothing before it is loaded."""
-        return self._backend.device if self._backend else ""
+        return self._device.backend.device if self._device.backend else ""
 
     @property
     def open_streams(self) -> int:
@@ -98,14 +107,15 @@ class Engine:
 
     def open(self, options: StreamOptions) -> Stream:
         """A new stream; raises `Throttled` when all are taken and `EngineError` when not ready."""
-        if self._backend is None:
-            raise EngineError("the recogniser is not ready")
+        backend = self._device.backend
+        if backend is None:
+            raise EngineError
         if len(self._streams) >= self._options.max_streams:
-            raise Throttled("all streams are in use")
+            raise Throttled
         stream = Stream(
             next(self._ids),
             options,
-            self._backend.geometry,
+            backend.geometry,
             self._preview_interval,
             on_change=self._changed,
             on_close=self._forget,
@@ -117,22 +127,46 @@ class Engine:
     # The loop -----------------------------------------------------------------------------------
 
     async def _run(self) -> None:
+        while True:
+            try:
+                await self._serve()
+            except DeviceDeadError:
+                log.critical("the device is dead; every stream ends", exc_info=True)
+                await self._revive()
+
+    async def _serve(self) -> None:
+        """Step until the device dies."""
         loop = asyncio.get_running_loop()
+        failed_steps = 0
         while True:
             batch = self._scheduler.take(loop.time(), len(self._streams), self._load_average)
             if not batch:
                 await self._sleep_until(self._scheduler.wake_at())
                 continue
-            step = self._cut(batch)
             began = loop.time()
-            try:
-                results = [(step, await self._on_device(step))]
-            except Exception:
-                log.exception("a step of %d chunks failed; retrying one by one", len(step.chunks))
-                results = await self._one_by_one(step)
+            results = await self._compute(self._cut(batch))
             self._measure(began, loop.time())
-            for done, result in results:
-                self._deliver(done, result)
+            for step, result in results:
+                self._deliver(step, result)
+            failed_steps = 0 if results else failed_steps + 1
+            if failed_steps >= self._options.failed_steps:
+                raise DeviceDeadError(f"{failed_steps} steps in a row failed")
+
+    async def _revive(self) -> None:
+        """End every stream and start the device anew, for as long as it takes."""
+        self._device.abandon()
+        self._fail_all(EngineDead())
+        self._opened, self._closed = set(), set()
+        for pause_s in itertools.chain(RESTART_PAUSES_S, itertools.repeat(RESTART_PAUSES_S[-1])):
+            await asyncio.sleep(pause_s)
+            try:
+                await self._device.start()
+            except Exception:
+                log.exception("the device does not start; trying again")
+                self._device.abandon()
+            else:
+                log.warning("the device is back")
+                return
 
     async def _sleep_until(self, time: float | None) -> None:
         timeout = None if time is None else time - asyncio.get_running_loop().time()
@@ -150,25 +184,35 @@ class Engine:
             tuple(self._streams[stream].cut_chunk() for stream in batch.chunks),
         )
 
-    async def _on_device(self, step: Step) -> StepResult:
-        assert self._device is not None
-        assert self._backend is not None
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._device, self._backend.step, step)
+    async def _compute(self, step: Step) -> list[tuple[Step, StepResult]]:
+        """Compute a step, in parts if need be; streams whose own part fails end."""
+        try:
+            return [(step, await self._device.step(step))]
+        except DeviceDeadError:
+            raise
+        except OutOfMemoryError:
+            chunks = max(1, len(step.chunks) // 2)
+            self._scheduler.limit_batch(chunks)
+            log.error("out of device memory: from now on at most %d chunks a step", chunks)
+        except Exception:
+            log.exception("a step of %d chunks failed; retrying one by one", len(step.chunks))
+        return await self._one_by_one(step)
 
     async def _one_by_one(self, step: Step) -> list[tuple[Step, StepResult]]:
         """Find who made a step fail; a failed step has changed nothing, so the rest can repeat."""
         results = []
-        for single in _singles(step):
+        for single in step.singles():
             try:
-                results.append((single, await self._on_device(single)))
+                results.append((single, await self._device.step(single)))
+            except DeviceDeadError:
+                raise
             except Exception:
                 for culprit in single.streams:
                     log.exception("stream %d fails by itself", culprit)
                     if (stream := self._streams.get(culprit)) is not None:
                         stream.fail(EngineError())
                         stream.close()
-        return results
+        return [(done, result) for done, result in results if done.streams]
 
     def _deliver(self, step: Step, result: StepResult) -> None:
         for judged, probabilities in zip(step.judge, result.probabilities, strict=True):
@@ -181,13 +225,6 @@ class Engine:
                 self._changed(stream)
 
     # Inside -------------------------------------------------------------------------------------
-
-    async def _start_device(self) -> None:
-        self._device = ThreadPoolExecutor(max_workers=1, thread_name_prefix="device")
-        loop = asyncio.get_running_loop()
-        backend = await loop.run_in_executor(self._device, self._load)
-        await loop.run_in_executor(self._device, backend.warm_up)
-        self._backend = backend
 
     def _changed(self, stream: Stream) -> None:
         if stream.id in self._streams:
@@ -203,7 +240,7 @@ class Engine:
             else:
                 self._closed.add(stream.id)
 
-    def _fail_all(self, error: EngineError) -> None:
+    def _fail_all(self, error: AsrError) -> None:
         for stream in list(self._streams.values()):
             stream.fail(error)
             stream.close()
@@ -212,18 +249,10 @@ class Engine:
         """Keep a decaying average of the share of time the device is busy."""
         period = max(ended - self._last_step_ended, 1e-6)
         busy = min(1.0, (ended - began) / period)
-        weight = 1.0 / LOAD_HALF_LIFE_STEPS
+        weight = 1.0 / LOAD_MEMORY_STEPS
         self._load_average += weight * (busy - self._load_average)
         self._last_step_ended = ended
 
     @property
     def _preview_interval(self) -> Samples:
         return from_ms(self._options.preview_interval_ms)
-
-
-def _singles(step: Step) -> list[Step]:
-    """The same work, one stream a step."""
-    births = [Step(opened=step.opened, closed=step.closed)] if step.opened or step.closed else []
-    judge = [Step(judge=(work,)) for work in step.judge]
-    chunks = [Step(chunks=(work,)) for work in step.chunks]
-    return [*births, *judge, *chunks]

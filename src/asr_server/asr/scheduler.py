@@ -49,6 +49,7 @@ class Scheduler:
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
+        self._max_batch = policy.max_batch
         self._judge: dict[StreamId, float] = {}
         self._chunks: dict[StreamId, _Ready] = {}
         self._last_taken: dict[StreamId, float] = {}
@@ -81,13 +82,17 @@ class Scheduler:
         if not self._due(now, streams):
             return Batch()
         order = sorted(self._chunks.items(), key=lambda item: _order(item[1]))
-        chunks = tuple(stream for stream, _ in order[: self._policy.max_batch])
+        chunks = tuple(stream for stream, _ in order[: self._max_batch])
         judge = tuple(self._judge)
         for stream in chunks:
             del self._chunks[stream]
             self._last_taken[stream] = now
         self._judge.clear()
         return Batch(judge, chunks)
+
+    def limit_batch(self, chunks: int) -> None:
+        """Never again take more than `chunks` chunks at once."""
+        self._max_batch = max(1, min(self._max_batch, chunks))
 
     def wake_at(self) -> float | None:
         """When something must go although it could still find company; None if nothing waits."""
@@ -102,7 +107,7 @@ class Scheduler:
         return max(now, last_taken) + self._policy.chunk_period_s
 
     def _due(self, now: float, streams: int) -> bool:
-        if len(self._chunks) >= min(self._policy.max_batch, max(1, streams)):
+        if len(self._chunks) >= min(self._max_batch, max(1, streams)):
             return True
         wake_at = self.wake_at()
         return wake_at is not None and now >= wake_at

@@ -124,6 +124,15 @@ class Step:
         """Whose work rides in the step."""
         return frozenset({w.stream for w in self.judge} | {w.stream for w in self.chunks})
 
+    def singles(self) -> list["Step"]:
+        """The same work, one stream's part a step, after the births and deaths."""
+        births = [Step(self.opened, self.closed)] if self.opened or self.closed else []
+        return [
+            *births,
+            *(Step(judge=(work,)) for work in self.judge),
+            *(Step(chunks=(work,)) for work in self.chunks),
+        ]
+
 
 @dataclass(frozen=True, slots=True)
 class FiredToken:
@@ -152,6 +161,10 @@ class StepResult:
     heard: Sequence[Heard]
 
 
+class OutOfMemoryError(Exception):
+    """The device has no memory for a step of this size; a smaller one may fit."""
+
+
 class Backend(Protocol):
     """What computes steps. Only the device thread calls `step`."""
 
@@ -160,7 +173,10 @@ class Backend(Protocol):
     geometry: ChunkGeometry
 
     def step(self, step: Step) -> StepResult:
-        """Compute one step; on an exception no stream's state has changed."""
+        """Compute one step; on an exception no stream's state has changed.
+
+        Raises `OutOfMemoryError` when a smaller step may succeed.
+        """
         ...
 
     def warm_up(self) -> None:

@@ -27,6 +27,7 @@ from asr_server.asr.types import (
     Heard,
     JudgeWork,
     Kind,
+    OutOfMemoryError,
     Step,
     StepResult,
 )
@@ -107,7 +108,13 @@ class PyTorchBackend:
 
     @torch.inference_mode()
     def step(self, step: Step) -> StepResult:
-        """Compute one step; on an exception no stream's state has changed."""
+        """See `Backend.step`."""
+        try:
+            return self._step(step)
+        except torch.OutOfMemoryError as exc:
+            raise OutOfMemoryError from exc
+
+    def _step(self, step: Step) -> StepResult:
         for stream in step.closed:
             self._slots.close(stream)
         for stream in step.opened:

@@ -59,7 +59,8 @@ class SileroVad(nn.Module):
             # torch.jit is deprecated, but these are the only current weights torch can read; the
             # package's safetensors file holds an older version's.
             warnings.simplefilter("ignore", DeprecationWarning)
-            weights = torch.jit.load(str(archive), map_location="cpu").state_dict()
+            archived = torch.jit.load(str(archive), map_location="cpu")  # type: ignore[no-untyped-call]
+            weights = archived.state_dict()
         vad = cls()
         vad.load_state_dict({ours: weights[f"_model.{theirs}"] for ours, theirs in _NAMES.items()})
         return vad.eval().requires_grad_(False)
