@@ -34,6 +34,7 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPI(
         title="asr-server", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
     )
+    app.state.engine = engine
     app.include_router(health.router(engine, notice))
     app.include_router(Inference(engine, settings).router)
     app.add_middleware(

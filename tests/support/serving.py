@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import websockets
-from fastapi import FastAPI
 from uvicorn import Config
 
 from asr_server.app import create_app
+from asr_server.asr.engine import Engine
 from asr_server.serving import Server, options
 from asr_server.settings import Settings
 
@@ -31,7 +31,7 @@ class Served:
     """Where a server listens, and its inside."""
 
     port: int
-    app: FastAPI
+    engine: Engine
 
     @property
     def url(self) -> str:
@@ -59,7 +59,7 @@ async def serving(uvicorn: dict[str, Any] | None = None, **overrides: Any) -> As
         await running
         raise RuntimeError("the server did not start")
     try:
-        yield Served(listening.result(), app)
+        yield Served(listening.result(), app.state.engine)
     finally:
         server.should_exit = True
         await running

@@ -1,0 +1,111 @@
+"""A client that does not take its results keeps the server neither waiting nor growing."""
+
+import asyncio
+import json
+
+import pytest
+from starlette.websockets import WebSocketDisconnect
+
+from asr_server.asr.factory import build_engine
+from asr_server.settings import Settings
+from asr_server.websocket.connection import Connection
+from tests.support.serving import LOUD, QUIET, finish_task, run_task, texts, within
+
+
+class Socket:
+    """A server's side of a connection whose client reads only when let."""
+
+    def __init__(self) -> None:
+        self.incoming: asyncio.Queue[dict[str, object]] = asyncio.Queue()
+        self.sent: list[dict[str, object]] = []
+        self.closed: tuple[int, str] | None = None
+        self.readable = asyncio.Event()
+        self.lost = False
+
+    def say(self, *messages: str | bytes) -> None:
+        for message in messages:
+            kind = "text" if isinstance(message, str) else "bytes"
+            self.incoming.put_nowait({"type": "websocket.receive", kind: message})
+
+    def cut(self) -> None:
+        self.lost = True
+        self.incoming.put_nowait({"type": "websocket.disconnect", "code": 1006})
+        self.readable.set()
+
+    async def receive(self):
+        return await self.incoming.get()
+
+    async def send_text(self, frame: str) -> None:
+        await self.readable.wait()
+        if self.lost:
+            raise WebSocketDisconnect(1006)
+        self.sent.append(json.loads(frame))
+
+    async def close(self, code: int, reason: str) -> None:
+        await self.readable.wait()
+        self.closed = (code, reason)
+
+
+@pytest.fixture
+async def engine():
+    engine = build_engine(Settings(), "fake")
+    await engine.start()
+    yield engine
+    await engine.stop()
+
+
+async def serve(engine, socket: Socket, **settings) -> None:
+    async with within(10):
+        await Connection(socket, engine, Settings(**settings), socket.cut).run()
+    assert engine.open_streams == 0
+
+
+async def test_interims_nobody_reads_are_replaced_and_finals_kept(engine):
+    socket = Socket()
+    socket.say(run_task(), *[LOUD + QUIET] * 30, finish_task())
+    serving = asyncio.create_task(serve(engine, socket, result_interval_ms=0))
+    async with within(5):
+        while socket.incoming.qsize():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.1)
+    socket.readable.set()
+    async with within(5):
+        while not socket.sent or socket.sent[-1]["header"]["event"] != "task-finished":  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    socket.cut()
+    await serving
+    assert len(texts(socket.sent)) == 30
+    assert len(socket.sent) <= 2 * 30 + 2  # one beginning and one final a sentence
+
+
+async def test_a_client_that_misses_too_much_is_cut(engine):
+    socket = Socket()
+    socket.say(run_task(), *[LOUD + QUIET] * 30)
+    await serve(engine, socket, max_unread_results=10)
+    assert socket.lost
+    assert socket.sent == []
+
+
+async def test_a_client_that_does_not_take_its_refusal_is_cut(engine):
+    socket = Socket()
+    socket.say("nonsense")
+    await serve(engine, socket, close_timeout_s=0.05)
+    assert socket.lost
+    assert socket.closed is None
+
+
+async def test_a_failure_of_ours_is_told_without_details(engine, monkeypatch, caplog):
+    socket = Socket()
+    socket.readable.set()
+    socket.say(run_task())
+
+    def fall_over(*_):
+        raise ZeroDivisionError("secret details")
+
+    monkeypatch.setattr("asr_server.websocket.connection.Intake.open", fall_over)
+    await serve(engine, socket)
+    (header,) = [message["header"] for message in socket.sent]
+    assert header["error_code"] == "InternalError"
+    assert "secret" not in header["error_message"]
+    assert socket.closed == (1011, "InternalError")
+    assert "secret details" in caplog.text
