@@ -1,0 +1,51 @@
+"""What an operator's probes see."""
+
+from pathlib import Path
+
+import httpx
+import pytest
+
+from asr_server import app
+from asr_server.asr.factory import build_engine
+from asr_server.models.registry import Choice
+from asr_server.settings import Settings
+from tests.support.serving import serving
+
+
+@pytest.fixture
+async def served():
+    async with serving() as server:
+        yield server
+
+
+async def get(served, path, **options):
+    async with httpx.AsyncClient(trust_env=False) as client:
+        return await client.get(served.http + path, **options)
+
+
+async def test_healthz_says_what_runs_where(served):
+    answer = await get(served, "/healthz")
+    assert answer.status_code == 200
+    body = answer.json()
+    assert (body["status"], body["model"], body["device"]) == ("ok", "fake", "cpu")
+    assert body["notice"] is None
+
+
+async def test_readyz_is_200_while_the_engine_is_ready_and_503_after(served):
+    assert (await get(served, "/readyz")).status_code == 200
+    await served.engine.stop()
+    assert (await get(served, "/readyz")).status_code == 503
+
+
+async def test_pages_of_other_origins_may_ask(served):
+    answer = await get(served, "/healthz", headers={"Origin": "https://example.org"})
+    assert answer.headers["access-control-allow-origin"] == "*"
+
+
+async def test_the_demo_model_announces_itself(monkeypatch):
+    demo = Choice("demo", Path("/demo/asr"), None)
+    monkeypatch.setattr(app, "choose_for", lambda settings: demo)
+    monkeypatch.setattr(app, "build_engine", lambda settings, *_: build_engine(settings, "fake"))
+    transport = httpx.ASGITransport(app.create_app(Settings(model="demo")))
+    async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+        assert (await client.get("/healthz")).json()["notice"] == demo.notice
