@@ -112,7 +112,7 @@ def serve(
         serving.serve(
             create_app(settings),
             settings,
-            lambda port: err.print(_greeting(settings.host, port, choice)),
+            lambda port: err.print(_greeting(settings.host, port, choice), soft_wrap=True),
         )
     )
 
@@ -205,3 +205,7 @@ def _greeting(host: str, port: int, choice: Choice) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    app()

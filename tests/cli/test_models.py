@@ -1,0 +1,68 @@
+"""`asr-server models` against a hub that plays along."""
+
+import pytest
+
+from asr_server.models.catalog import CATALOG, PRODUCTION, PUNCTUATION
+from tests.support.processes import asr_server
+
+
+@pytest.fixture
+def at_hub(hub, offline):
+    hub.models += tuple(model.modelscope for model in CATALOG)
+    return {**offline, "ASR_MODELSCOPE_ENDPOINT": hub.url, "HF_ENDPOINT": hub.url}
+
+
+def test_the_list_shows_every_model_and_where_it_lies(tmp_path, offline):
+    done = asr_server("models", "list", cwd=tmp_path, **offline)
+    for model in CATALOG:
+        assert model.name in done.stdout
+    assert "FunASR Model License" in done.stdout
+
+
+def test_a_download_brings_what_production_needs(tmp_path, hub, at_hub):
+    done = asr_server("models", "download", cwd=tmp_path, **at_hub)
+    assert done.returncode == 0, done.stderr
+    for name in (PRODUCTION, PUNCTUATION):
+        assert f"{name} lies in" in done.stdout
+        assert (tmp_path / "models" / name / "model.pt").read_bytes() == hub.files["model.pt"]
+
+
+def test_a_mirror_named_as_huggingfaces_tools_name_it_is_used(tmp_path, hub, at_hub):
+    del at_hub["ASR_HUGGINGFACE_ENDPOINT"]
+    options = (PRODUCTION, "--hub", "huggingface", "--model-dir", "elsewhere")
+    done = asr_server("models", "download", *options, cwd=tmp_path, **at_hub)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "elsewhere" / PRODUCTION / "model.pt").exists()
+
+
+def test_a_download_without_a_hub_says_why(tmp_path, offline):
+    done = asr_server("models", "download", cwd=tmp_path, **offline)
+    assert done.returncode == 1
+    assert f"{PRODUCTION} not downloaded: " in done.stderr
+    assert "not reachable" in done.stderr
+
+
+def test_an_unknown_name_is_told_where_names_are(tmp_path, offline):
+    done = asr_server("models", "download", "whisper", cwd=tmp_path, **offline)
+    assert done.returncode == 1
+    assert "asr-server models list" in done.stderr
+
+
+def test_a_whole_model_is_verified(tmp_path, tiny_model, offline):
+    done = asr_server("models", "verify", str(tiny_model), cwd=tmp_path, **offline)
+    assert done.returncode == 0, done.stdout
+    assert "✓ tensors as in config.yaml" in done.stdout
+
+
+def test_what_is_not_a_model_is_not_verified(tmp_path, at_hub):
+    asr_server("models", "download", PRODUCTION, cwd=tmp_path, **at_hub)
+    done = asr_server("models", "verify", PRODUCTION, cwd=tmp_path, **at_hub)
+    assert done.returncode == 1
+    assert "✓ model.pt: SHA-256 as published" in done.stdout
+    assert "✗ config.yaml: describes no model" in done.stdout
+
+
+def test_verifying_what_is_absent_names_the_command(tmp_path, offline):
+    done = asr_server("models", "verify", cwd=tmp_path, **offline)
+    assert done.returncode == 1
+    assert "asr-server models download" in done.stderr

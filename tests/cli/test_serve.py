@@ -1,0 +1,101 @@
+"""`asr-server serve` and `transcribe` as users meet them."""
+
+import json
+import signal
+import socket
+import time
+import urllib.request
+import wave
+
+import pytest
+import websockets.sync.client as websockets
+
+from tests.support.processes import asr_server, serving
+from tests.support.serving import finish_task, run_task
+
+
+def test_without_a_model_it_stops_and_names_the_next_command(tmp_path, offline):
+    began = time.monotonic()
+    done = asr_server("serve", cwd=tmp_path, **offline)
+    assert time.monotonic() - began < 10
+    assert done.returncode == 1
+    assert "paraformer-zh-streaming is not on this machine" in done.stderr
+    assert "\n    asr-server models download\n" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_download_that_fails_stops_it_too(tmp_path, offline):
+    done = asr_server("serve", "--download", cwd=tmp_path, **offline)
+    assert done.returncode == 1
+    assert "not reachable" in done.stderr
+
+
+def test_a_wrong_option_is_named(tmp_path):
+    done = asr_server("serve", "--device", "tpu", "--model", "x", cwd=tmp_path, ASR_PORT="many")
+    assert done.returncode == 2
+    assert "--device: Input should be 'auto', 'cpu' or 'cuda'" in done.stderr
+    assert "ASR_PORT: Input should be a valid integer" in done.stderr
+
+
+def test_an_option_overrules_the_environment_and_that_the_env_file(tmp_path, tiny_model, offline):
+    (tmp_path / ".env").write_text(f"ASR_MODEL={tiny_model}\nASR_PORT=70000\n")
+    done = asr_server("serve", cwd=tmp_path, **offline)
+    assert "ASR_PORT" in done.stderr
+    done = asr_server("serve", cwd=tmp_path, ASR_PORT="0", ASR_MODEL="elsewhere", **offline)
+    assert "'elsewhere' is neither a directory" in done.stderr
+    done = asr_server("serve", "--model", "again", cwd=tmp_path, ASR_PORT="0", **offline)
+    assert "'again' is neither a directory" in done.stderr
+
+
+def test_it_says_where_it_listens_serves_and_stops_when_told(tmp_path, tiny_model):
+    with serving("--model", str(tiny_model), "--port", "0", cwd=tmp_path) as server:
+        port = server.port()
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz") as answer:
+            assert json.load(answer)["status"] == "ok"
+        with websockets.connect(
+            f"ws://127.0.0.1:{port}/api-ws/v1/inference?api_key=sk-very-secret", proxy=None
+        ) as client:
+            client.send(run_task())
+            assert json.loads(client.recv())["header"]["event"] == "task-started"
+            client.send(bytes(6400))  # 200 ms of silence
+            client.send(finish_task())
+            assert json.loads(client.recv())["header"]["event"] == "task-finished"
+            assert client.protocol.extensions == []  # no deflate
+        assert server.stop() in (0, -signal.SIGTERM)  # it may die of it once all is closed
+    assert f"model  {tiny_model}" in server.said
+    assert "from dashscope.audio.asr import Recognition" in server.said
+    assert "very-secret" not in server.said
+    assert "Traceback" not in server.said
+
+
+def test_a_port_in_use_is_an_error_not_a_hang(tmp_path, tiny_model):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        options = ("--model", str(tiny_model), "--host", "127.0.0.1", "--port", port)
+        done = asr_server("serve", *options, cwd=tmp_path)
+    assert done.returncode != 0
+    assert "address already in use" in done.stderr
+
+
+def test_recordings_are_transcribed_without_a_server(tmp_path, tiny_model):
+    with wave.open(str(tmp_path / "silence.wav"), "wb") as recording:
+        recording.setparams((1, 2, 16_000, 0, "NONE", ""))
+        recording.writeframes(bytes(32_000))
+    done = asr_server("transcribe", "--model", str(tiny_model), "silence.wav", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    done = asr_server("transcribe", "--model", str(tiny_model), "absent.wav", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "absent.wav: " in done.stderr
+
+
+@pytest.mark.parametrize("command", [(), ("serve",), ("transcribe",), ("models", "download")])
+def test_help_teaches(tmp_path, command):
+    done = asr_server(*command, "--help", cwd=tmp_path)
+    assert done.returncode == 0
+    assert not command or "Example" in done.stdout
+
+
+def test_the_version_is_said(tmp_path):
+    from asr_server import __version__
+
+    assert asr_server("--version", cwd=tmp_path).stdout.strip() == __version__
