@@ -11,19 +11,23 @@ single digits before an ordinary measure word (三个人), ordinals below ten (�
 """
 
 import re
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from asr_server.text.itn_rules import KEPT, RULES
 from asr_server.text.numerals import NUMERAL
+from asr_server.text.tokens import Unit, merged, needs_space
 
 _HAS_NUMERAL = re.compile(f"[{NUMERAL}]")
 _NEXT = re.compile(f"(?P<kept>{KEPT})|负|[{NUMERAL}]+")
 _RULE = re.compile("|".join(f"(?P<{rule.name}>{rule.pattern})" for rule in RULES))
-_INDEX = {rule.name: _RULE.groupindex[rule.name] for rule in RULES}
+_STARTS = [*(_RULE.groupindex[rule.name] for rule in RULES), _RULE.groups + 1]
 _GROUPS = {
-    rule.name: range(_INDEX[rule.name] + 1, _INDEX[rule.name] + 1 + re.compile(rule.pattern).groups)
-    for rule in RULES
+    rule.name: range(first + 1, after)
+    for rule, (first, after) in zip(RULES, pairwise(_STARTS), strict=True)
 }
+"""The numbers of the groups inside each rule."""
 _WRITE = {rule.name: rule.write for rule in RULES}
 
 
@@ -50,7 +54,11 @@ def rewrites(text: str) -> list[Rewrite]:
             continue
         name = match.lastgroup or ""
         groups = [g for g in _GROUPS[name] if match[g] is not None]
-        found += (Rewrite(*span) for span in _WRITE[name](match, groups))
+        try:
+            spans = _WRITE[name](match, groups)
+        except ValueError:  # parts in no order that makes a number
+            continue
+        found += (Rewrite(*span) for span in spans)
         position = match.end()
     return found
 
@@ -68,3 +76,21 @@ def normalise(text: str) -> str:
         parts += (text[position:begin], written)
         position = end
     return "".join(parts) + text[position:]
+
+
+def written_units(units: Sequence[Unit]) -> list[Unit]:
+    """The units of the written form; a rewritten span is one unit, as long as what was said."""
+    text = ""
+    owner: list[int] = []  # of each character: the unit it belongs to
+    for index, unit in enumerate(units):
+        text += " " + unit.text if needs_space(text, unit.text) else unit.text
+        text += unit.mark
+        owner += [index] * (len(text) - len(owner))
+    result: list[Unit] = []
+    done = 0
+    for begin, end, written in rewrites(text):
+        first, last = owner[begin], owner[end - 1] + 1
+        result += units[done:first]
+        result.append(merged(units[first:last], written))
+        done = last
+    return [*result, *units[done:]]

@@ -4,6 +4,8 @@ The expressions match well-formed numbers only and never part of a longer one, s
 say loosely (三四十, 十几, 一百二三十) matches nothing and is left as it is.
 """
 
+import re
+
 DIGITS = dict(zip("零〇幺一二两三四五六七八九", "0011223456789", strict=True))
 SCALES = {"十": 10, "百": 100, "千": 1000, "万": 10_000, "亿": 100_000_000}
 
@@ -29,39 +31,48 @@ LAST_DIGIT = f"(?:(?!一[{ONE_WORDS}])[{FEW}](?![{COUNTED}]))"
 """A digit that closes a short form: 一百二 is 120, but 一百二个 is 一百 and 二个."""
 
 END = (
-    f"(?:(?![{NUMERAL}几0-9])|(?<=[百千万亿])(?=[{FEW}两][{COUNTED}])"
-    f"|(?<=[百千万亿][{FEW}])(?=一[{COUNTED}])|(?<=[百千万亿])(?=一[{ONE_WORDS}]))"
+    f"(?:(?![{NUMERAL}几0-9])|(?<=[百千万亿])(?=[{FEW}两][{COUNTED}{ONE_WORDS}])"
+    f"|(?<=[百千万亿][{FEW}])(?=一[{COUNTED}{ONE_WORDS}]))"
 )
 """A number is over: no numeral follows, or only one that belongs to another word (三千一个月)."""
 
 _ONES = f"[{FEW}两]"
 _TENS = f"[{FEW}]?十[{FEW}]?"
-_HUNDREDS = f"{_ONES}百(?:零[{FEW}]|{_TENS}|{LAST_DIGIT})?"
-_THOUSANDS = f"{_ONES}千(?:零(?:{_TENS}|[{FEW}])|{_HUNDREDS}|{LAST_DIGIT})?"
+_HUNDREDS = f"{_ONES}百(?:零[{FEW}]|{_TENS})?"
+_THOUSANDS = f"{_ONES}千(?:零(?:{_TENS}|[{FEW}])|{_HUNDREDS})?"
 _BELOW_WAN = f"(?:{_THOUSANDS}|{_HUNDREDS}|{_TENS}|{_ONES})"
-_AFTER_WAN = (
-    f"(?:零(?:{_THOUSANDS}|{_HUNDREDS}|{_TENS}|[{FEW}])"
-    f"|{_THOUSANDS}|{_HUNDREDS}|{_TENS}|{LAST_DIGIT})"
-)
+_AFTER_WAN = f"(?:零(?:{_THOUSANDS}|{_HUNDREDS}|{_TENS}|[{FEW}])|{_THOUSANDS}|{_HUNDREDS}|{_TENS})"
 _BELOW_YI = f"{_BELOW_WAN}(?:万{_AFTER_WAN}?)?"
+_WELL_FORMED = re.compile(f"{_BELOW_YI}(?:亿(?:零?{_BELOW_YI})?)?(?:(?<=[百千万亿])[{FEW}])?")
 
-INTEGER = f"(?:{_BELOW_YI}(?:万?亿(?:零?{_BELOW_YI})?)?{END})"
+# The rules hold this many times, so it is the short form of the one above: digits and scales in
+# any order. Eight parts are enough for any number, and bound the work on a stuttered one.
+_PART = f"(?:[{FEW}两][百千万亿]|[{FEW}]?十[{FEW}]?)万?亿?"
+_PARTS = f"{_PART}(?:零?{_PART}){{0,7}}(?:零[{FEW}])?"
+
+INTEGER = f"(?:(?:{_PARTS}(?:(?<=[百千万亿]){LAST_DIGIT})?|{_ONES}){END})"
 STRING = f"(?:{DIGIT}+{END})"
 # 三点五个人 may be "at three, five people"; 三点五个小时 may not.
 DECIMAL = (
-    f"(?:(?:{_BELOW_YI}|{DIGIT}+)点{DIGIT}+[万亿]?{END}(?!点|[位名]|个(?!小时|百分点|亿|点|月|球)))"
+    f"(?:(?:{_PARTS}|[{''.join(DIGITS)}]+)点{DIGIT}+[万亿]?{END}"
+    "(?!点|[位名]|个(?!小时|百分点|亿|点|月|球)))"
 )
 NUMBER = f"(?:{DECIMAL}|{INTEGER}|{STRING})"
 
 
 def written(spoken: str) -> str:
-    """The digits of a spoken number: 三点一四 -> 3.14, 一千三百五十万 -> 1350万, 零零七 -> 007."""
+    """The digits of a spoken number: 三点一四 -> 3.14, 一千三百五十万 -> 1350万, 零零七 -> 007.
+
+    ValueError if the parts of a number are in no order that makes one (三十二百).
+    """
     whole, _, fraction = spoken.partition("点")
     if fraction:
         scale = fraction[-1] if fraction[-1] in SCALES else ""
         return f"{written(whole)}.{written(fraction.removesuffix(scale))}{scale}"
     if SCALES.keys().isdisjoint(whole):
         return "".join(DIGITS[char] for char in whole)
+    if not _WELL_FORMED.fullmatch(whole):
+        raise ValueError(f"not a number: {whole}")
     return _compact(value(whole))
 
 

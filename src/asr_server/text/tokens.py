@@ -8,6 +8,7 @@ Spacing, as the service does it: a space between two Latin words, none between �
 ("n b d" is NBD), a letter alone beside 汉字 is a capital (A股, 5G, 小S), so is the English "I".
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -39,6 +40,9 @@ class Token:
     """Punctuation that follows the token, or nothing."""
 
 
+_PARTS = re.compile(r"[A-Za-z0-9']+|[^A-Za-z0-9']")
+
+
 class Unit(NamedTuple):
     """The smallest text with a time of its own: one Chinese character or one Latin word."""
 
@@ -59,10 +63,18 @@ def is_latin(char: str) -> bool:
 
 
 def needs_space(left: str, right: str) -> bool:
-    """Whether a space stands between two neighbours; digits follow digits without one."""
-    if not left or not right or not is_latin(left[-1]) or not is_latin(right[0]):
+    """Whether a space stands between two neighbours: between letters, not beside a digit."""
+    if not left or not right or not is_latin(right[0]):
         return False
-    return not (left[-1].isdigit() and right[0].isdigit())
+    if left[-1] in ",.?!":
+        return True
+    return is_latin(left[-1]) and not left[-1].isdigit() and not right[0].isdigit()
+
+
+def merged(units: Sequence[Unit], text: str) -> Unit:
+    """One unit for several, as long as they and as sure as the least sure, with another text."""
+    confidence = min(unit.confidence for unit in units)
+    return Unit(text, units[0].begin, units[-1].end, confidence, units[-1].mark)
 
 
 def detokenise(tokens: Sequence[Token]) -> list[Unit]:
@@ -80,27 +92,24 @@ def _units(tokens: Sequence[Token]) -> list[Unit]:
         text = piece.removesuffix(CONTINUES)
         unit = Unit(text, token.begin, token.end, token.confidence, token.mark)
         if open_word and is_latin(text[:1] or "'"):
-            unit = _joined(open_word, unit)
+            unit = merged((open_word, unit), open_word.text + text)
         elif open_word:  # its rest was never heard
             units.append(open_word)
         open_word = unit if unit.text and text != piece else None
         if unit.text and not open_word:
-            units += [unit] if len(unit.text) == 1 or is_latin(unit.text[0]) else _characters(unit)
+            units += [unit] if len(unit.text) == 1 or unit.text.isascii() else _split(unit)
     if open_word:
         units.append(open_word)
     return units
 
 
-def _joined(left: Unit, right: Unit) -> Unit:
-    confidence = min(left.confidence, right.confidence)
-    return Unit(left.text + right.text, left.begin, right.end, confidence, right.mark)
-
-
-def _characters(unit: Unit) -> list[Unit]:
-    """One token of several 汉字, its time shared out evenly."""
-    count, length = len(unit.text), unit.end - unit.begin
-    edges = [unit.begin + length * i // count for i in range(count + 1)]
-    parts = [Unit(c, edges[i], edges[i + 1], unit.confidence) for i, c in enumerate(unit.text)]
+def _split(unit: Unit) -> list[Unit]:
+    """One token of several 汉字, its time shared out by length."""
+    length, size = unit.end - unit.begin, len(unit.text)
+    parts = []
+    for part in _PARTS.finditer(unit.text):
+        begin, end = (unit.begin + length * at // size for at in part.span())
+        parts.append(Unit(part[0], begin, end, unit.confidence))
     parts[-1] = parts[-1]._replace(mark=unit.mark)
     return parts
 
@@ -129,7 +138,5 @@ def _is_letter(unit: Unit) -> bool:
 
 
 def _acronym(run: list[Unit], *, capital: bool) -> Unit:
-    whole = run[0]
-    for letter in run[1:]:
-        whole = _joined(whole, letter)
-    return whole._replace(text=whole.text.upper()) if capital or whole.text == "i" else whole
+    text = "".join(letter.text for letter in run)
+    return merged(run, text.upper() if capital or text == "i" else text)

@@ -1,0 +1,67 @@
+"""Words the caller wants masked or removed: the `special_word_filter` of a request.
+
+The form is the one the service documents for Fun-ASR and Paraformer, a JSON object or its text:
+`{"filter_with_signed": {"word_list": ["测试"]}, "filter_with_empty": {"word_list": ["开始"]},
+"system_reserved_filter": true}`. There is no list of the system's own here, so the last is ignored.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from asr_server.text.tokens import Unit
+
+MASK = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class SpecialWords:
+    """Words to mask by as many `*` as they have characters, and words to leave out."""
+
+    masked: frozenset[str] = frozenset()
+    removed: frozenset[str] = frozenset()
+
+    @classmethod
+    def parse(cls, given: object) -> "SpecialWords":
+        """From the value of the request's parameter; ValueError says what is wrong with it."""
+        if given is None or given == "":
+            return cls()
+        if isinstance(given, str):
+            given = json.loads(given)
+        if not isinstance(given, dict):
+            raise ValueError("special_word_filter is not a JSON object")
+        return cls(_word_list(given, "filter_with_signed"), _word_list(given, "filter_with_empty"))
+
+    def __bool__(self) -> bool:
+        """Whether there is any word to look for."""
+        return bool(self.masked or self.removed)
+
+    def apply(self, units: Sequence[Unit]) -> list[Unit]:
+        """The units with the words masked or left out; the longest word at a place counts."""
+        if not self:
+            return list(units)
+        text = "".join(unit.text for unit in units)
+        shown = list(text)
+        words = sorted(self.masked | self.removed, key=lambda word: (-len(word), word))
+        for found in re.finditer("|".join(map(re.escape, words)), text):
+            new = "" if found[0] in self.removed else MASK
+            shown[found.start() : found.end()] = [new] * len(found[0])
+        result: list[Unit] = []
+        position = 0
+        for unit in units:
+            start, position = position, position + len(unit.text)
+            new = "".join(shown[start:position])
+            if new:
+                result.append(unit if new == unit.text else unit._replace(text=new))
+            elif result and unit.mark and not result[-1].mark:
+                result[-1] = result[-1]._replace(mark=unit.mark)
+        return result
+
+
+def _word_list(given: dict[str, object], key: str) -> frozenset[str]:
+    part = given.get(key) or {}
+    words = part.get("word_list") or [] if isinstance(part, dict) else None
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise ValueError(f"special_word_filter.{key}.word_list is not a list of strings")
+    return frozenset(word for word in words if word)

@@ -1,0 +1,66 @@
+"""The filter of special words."""
+
+import json
+
+import pytest
+
+from asr_server.text.special_words import SpecialWords
+from asr_server.text.tokens import Unit
+
+DOCUMENTED = {
+    "filter_with_signed": {"word_list": ["测试"]},
+    "filter_with_empty": {"word_list": ["开始", "发生"]},
+    "system_reserved_filter": True,
+}
+
+
+def shown(said: str, words: SpecialWords) -> str:
+    units = [Unit(char, i, i + 1, 1.0) for i, char in enumerate(said)]
+    return "".join(unit.text + unit.mark for unit in words.apply(units))
+
+
+@pytest.mark.parametrize("given", [DOCUMENTED, json.dumps(DOCUMENTED)])
+def test_the_documented_examples_hold(given: object):
+    words = SpecialWords.parse(given)
+    assert shown("帮我测试一下这段代码", words) == "帮我**一下这段代码"
+    assert shown("比赛这就要开始了吗", words) == "比赛这就要了吗"
+
+
+@pytest.mark.parametrize("given", [None, "", {}, {"system_reserved_filter": True}, "{}"])
+def test_no_words_filter_nothing(given: object):
+    words = SpecialWords.parse(given)
+    assert not words
+    assert shown("测试", words) == "测试"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "no json",
+        "[]",
+        7,
+        {"filter_with_signed": ["测试"]},
+        {"filter_with_empty": {"word_list": "测试"}},
+        {"filter_with_empty": {"word_list": [1]}},
+    ],
+)
+def test_what_has_another_form_is_refused(given: object):
+    with pytest.raises(ValueError):  # noqa: PT011  the message is json's own for some
+        SpecialWords.parse(given)
+
+
+def test_a_removed_end_leaves_its_mark_to_the_word_before():
+    units = [Unit("好", 0, 1, 1.0), Unit("坏", 1, 2, 1.0, "。")]
+    kept = SpecialWords(removed=frozenset("坏")).apply(units)
+    assert [(unit.text, unit.mark) for unit in kept] == [("好", "。")]
+
+
+def test_the_longest_word_at_a_place_counts():
+    words = SpecialWords(masked=frozenset({"测", "测试"}), removed=frozenset())
+    assert shown("测试测", words) == "***"
+
+
+def test_part_of_a_longer_unit_is_masked():
+    units = [Unit("1350万", 0, 1, 1.0)]
+    (unit,) = SpecialWords(masked=frozenset({"350"})).apply(units)
+    assert unit.text == "1***万"
