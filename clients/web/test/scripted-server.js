@@ -3,11 +3,22 @@
 // Every 100 ms of audio holds one constant sample: 0 is silence, v > 0 is said as the character
 // 0x4E00 + v. So a test can tell from the text alone whether audio was lost, doubled or reordered.
 
+import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
+import { extname } from 'node:path';
 import { WebSocketServer } from 'ws';
 
 export const BLOCK = 3200; // bytes in 100 ms
 const FIRST = 0x4e00;
+const WEB = new URL('../', import.meta.url);
+const SAMPLES = new URL('../../../tests/data/', import.meta.url);
+const TYPES = {
+  '.html': 'text/html; charset=utf-8',
+  '.css': 'text/css',
+  '.js': 'text/javascript',
+  '.json': 'application/json',
+  '.wav': 'audio/wav',
+};
 
 /** PCM that the server hears as `text`; a space is 100 ms of silence. */
 export function say(text) {
@@ -34,12 +45,13 @@ export class ScriptedServer {
   dropAfter = []; // bytes of a task after which its connection is cut
   failAfter = []; // [bytes, code, message]
   replay = null; // messages to send instead, after run-task
+  health = { status: 'ok', model: 'scripted', device: 'cpu', notice: null };
   #port = 0;
 
   /** Listen; again on the same port after stop(). */
   async start() {
     this.sockets = new Set();
-    this.http = createServer();
+    this.http = createServer((request, response) => this.#answer(request, response));
     const wss = new WebSocketServer({ noServer: true });
     this.http.on('upgrade', (request, socket, head) => {
       this.requests.push(request);
@@ -59,6 +71,23 @@ export class ScriptedServer {
   async stop() {
     for (const socket of this.sockets) socket.destroy();
     await new Promise((resolve) => this.http.close(resolve));
+  }
+
+  /** The demo page as the real server serves it. */
+  async #answer(request, response) {
+    const path = new URL(request.url, 'http://localhost').pathname;
+    if (path === '/healthz') {
+      response.setHeader('content-type', 'application/json');
+      response.end(JSON.stringify(this.health));
+      return;
+    }
+    try {
+      response.setHeader('content-type', TYPES[extname(path)] ?? TYPES['.html']);
+      response.end(await readFile(fileOf(path)));
+    } catch {
+      response.statusCode = 404;
+      response.end();
+    }
   }
 
   #serve(ws, socket) {
@@ -154,4 +183,10 @@ export class ScriptedServer {
 function send(ws, task, event, payload, more = {}) {
   const header = { task_id: task.id, event, ...more, attributes: {} };
   ws.send(JSON.stringify({ header, payload }));
+}
+
+function fileOf(path) {
+  if (path.startsWith('/samples/')) return new URL(path.slice(9), SAMPLES);
+  const isLibrary = path === '/AsrClient.js' || path === '/pcm-worklet.js';
+  return new URL(isLibrary ? path.slice(1) : `demo/${path.slice(1) || 'index.html'}`, WEB);
 }

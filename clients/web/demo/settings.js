@@ -1,0 +1,98 @@
+// What a visitor has chosen, kept in this browser. The API key alone is kept nowhere.
+
+import { DEFAULT_MODEL } from '../AsrClient.js';
+
+const STORE = 'asr-demo';
+
+const DEFAULTS = {
+  language: null, // the browser's, until chosen
+  theme: 'auto',
+  silence: 800,
+  punctuation: true,
+  itn: true,
+  fillers: false,
+  confidence: false,
+  hotwords: '',
+  device: '',
+  realtime: false,
+  aloud: true,
+  url: '',
+  key: '',
+  model: DEFAULT_MODEL,
+};
+
+export class Settings {
+  constructor() {
+    this.values = { ...DEFAULTS, ...read() };
+  }
+
+  set(name, value) {
+    this.values[name] = value;
+    const { key, ...kept } = this.values;
+    try {
+      localStorage.setItem(STORE, JSON.stringify(kept));
+    } catch {
+      // private windows may forbid it: then they last as long as the page
+    }
+  }
+
+  reset() {
+    const { language, theme } = this.values;
+    for (const [name, value] of Object.entries({ ...DEFAULTS, language, theme })) this.set(name, value);
+  }
+
+  /** The task's parameters; what equals the server's default is left out. */
+  get parameters() {
+    const { silence, punctuation, itn, fillers, confidence, hotwords } = this.values;
+    const words = parseHotwords(hotwords);
+    return {
+      ...(silence !== 800 && { max_sentence_silence: silence }),
+      ...(!punctuation && { punctuation_prediction_enabled: false }),
+      ...(!itn && { inverse_text_normalization_enabled: false }),
+      ...(fillers && { disfluency_removal_enabled: true }),
+      ...(confidence && { word_confidence_enabled: true }),
+      ...(Object.keys(words).length > 0 && { vocabulary: words }),
+    };
+  }
+
+  /** Show the values in a form, and take over what is changed there. */
+  bind(form, onChange) {
+    this.form = form;
+    form.addEventListener('input', ({ target }) => {
+      const value = target.type === 'checkbox' ? target.checked : target.value;
+      this.set(target.name, target.type === 'range' ? Number(value) : value);
+      this.show();
+      onChange(target.name);
+    });
+    this.show();
+  }
+
+  show() {
+    for (const field of this.form.elements) {
+      if (!(field.name in this.values)) continue;
+      if (field.type === 'checkbox') field.checked = this.values[field.name];
+      else if (field !== document.activeElement || field.type === 'range') {
+        field.value = this.values[field.name];
+      }
+      if (field.type === 'range') field.nextElementSibling.value = `${field.value} ms`;
+    }
+  }
+}
+
+function read() {
+  try {
+    return JSON.parse(localStorage.getItem(STORE) ?? '{}');
+  } catch {
+    return {};
+  }
+}
+
+/** @param {string} text one word a line, with or without a weight */
+function parseHotwords(text) {
+  const words = {};
+  for (const line of text.split('\n')) {
+    const [, word, weight] = /^\s*(.*?)(?:[\s:：]+(\d+))?\s*$/.exec(line);
+    if (word) words[word] = Math.min(5, Math.max(1, Number(weight ?? 4)));
+  }
+  return words;
+}

@@ -1,0 +1,169 @@
+// The text as it grows: an open sentence that is replaced, final ones whose words can be heard.
+
+import { t } from './i18n.js';
+
+const DOUBT = 0.6; // confidence below which a word is marked
+
+export class Transcript {
+  /**
+   * @param {{list: HTMLElement, scroller: HTMLElement, empty: HTMLElement, toEnd: HTMLElement}} parts
+   * @param {(fromMs: number, toMs: number) => void} onPlay
+   */
+  constructor(parts, onPlay) {
+    Object.assign(this, parts);
+    this.onPlay = onPlay;
+    this.sentences = [];
+    this.follow = true;
+    this.list.addEventListener('click', (event) => this.#click(event));
+    this.list.addEventListener('keydown', (event) => this.#key(event));
+    this.scroller.addEventListener('scroll', () => this.#scrolled(), { passive: true });
+    this.toEnd.addEventListener('click', () => this.#scrollToEnd());
+  }
+
+  clear() {
+    this.sentences = [];
+    this.list.replaceChildren();
+    this.open = null;
+    this.empty.hidden = false;
+    this.follow = true;
+  }
+
+  /** Words already there stay as they are, so that only what is new appears. */
+  showInterim({ text, beginMs }) {
+    this.empty.hidden = true;
+    this.open ??= this.#append('open', beginMs);
+    const body = this.open.lastElementChild;
+    const before = body.textContent;
+    let same = 0;
+    while (same < text.length && text[same] === before[same]) same += 1;
+    const kept = document.createElement('span');
+    const fresh = document.createElement('span');
+    kept.textContent = text.slice(0, same);
+    fresh.textContent = text.slice(same);
+    fresh.className = 'fresh';
+    body.replaceChildren(kept, fresh);
+    this.#keepUp();
+  }
+
+  showFinal(sentence) {
+    const item = this.open ?? this.#append('', sentence.beginMs);
+    this.open = null;
+    if (!sentence.text) {
+      item.remove();
+      this.empty.hidden = this.sentences.length > 0;
+      return;
+    }
+    this.empty.hidden = true;
+    this.sentences.push(sentence);
+    item.className = 'final';
+    item.firstElementChild.textContent = clock(sentence.beginMs);
+    item.firstElementChild.dataset.index = String(this.sentences.length - 1);
+    item.lastElementChild.replaceChildren(...this.#words(sentence));
+    this.#keepUp();
+  }
+
+  /** The open sentence will get no final: the connection is gone for good. */
+  dropOpen() {
+    this.open?.remove();
+    this.open = null;
+    this.empty.hidden = this.sentences.length > 0;
+  }
+
+  /** Names that depend on the language. */
+  relabel() {
+    for (const word of this.list.querySelectorAll('.word')) {
+      word.setAttribute('aria-label', t('word.play', word.textContent));
+    }
+  }
+
+  /** Light up the word that is being played; null for none. */
+  highlight(ms) {
+    const word = ms === null ? null : this.#wordAt(ms);
+    if (word === this.lit) return;
+    this.lit?.classList.remove('lit');
+    word?.classList.add('lit');
+    this.lit = word;
+  }
+
+  #append(className, beginMs) {
+    const item = document.createElement('li');
+    item.className = className;
+    const time = document.createElement('button');
+    time.type = 'button';
+    time.className = 'stamp';
+    time.textContent = clock(beginMs);
+    const body = document.createElement('p');
+    body.lang = 'zh-CN';
+    item.append(time, body);
+    this.list.append(item);
+    return item;
+  }
+
+  #words(sentence) {
+    if (sentence.words.length === 0) return [document.createTextNode(sentence.text)];
+    return sentence.words.map((word, i) => {
+      const button = document.createElement('button');
+      button.type = 'button';
+      button.className = 'word';
+      button.textContent = word.text;
+      button.dataset.beginMs = word.beginMs;
+      button.dataset.endMs = word.endMs;
+      button.setAttribute('aria-label', t('word.play', word.text));
+      // One stop for the whole sentence; the arrow keys go from word to word.
+      button.tabIndex = i === 0 ? 0 : -1;
+      if (word.confidence !== null && word.confidence < DOUBT) button.classList.add('doubt');
+      const unit = document.createElement('span');
+      unit.className = 'unit'; // no line begins with a comma
+      unit.append(button, word.punctuation);
+      return unit;
+    });
+  }
+
+  #wordAt(ms) {
+    const words = this.list.querySelectorAll('.word');
+    return [...words].find(({ dataset }) => ms >= dataset.beginMs && ms < dataset.endMs) ?? null;
+  }
+
+  #click({ target }) {
+    if (target.classList.contains('word')) {
+      this.onPlay(Number(target.dataset.beginMs), Number(target.dataset.endMs));
+    } else if (target.classList.contains('stamp') && target.dataset.index) {
+      const { beginMs, endMs } = this.sentences[target.dataset.index];
+      this.onPlay(beginMs, endMs);
+    }
+  }
+
+  #key(event) {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (!step || !event.target.classList.contains('word')) return;
+    const words = [...this.list.querySelectorAll('.word')];
+    const next = words[words.indexOf(event.target) + step];
+    if (!next) return;
+    event.preventDefault();
+    event.target.tabIndex = -1;
+    next.tabIndex = 0;
+    next.focus();
+  }
+
+  #scrolled() {
+    const { scrollTop, scrollHeight, clientHeight } = this.scroller;
+    this.follow = scrollHeight - scrollTop - clientHeight < 48;
+    this.toEnd.hidden = this.follow;
+  }
+
+  #keepUp() {
+    if (this.follow) this.scroller.scrollTop = this.scroller.scrollHeight;
+  }
+
+  #scrollToEnd() {
+    this.follow = true;
+    this.toEnd.hidden = true;
+    this.scroller.scrollTo({ top: this.scroller.scrollHeight, behavior: 'smooth' });
+  }
+}
+
+/** @param {number} ms @returns {string} minutes and seconds */
+export function clock(ms) {
+  const seconds = Math.floor(ms / 1000);
+  return `${String(Math.floor(seconds / 60)).padStart(2, '0')}:${String(seconds % 60).padStart(2, '0')}`;
+}
