@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from asr_server import __version__
+from asr_server.access import Access
 from asr_server.api import health
 from asr_server.asr.engine import Engine
 from asr_server.asr.factory import FAKE_MODEL, build_engine
@@ -22,6 +23,8 @@ def create_app(settings: Settings) -> FastAPI:
     Finding the model happens here, and so does downloading it where the settings allow that.
     """
     engine, notice = _recogniser(settings)
+    keys = (key.get_secret_value() for key in settings.api_keys)
+    access = Access(keys, settings.api_keys_file)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -36,7 +39,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.engine = engine
     app.include_router(health.router(engine, notice))
-    app.include_router(Inference(engine, settings).router)
+    app.include_router(Inference(engine, access, settings).router)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=settings.cors_origins,

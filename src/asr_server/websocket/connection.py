@@ -9,10 +9,11 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable
+from dataclasses import dataclass
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from asr_server.access import Caller
 from asr_server.asr.engine import Engine
 from asr_server.errors import AsrError, InternalError
 from asr_server.protocol import events
@@ -36,23 +37,32 @@ from asr_server.state.session import (
     Tick,
 )
 from asr_server.websocket.intake import Intake
+from asr_server.websocket.seats import Seats
+from asr_server.websocket.server import cut
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What all connections share."""
+
+    engine: Engine
+    settings: Settings
+    seats: Seats
 
 
 class Connection:
     """Lives from the accepted handshake to the close frame."""
 
-    def __init__(
-        self, websocket: WebSocket, engine: Engine, settings: Settings, cut: Callable[[], None]
-    ) -> None:
+    def __init__(self, websocket: WebSocket, caller: Caller, house: House) -> None:
         self._websocket = websocket
-        self._engine = engine
-        self._settings = settings
-        self._cut = cut
-        """Ends the connection at once, whatever is unsent."""
+        self._caller = caller
+        self._engine = house.engine
+        self._settings = house.settings
+        self._seats = house.seats
         self._clock = asyncio.get_running_loop().time
-        self._session = Session(settings, self._clock())
+        self._session = Session(house.settings, self._clock())
         self._intake: Intake | None = None
         self._outbox: deque[Send] = deque()
         self._farewell: CloseSocket | None = None
@@ -134,7 +144,12 @@ class Connection:
             case Send():
                 self._post(output)
             case OpenStream(task):
-                self._intake = Intake.open(task, self._engine, self._settings.max_lead_s)
+                self._seats.take(self._caller)
+                try:
+                    self._intake = Intake.open(task, self._engine, self._settings.max_lead_s)
+                except BaseException:
+                    self._seats.leave(self._caller)
+                    raise
                 self._feed(Opened())
             case PushAudio(data) if self._intake:
                 self._intake.push(data)
@@ -151,12 +166,13 @@ class Connection:
         self._outbox.append(message)
         if len(self._outbox) > self._settings.max_unread_results:
             log.warning("task %s: the client does not read; cut", self._session.task_id)
-            self._cut()
+            cut(self._websocket.scope)
 
     def _close_intake(self) -> None:
         if self._intake is not None:
             self._intake.close()
             self._intake = None
+            self._seats.leave(self._caller)
         if self._hearer is not None:
             self._hearer.cancel()
             self._hearer = None
@@ -170,7 +186,7 @@ class Connection:
                 self._say_farewell(self._farewell), self._settings.close_timeout_s
             )
         except asyncio.TimeoutError:
-            self._cut()
+            cut(self._websocket.scope)
 
     async def _say_farewell(self, farewell: CloseSocket) -> None:
         if self._writer is not None:

@@ -4,12 +4,14 @@ from fastapi import APIRouter
 from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket
 
+from asr_server.access import Access, Caller
 from asr_server.asr.engine import Engine
 from asr_server.errors import AccessDenied, AsrError, ServiceUnavailable
 from asr_server.protocol import http
 from asr_server.settings import Settings
-from asr_server.websocket.connection import Connection
-from asr_server.websocket.server import cutter
+from asr_server.websocket.connection import Connection, House
+from asr_server.websocket.seats import Seats
+from asr_server.websocket.server import query_key
 
 PATH = "/{prefix:path}api-ws/v1/inference"
 """With anything in front: the C++ SDK wants `dashscope` somewhere in its URL."""
@@ -18,9 +20,10 @@ PATH = "/{prefix:path}api-ws/v1/inference"
 class Inference:
     """The endpoint; knows how many connections are open."""
 
-    def __init__(self, engine: Engine, settings: Settings) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, access: Access, settings: Settings) -> None:
+        self._access = access
         self._settings = settings
+        self._house = House(engine, settings, Seats(settings.max_tasks_per_key))
         self._open = 0
         self.router = APIRouter()
         self.router.add_api_websocket_route(PATH, self.connect)
@@ -29,25 +32,27 @@ class Inference:
     async def connect(self, websocket: WebSocket) -> None:
         """Accept a client and serve it, or answer with an HTTP status before the upgrade."""
         try:
-            self._admit(websocket)
+            caller = self._admit(websocket)
         except AsrError as error:
             await websocket.send_denial_response(_denial(error))
             return
         self._open += 1
         try:
             await websocket.accept()
-            cut = cutter(websocket.scope)
-            await Connection(websocket, self._engine, self._settings, cut).run()
+            await Connection(websocket, caller, self._house).run()
         finally:
             self._open -= 1
 
-    def _admit(self, websocket: WebSocket) -> None:
+    def _admit(self, websocket: WebSocket) -> Caller:
+        key = websocket.headers.get("authorization")
+        caller = self._access.check(key, query_key(websocket.scope))
         origin = websocket.headers.get("origin")
         allowed = self._settings.allowed_origins
         if origin and "*" not in allowed and origin not in allowed:
             raise AccessDenied
         if self._open >= self._settings.max_connections:
             raise ServiceUnavailable
+        return caller
 
 
 def _denial(error: AsrError) -> JSONResponse:

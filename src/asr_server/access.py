@@ -1,0 +1,120 @@
+"""Who may use the server: API keys, and temporary tokens made from them.
+
+Without any key configured everybody may. A token needs no memory: it names its key by fingerprint
+and is signed with it, so it holds on every process of an installation and dies with its key.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import logging
+import os
+import secrets
+import struct
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TypeAlias
+
+from asr_server.errors import InvalidApiKey
+
+log = logging.getLogger(__name__)
+
+Caller: TypeAlias = str
+"""Fingerprint of the key that was used, fit for logs; EVERYBODY where none is needed."""
+
+EVERYBODY: Caller = ""
+TOKEN_PREFIX = "st-"
+_CLAIMS = struct.Struct(">8s8sQ")  # key's fingerprint, nonce, expiry in Unix seconds
+
+
+class Access:
+    """The keys of this installation."""
+
+    def __init__(
+        self, keys: Iterable[str], file: str = "", clock: Callable[[], float] = time.time
+    ) -> None:
+        self._given = {_fingerprint(key): key for key in keys}
+        self._file = Path(file) if file else None
+        self._clock = clock
+        self._stamp: tuple[int, int] | None = None
+        self._keys = dict(self._given)
+        if self._file is not None:
+            self._read(self._file)
+
+    def check(self, authorization: str | None, query_key: str | None = None) -> Caller:
+        """Whose key this is: `Bearer key` in any case, a bare key, or one from a query string.
+
+        Raises InvalidApiKey.
+        """
+        self._reload()
+        if not self._keys and self._file is None:
+            return EVERYBODY
+        given = _bare(authorization) or query_key
+        if not given:
+            raise InvalidApiKey("No API-key provided.")
+        caller = self._token_owner(given) if given.startswith(TOKEN_PREFIX) else self._owner(given)
+        if caller is None:
+            raise InvalidApiKey
+        return caller
+
+    def issue(self, caller: Caller, seconds: int) -> tuple[str, int]:
+        """A token that stands for the caller's key, and when it expires in Unix seconds."""
+        expiry = int(self._clock()) + seconds
+        fingerprint = bytes.fromhex(caller) if caller else bytes(8)
+        claims = _CLAIMS.pack(fingerprint, secrets.token_bytes(8), expiry)
+        signed = claims + _sign(claims, self._keys.get(caller, ""))
+        return TOKEN_PREFIX + base64.urlsafe_b64encode(signed).decode().rstrip("="), expiry
+
+    def _owner(self, given: str) -> Caller | None:
+        owner = None
+        for caller, key in self._keys.items():  # all of them: time must not tell which was close
+            if hmac.compare_digest(key.encode(), given.encode(errors="replace")):
+                owner = caller
+        return owner
+
+    def _token_owner(self, token: str) -> Caller | None:
+        body = token[len(TOKEN_PREFIX) :]
+        try:
+            signed = base64.urlsafe_b64decode(body + "=" * (-len(body) % 4))
+            claims, signature = signed[: _CLAIMS.size], signed[_CLAIMS.size :]
+            fingerprint, _, expiry = _CLAIMS.unpack(claims)
+        except (ValueError, binascii.Error, struct.error):
+            return None
+        key = self._keys.get(fingerprint.hex())
+        if key is None or not hmac.compare_digest(signature, _sign(claims, key)):
+            return None
+        return fingerprint.hex() if self._clock() < expiry else None
+
+    def _reload(self) -> None:
+        if self._file is None:
+            return
+        try:
+            self._read(self._file)
+        except OSError as error:  # an editor at work; what was valid stays so
+            log.warning("keys file: %s", error.strerror)
+
+    def _read(self, file: Path) -> None:
+        status = os.stat(file)
+        stamp = (status.st_mtime_ns, status.st_size)
+        if stamp == self._stamp:
+            return
+        lines = (line.strip() for line in file.read_text(encoding="utf-8").splitlines())
+        keys = [line for line in lines if line and not line.startswith("#")]
+        self._keys = self._given | {_fingerprint(key): key for key in keys}
+        self._stamp = stamp
+        log.info("keys file: %d keys", len(keys))
+
+
+def _bare(authorization: str | None) -> str:
+    scheme, _, key = (authorization or "").strip().partition(" ")
+    return key.strip() if scheme.lower() == "bearer" else scheme
+
+
+def _fingerprint(key: str) -> Caller:
+    return hashlib.sha256(key.encode()).hexdigest()[:16]
+
+
+def _sign(claims: bytes, key: str) -> bytes:
+    return hmac.digest(b"token:" + key.encode(), claims, "sha256")

@@ -1,0 +1,120 @@
+"""Keys open the server in every form clients send them; nothing else does."""
+
+import os
+
+import pytest
+
+from asr_server.access import EVERYBODY, TOKEN_PREFIX, Access
+from asr_server.errors import InvalidApiKey
+
+KEY = "sk-0123456789abcdef"
+
+
+class Clock:
+    now = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_without_keys_everybody_may():
+    access = Access([])
+    assert access.check(None) == access.check("Bearer anything") == EVERYBODY
+
+
+@pytest.mark.parametrize(
+    "authorization", [f"Bearer {KEY}", f"bearer {KEY}", f"BEARER  {KEY} ", KEY, f" {KEY} "]
+)
+def test_every_way_of_writing_the_header_is_understood(authorization):
+    assert Access([KEY]).check(authorization)
+
+
+def test_a_key_may_come_in_the_query_string():
+    assert Access([KEY]).check(None, KEY)
+
+
+def test_every_key_is_a_caller_of_its_own():
+    access = Access([KEY, "other"])
+    assert access.check(KEY) != access.check("other")
+    assert KEY not in access.check(KEY)
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    ["Bearer wrong", "Bearer " + KEY[:-1], "Basic " + KEY, "Bearer \ud800", "st-", "st-ä"],
+)
+def test_a_wrong_key_is_refused(authorization):
+    with pytest.raises(InvalidApiKey, match=r"^Invalid API-key provided\.$"):
+        Access([KEY]).check(authorization)
+
+
+@pytest.mark.parametrize("authorization", [None, "", "Bearer", "Bearer "])
+def test_no_key_is_told_so(authorization):
+    with pytest.raises(InvalidApiKey, match=r"^No API-key provided\.$"):
+        Access([KEY]).check(authorization)
+
+
+def test_a_token_stands_for_its_key_until_it_expires():
+    clock = Clock()
+    access = Access([KEY], clock=clock)
+    caller = access.check(KEY)
+    token, expires_at = access.issue(caller, 60)
+    assert token.startswith(TOKEN_PREFIX)
+    assert expires_at == clock.now + 60
+    assert access.check(f"Bearer {token}") == caller
+    clock.now += 60
+    with pytest.raises(InvalidApiKey):
+        access.check(token)
+
+
+def test_a_token_holds_on_another_process_and_dies_with_its_key():
+    access = Access([KEY, "other"])
+    token, _ = access.issue(access.check(KEY), 60)
+    assert Access([KEY]).check(token) == access.check(KEY)
+    with pytest.raises(InvalidApiKey):
+        Access(["other"]).check(token)
+
+
+def test_a_token_cannot_be_changed():
+    access = Access([KEY])
+    token, _ = access.issue(access.check(KEY), 60)
+    for at in range(len(TOKEN_PREFIX), len(token)):
+        forged = token[:at] + ("A" if token[at] != "A" else "B") + token[at + 1 :]
+        if at < len(token) - 1:  # the last character has bits that mean nothing
+            with pytest.raises(InvalidApiKey):
+                access.check(forged)
+
+
+def test_a_token_of_an_open_server_opens_no_closed_one():
+    token, _ = Access([]).issue(EVERYBODY, 60)
+    with pytest.raises(InvalidApiKey):
+        Access([KEY]).check(token)
+
+
+def test_the_keys_file_is_read_again_when_it_changes(tmp_path):
+    file = tmp_path / "keys"
+    file.write_text("# team A\nfirst\n\n")
+    access = Access([KEY], str(file))
+    assert access.check("first")
+    assert access.check(KEY)
+    file.write_text("second key\n")
+    os.utime(file, ns=(1, 1))
+    assert access.check("Bearer second key")
+    with pytest.raises(InvalidApiKey):
+        access.check("first")
+
+
+def test_an_empty_or_vanished_keys_file_opens_nothing(tmp_path):
+    file = tmp_path / "keys"
+    file.write_text("first\n")
+    access = Access([], str(file))
+    file.unlink()
+    assert access.check("first")
+    file.write_text("")
+    with pytest.raises(InvalidApiKey):
+        access.check("first")
+
+
+def test_a_keys_file_that_is_not_there_is_an_error_at_the_start(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        Access([], str(tmp_path / "missing"))

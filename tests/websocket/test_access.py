@@ -1,0 +1,101 @@
+"""The handshake: who is let in, and what the others are told before the upgrade."""
+
+import asyncio
+import json
+
+import pytest
+import websockets
+
+from tests.support.serving import LOUD, connected, error, finish_task, names, run_task, serving
+
+KEY = "sk-let-me-in"
+
+
+async def refusal(served, path="", **headers):
+    with pytest.raises(websockets.InvalidStatus) as caught:
+        async with connected(served, path, additional_headers=headers):
+            pass
+    return caught.value.response
+
+
+@pytest.fixture
+async def guarded():
+    async with serving(api_keys=(KEY, "sk-other")) as served:
+        yield served
+
+
+@pytest.mark.parametrize("value", [f"Bearer {KEY}", f"bearer {KEY}", KEY])
+async def test_a_key_opens_the_server(guarded, value):
+    async with connected(guarded, additional_headers={"Authorization": value}) as client:
+        await client.say(run_task())
+        assert names([await client.event()]) == ["task-started"]
+
+
+async def test_a_browser_may_put_the_key_into_the_url(guarded):
+    async with connected(guarded, f"/api-ws/v1/inference/?api_key={KEY}") as client:
+        await client.say(run_task())
+        assert names([await client.event()]) == ["task-started"]
+
+
+async def test_a_wrong_key_is_refused_as_by_the_real_gateway(guarded):
+    answer = await refusal(guarded, Authorization="Bearer sk-guess")
+    assert (answer.status_code, answer.reason_phrase) == (401, "Unauthorized")
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["content-length"] == "114"  # as in a capture
+    body = json.loads(answer.body)
+    assert body["code"] == "InvalidApiKey"
+    assert body["message"] == "Invalid API-key provided."
+    assert body["request_id"] == answer.headers["x-request-id"]
+
+
+async def test_no_key_is_refused_and_told_so(guarded):
+    answer = await refusal(guarded)
+    assert answer.status_code == 401
+    assert json.loads(answer.body)["message"] == "No API-key provided."
+
+
+async def test_headers_of_dashscope_are_ignored(guarded):
+    headers = {
+        "Authorization": KEY,
+        "X-DashScope-WorkSpace": "ws",
+        "X-DashScope-DataInspection": "enable",
+        "x-dashscope-sdk-client": "python-sdk/2.0.2/audio",
+    }
+    async with connected(guarded, additional_headers=headers) as client:
+        await client.say(run_task())
+        assert names([await client.event()]) == ["task-started"]
+
+
+async def test_a_key_has_so_many_tasks_at_once_and_other_keys_their_own():
+    async with serving(api_keys=(KEY, "sk-other"), max_tasks_per_key=1) as served:
+        mine, theirs = {"Authorization": KEY}, {"Authorization": "sk-other"}
+        async with connected(served, additional_headers=mine) as first:
+            await first.say(run_task())
+            await first.event()
+            async with connected(served, additional_headers=mine) as second:
+                await second.say(run_task())
+                assert error(await second.until())[0] == "Throttling.RateQuota"
+            async with connected(served, additional_headers=theirs) as other:
+                await other.say(run_task())
+                assert names([await other.event()]) == ["task-started"]
+            await first.say(LOUD, finish_task())
+            await first.until("task-finished")
+            await first.say(run_task("next"))
+            assert names([await first.event()]) == ["task-started"]
+
+
+async def test_pages_of_other_origins_can_be_kept_out():
+    async with serving(allowed_origins=("https://mine.example",)) as served:
+        answer = await refusal(served, Origin="https://evil.example")
+        assert answer.status_code == 403
+        assert json.loads(answer.body)["code"] == "AccessDenied"
+        async with connected(served, origin="https://mine.example"), connected(served):
+            await asyncio.sleep(0)
+
+
+async def test_a_refused_client_does_not_count_as_connected():
+    async with serving(api_keys=(KEY,), max_connections=1) as served:
+        for _ in range(3):
+            assert (await refusal(served)).status_code == 401
+        async with connected(served, additional_headers={"Authorization": KEY}):
+            pass
