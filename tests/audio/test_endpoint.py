@@ -1,10 +1,14 @@
 """Where sentences begin and end, from speech probabilities."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from asr_server.audio.endpoint import (
+    ONSET_LAG,
+    RELEASE_LAG,
     WINDOW,
     Change,
     Endpointer,
@@ -16,7 +20,7 @@ from asr_server.audio.endpoint import (
 )
 
 
-def follow(picture: str, finish: bool = False, **options: int) -> list[Change]:
+def follow(picture: str, finish: bool = False, **options: Any) -> list[Change]:
     """Run windows drawn as `.` silence, `-` in between, `#` speech."""
     endpointer = Endpointer(EndpointOptions(**options))
     changes: list[Change] = []
@@ -27,29 +31,41 @@ def follow(picture: str, finish: bool = False, **options: int) -> list[Change]:
     return changes
 
 
+def began(window: int) -> SpeechBegan:
+    return SpeechBegan(max(0, window * WINDOW - ONSET_LAG))
+
+
+def paused(window: int) -> SpeechPaused:
+    return SpeechPaused(window * WINDOW - RELEASE_LAG)
+
+
+def ended(window: int) -> SentenceEnded:
+    return SentenceEnded(window * WINDOW - RELEASE_LAG)
+
+
 @pytest.mark.parametrize(
     ("picture", "expected"),
     [
         ("....", []),
         ("..##....", []),  # 64 ms: a click
-        ("..###", [SpeechBegan(2 * WINDOW)]),
-        ("..#--", [SpeechBegan(2 * WINDOW)]),  # in between, what was goes on
+        ("..###", [began(2)]),
+        ("..#--", [began(2)]),  # in between, what was goes on
         ("..#.#.#.#", []),
-        ("###" + "." * 6, [SpeechBegan(0)]),
-        ("###" + "." * 7, [SpeechBegan(0), SpeechPaused(3 * WINDOW)]),
+        ("###" + "." * 6, [began(0)]),
+        ("###" + "." * 7, [began(0), paused(3)]),
         (
             "###" + "." * 7 + "#",
-            [SpeechBegan(0), SpeechPaused(3 * WINDOW), SpeechResumed()],
+            [began(0), paused(3), SpeechResumed()],
         ),
-        ("###" + "." * 6 + "#" + "." * 6, [SpeechBegan(0)]),
+        ("###" + "." * 6 + "#" + "." * 6, [began(0)]),
         (
             "###" + "." * 25,  # 800 ms
-            [SpeechBegan(0), SpeechPaused(3 * WINDOW), SentenceEnded(3 * WINDOW)],
+            [began(0), paused(3), ended(3)],
         ),
-        ("###" + "-" * 60, [SpeechBegan(0)]),
+        ("###" + "-" * 60, [began(0)]),
         (
             "###" + "." + "-" * 24,  # once silent, in between counts as silence
-            [SpeechBegan(0), SpeechPaused(3 * WINDOW), SentenceEnded(3 * WINDOW)],
+            [began(0), paused(3), ended(3)],
         ),
     ],
 )
@@ -64,23 +80,28 @@ def test_a_sentence_ends_when_the_silence_reaches_the_requested_length(silence_m
     before = follow(speech + "." * (windows - 1), max_sentence_silence_ms=silence_ms)
     after = follow(speech + "." * windows, max_sentence_silence_ms=silence_ms)
     assert not any(isinstance(change, SentenceEnded) for change in before)
-    assert after[-1] == SentenceEnded(4 * WINDOW)
+    assert after[-1] == ended(4)
 
 
 def test_a_short_word_right_before_the_end_is_not_lost() -> None:
-    assert follow("...##", finish=True) == [SpeechBegan(3 * WINDOW), SentenceEnded(5 * WINDOW)]
+    assert follow("...##", finish=True) == [began(3), SentenceEnded(5 * WINDOW)]
 
 
 def test_finishing_in_a_pause_ends_the_sentence_where_speech_ended() -> None:
-    assert follow("###....", finish=True)[-1] == SentenceEnded(3 * WINDOW)
+    assert follow("###....", finish=True)[-1] == ended(3)
 
 
-def test_a_very_long_sentence_ends_at_the_next_dip() -> None:
-    assert follow("#" * 40 + "." + "#" * 5, max_sentence_ms=1_000) == [
-        SpeechBegan(0),
-        SentenceEnded(40 * WINDOW),
-        SpeechBegan(41 * WINDOW),
-    ]
+@pytest.mark.parametrize(("speech_s", "needed_ms"), [(5, 1_000), (20, 600), (40, 200)])
+def test_a_shrinking_silence_is_the_shorter_the_longer_the_sentence(
+    speech_s: int, needed_ms: int
+) -> None:
+    windows = -(-needed_ms * 16 // WINDOW)
+    speech = "#" * (speech_s * 16_000 // WINDOW)
+    options = {"max_sentence_silence_ms": 1_000, "shrinking": True}
+    early = follow(speech + "." * (windows - 2), **options)
+    late = follow(speech + "." * (windows + 2), **options)
+    assert not any(isinstance(change, SentenceEnded) for change in early)
+    assert isinstance(late[-1], SentenceEnded)
 
 
 @given(st.text(alphabet=".-#", max_size=300))
@@ -114,4 +135,4 @@ def test_every_window_of_clear_speech_that_lasts_lies_in_a_sentence(picture: str
     for place in range(len(picture) - 2):
         if picture[place : place + 3] == "###":
             window = (place + 1) * WINDOW
-            assert any(start <= window < end for start, end in spans)
+            assert any(start <= window < end + RELEASE_LAG for start, end in spans)

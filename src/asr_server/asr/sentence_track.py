@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass, field
 
-from asr_server.asr.types import ChunkGeometry, Heard, Hypothesis, Kind
+from asr_server.asr.splitting import forced_cut, semantic_cut
+from asr_server.asr.types import ChunkGeometry, Heard, Hypothesis, Kind, StreamOptions
 from asr_server.audio.units import Samples, from_ms
 from asr_server.text.tokens import Token
 
-HANGOVER: Samples = from_ms(200)
+HANGOVER: Samples = from_ms(248)
 """Audio after the last speech that still belongs to the sentence: soft endings and releases."""
 
 LONGEST_TOKEN: Samples = from_ms(400)
@@ -28,10 +29,10 @@ class SentenceTrack:
     resumes. So the text of a final depends on the audio alone, never on when a step ran.
     """
 
-    number: int
     audio_begin: Samples
     speech_begin: Samples
     geometry: ChunkGeometry
+    options: StreamOptions
     preview_interval: Samples
     """New audio worth another preview; 0 turns previews off."""
     position: Samples = field(init=False)
@@ -121,13 +122,34 @@ class SentenceTrack:
             self._speculation = _Speculation(end, tokens)
         if not tokens or self.finished:
             return None
-        return Hypothesis(self.number, self.speech_begin, None, tokens)
+        return Hypothesis(self.speech_begin, None, tokens)
 
-    def final(self) -> Hypothesis:
-        """The hypothesis that will not change; only once `finished`."""
+    def split(self) -> Hypothesis | None:
+        """Close the text committed so far, if it is complete or too long; the rest goes on."""
+        count = semantic_cut(self._tokens) if self.options.semantic else None
+        longest = from_ms(self.options.max_sentence_ms)
+        count = count or forced_cut(self._tokens, self.speech_begin, longest)
+        if count is None:
+            return None
+        closed, self._tokens = self._tokens[:count], self._tokens[count:]
+        final = Hypothesis(self.speech_begin, closed[-1].end, tuple(closed))
+        self.speech_begin = self._tokens[0].begin
+        return final
+
+    def finals(self) -> list[Hypothesis]:
+        """What will not change any more; only once `finished`.
+
+        Several sentences where punctuation may end them, none where nothing was understood.
+        """
         assert self._speculation is not None
         assert self.speech_end is not None
-        return Hypothesis(self.number, self.speech_begin, self.speech_end, self._speculation.tokens)
+        tokens, finals = self._speculation.tokens, []
+        while self.options.semantic and (count := semantic_cut(tokens, settled=1)) is not None:
+            finals.append(Hypothesis(self.speech_begin, tokens[count - 1].end, tokens[:count]))
+            tokens, self.speech_begin = tokens[count:], tokens[count].begin
+        if tokens:  # noise that the VAD took for speech says nothing
+            finals.append(Hypothesis(self.speech_begin, self.speech_end, tokens))
+        return finals
 
     def _place(self, heard: Heard) -> list[Token]:
         """Tokens with their times: from the last token's end, or a syllable back, to the firing."""

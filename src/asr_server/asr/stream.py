@@ -67,7 +67,6 @@ class Stream:
         self._ring = Ring()
         self._endpointer = Endpointer(options.endpoint)
         self._sentences: deque[SentenceTrack] = deque()
-        self._next_number = 0
         self._last_audio_end: Samples = 0
         self._finishing = False
         self._drained = False
@@ -171,7 +170,10 @@ class Stream:
         """Take in what the device heard in the chunk that `cut_chunk` gave."""
         sentence, end = self._cut
         interim = sentence.accept(work.kind, end, heard)
-        if interim is not None and self._options.interim:
+        closed = sentence.split()
+        if closed is not None:
+            self._deliver(closed)
+        elif interim is not None and self._options.interim:
             self._deliver(interim)
         self._complete()
 
@@ -193,14 +195,13 @@ class Stream:
                 audio_begin = max(begin - PRE_ROLL, self._last_audio_end, 0)
                 self._sentences.append(
                     SentenceTrack(
-                        self._next_number,
                         audio_begin,
                         max(begin, audio_begin),
                         self._geometry,
+                        self._options,
                         self._preview_interval,
                     )
                 )
-                self._next_number += 1
             case SpeechPaused(end):
                 self._sentences[-1].pause(end, self._judged)
             case SpeechResumed():
@@ -215,8 +216,7 @@ class Stream:
             for change in self._endpointer.finish(self._ring.end):
                 self._apply(change)
         while self._sentences and self._sentences[0].finished:
-            final = self._sentences.popleft().final()
-            if final.tokens:  # noise that the VAD took for speech says nothing
+            for final in self._sentences.popleft().finals():
                 self._deliver(final)
         self._ring.release(self._oldest_needed)
         if self._finishing and not self._sentences and not self.judge_due and not self._drained:

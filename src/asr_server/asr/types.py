@@ -29,14 +29,20 @@ class StreamOptions:
     """Predict punctuation marks for the tokens of a sentence."""
     interim: bool = True
     """Deliver hypotheses of a sentence that is still open."""
+    semantic: bool = False
+    """End sentences where punctuation says, without waiting for silence (DashScope
+    `semantic_punctuation_enabled`)."""
+    max_sentence_ms: int = 60_000
+    """A sentence that grows longer is closed between two words."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hypothesis:
-    """What is heard of one sentence so far; a later one with the same number replaces it."""
+    """What is heard of the stream's open sentence; replaces all that was heard of it before.
 
-    sentence: int
-    """Number of the sentence in its stream, from 0."""
+    A final one closes the sentence: the next hypothesis belongs to the next sentence.
+    """
+
     begin: Samples
     """Where the speech begins, from the start of the task."""
     end: Samples | None

@@ -13,6 +13,13 @@ from asr_server.audio.units import Samples, from_ms
 WINDOW: Samples = 512
 """Samples judged by one probability: 32 ms, the only window Silero VAD knows at 16 kHz."""
 
+ONSET_LAG: Samples = from_ms(32)
+RELEASE_LAG: Samples = from_ms(48)
+"""How late Silero sees speech begin and end, measured on recordings of known times."""
+
+LONG_BEGIN, LONG_END = from_ms(10_000), from_ms(30_000)
+"""Between these lengths of a sentence a shrinking silence falls to the length of a pause."""
+
 
 @dataclass(frozen=True, slots=True)
 class EndpointOptions:
@@ -28,8 +35,9 @@ class EndpointOptions:
     """Speech shorter than this is a click."""
     pause_ms: int = 200
     """A silence of this length is a pause: the sentence may end here."""
-    max_sentence_ms: int = 60_000
-    """From here on the next dip in the speech ends the sentence."""
+    shrinking: bool = False
+    """The longer the sentence, the shorter the silence that ends it (DashScope
+    `multi_threshold_mode_enabled`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +84,6 @@ class Endpointer:
         self._onset = from_ms(options.onset_ms)
         self._pause = min(from_ms(options.pause_ms), from_ms(options.max_sentence_silence_ms))
         self._silence = from_ms(options.max_sentence_silence_ms)
-        self._longest = from_ms(options.max_sentence_ms)
         self._state = _State.QUIET
         self._position: Samples = 0
         self._begin: Samples = 0
@@ -123,26 +130,42 @@ class Endpointer:
         state, self._state = self._state, _State.QUIET
         match state:
             case _State.STARTING:  # too short to be sure, but the last word must not be lost
-                return [SpeechBegan(self._begin), SentenceEnded(end)]
+                return [SpeechBegan(self._speech_begin), SentenceEnded(end)]
             case _State.SPEAKING:
                 return [SentenceEnded(end)]
             case _State.STOPPING:
-                return [SentenceEnded(self._end)]
+                return [SentenceEnded(self._speech_end)]
         return []
+
+    @property
+    def _speech_begin(self) -> Samples:
+        return max(0, self._begin - ONSET_LAG)
+
+    @property
+    def _speech_end(self) -> Samples:
+        return self._end - RELEASE_LAG
+
+    @property
+    def _enough_silence(self) -> Samples:
+        """The silence that ends the open sentence."""
+        if not self._options.shrinking:
+            return self._silence
+        over = (self._end - self._begin - LONG_BEGIN) / (LONG_END - LONG_BEGIN)
+        share = min(1.0, max(0.0, over))
+        return round(self._silence + share * (self._pause - self._silence))
 
     def _confirm_onset(self) -> list[Change]:
         if self._position - self._begin < self._onset:
             return []
         self._state, self._end, self._paused = _State.SPEAKING, self._position, False
-        return [SpeechBegan(self._begin)]
+        return [SpeechBegan(self._speech_begin)]
 
     def _measure_silence(self) -> list[Change]:
         silence = self._position - self._end
-        too_long = self._position - self._begin >= self._longest
-        if silence >= self._silence or too_long:
+        if silence >= self._enough_silence:
             self._state = _State.QUIET
-            return [SentenceEnded(self._end)]
+            return [SentenceEnded(self._speech_end)]
         if silence >= self._pause and not self._paused:
             self._paused = True
-            return [SpeechPaused(self._end)]
+            return [SpeechPaused(self._speech_end)]
         return []
