@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "clients" / "python"))
 
-from scripted_server import ScriptedServer  # noqa: E402 - needs the path
+from tests.clients.scripted_server import ScriptedServer  # noqa: E402 - needs the path
 
 
 @pytest.fixture

@@ -42,7 +42,8 @@ from AsrClient import (
     to_vtt,
     transcribe,
 )
-from scripted_server import BLOCK, ScriptedServer, Task, say, text_of
+
+from tests.clients.scripted_server import BLOCK, ScriptedServer, Task, say, text_of
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "protocol" / "golden"

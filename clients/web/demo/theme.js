@@ -1,0 +1,9 @@
+// Runs before the first paint, so that the wrong colours never flash.
+(() => {
+  try {
+    const { theme } = JSON.parse(localStorage.getItem('asr-demo') ?? '{}');
+    if (theme === 'light' || theme === 'dark') document.documentElement.dataset.theme = theme;
+  } catch {
+    // storage may be forbidden: the system's colours do
+  }
+})();

@@ -1,0 +1,53 @@
+"""The demo page's files: all there, nothing else, and found in a checkout."""
+
+import re
+from pathlib import Path
+
+import pytest
+from starlette.routing import Route
+
+from asr_server.api import page
+
+ROOT = Path(__file__).resolve().parents[2]
+DEMO = ROOT / "clients" / "web" / "demo"
+
+
+def served() -> set[str]:
+    return {route.path for route in page.router().routes if isinstance(route, Route)}
+
+
+def test_the_page_has_what_it_refers_to():
+    paths = served()
+    assert "/" in paths
+    for source in [*DEMO.glob("*.html"), *DEMO.glob("*.js")]:
+        text = source.read_text("utf-8")
+        for name in re.findall(r"""(?:from|src=|href=)\s*['"]\.{1,2}/([\w.-]+)['"]""", text):
+            assert f"/{name}" in paths, f"{source.name} needs {name}"
+
+
+def test_the_samples_come_with_their_manifest():
+    assert {"/samples/manifest.json", "/samples/phone.wav"} <= served()
+
+
+def test_nothing_else_is_served():
+    allowed = re.compile(r"/|/[\w-]+(\.d)?\.(js|css|html)|/samples/[\w.-]+\.(wav|json)")
+    assert all(allowed.fullmatch(path) for path in served())
+
+
+def test_nothing_is_fetched_from_elsewhere():
+    for source in DEMO.iterdir():
+        text = source.read_text("utf-8").replace("http://www.w3.org/2000/svg", "")
+        assert not re.search(r"https?://(?!localhost|127\.0\.0\.1)", text), source.name
+
+
+@pytest.mark.parametrize("language", ["zh", "en"])
+def test_every_text_exists_in_both_languages(language):
+    text = (DEMO / "i18n.js").read_text("utf-8")
+    block = re.search(rf"const {language} = {{(.*?)^}};", text, re.S | re.M)
+    assert block
+    keys = set(re.findall(r"^  '?([\w.-]+)'?:", block[1], re.M))
+    html = (DEMO / "index.html").read_text("utf-8")
+    code = "".join(file.read_text("utf-8") for file in DEMO.glob("*.js"))
+    used = set(re.findall(r'data-i18n(?:-label)?="([\w.-]+)"', html))
+    used |= set(re.findall(r"\bt\('([\w.-]+)'", code))
+    assert used <= keys, used - keys
