@@ -306,7 +306,6 @@ function sampleButton(sample) {
   const time = document.createElement('small');
   time.textContent = `${(sample.duration_ms / 1000).toFixed(1)} s`;
   button.append(text, time);
-  button.setAttribute('aria-label', t('sample.play', text.textContent));
   button.addEventListener('click', () => recogniseSample(sample));
   return button;
 }

@@ -1,0 +1,257 @@
+// The demo page in Chromium, against a server that does as told.
+
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
+import { BLOCK, ScriptedServer, say } from './scripted-server.js';
+import { CHROMIUM, finals, keepScreenshot, launch, state, visit, wav, wavFile } from './support.js';
+
+const axe = createRequire(import.meta.url).resolve('axe-core');
+const SAID = ['今天天气不错我们去公园散步吧', '请把客厅的空调调到二十六度', '明天上午九点半在三号会议室开会'];
+const PCM = say(`  ${SAID.join(' '.repeat(9))}${' '.repeat(9)}`);
+const FILE = { name: 'said.wav', mimeType: 'audio/wav', buffer: wav(PCM) };
+const TEXTS = SAID.map((text) => `${text.replaceAll('一', '')}。`); // the server's silence is 一
+
+describe('the demo page', { skip: !existsSync(CHROMIUM), timeout: 120_000 }, () => {
+  let server;
+  let browser;
+  let url;
+
+  before(async () => {
+    // A tone that rises and falls, unlike anything the browser makes by itself.
+    const tone = new Int16Array(32_000).map((_, i) => 12_000 * Math.sin(i * 0.3) * Math.sin(i / 9000));
+    browser = await launch({ microphone: await wavFile('tone', tone) });
+  });
+  after(() => browser?.close());
+
+  beforeEach(async () => {
+    server = new ScriptedServer();
+    await server.start();
+    url = server.url.replace('ws', 'http');
+  });
+  afterEach(async () => {
+    for (const context of browser.contexts()) await context.close();
+    await server.stop();
+  });
+
+  async function recognise(page, file = FILE) {
+    await page.setInputFiles('#file', file);
+    await state(page, 'idle');
+    await page.waitForSelector('.sentences .final');
+  }
+
+  test('a file becomes text, and the text can be taken along', async () => {
+    const page = await visit(browser, url);
+    await page.setInputFiles('#file', FILE);
+    await page.waitForFunction(() => document.querySelectorAll('.final').length === 3);
+    assert.deepEqual(await finals(page), TEXTS);
+    const [download] = await Promise.all([
+      page.waitForEvent('download'),
+      page.click('[data-export="srt"]'),
+    ]);
+    const srt = await readFile(await download.path(), 'utf8');
+    assert.match(srt, /^1\n00:00:00,200 --> 00:00:0\d,\d{3}\n今天天气/);
+    await state(page, 'idle');
+    const [sound] = await Promise.all([
+      page.waitForEvent('download'),
+      page.click('[data-export="wav"]'),
+    ]);
+    const kept = await readFile(await sound.path());
+    assert.deepEqual(kept.subarray(44), FILE.buffer.subarray(44));
+    assert.deepEqual(page.faults, []);
+  });
+
+  test('a word that is clicked is played and lit', async () => {
+    const page = await visit(browser, url);
+    await recognise(page);
+    await page.click('.word >> nth=3');
+    await page.waitForSelector('.word.lit');
+    assert.equal(await page.textContent('.word.lit'), [...TEXTS[0]][3]);
+    await page.waitForFunction(() => !document.querySelector('.word.lit'));
+    await page.click('#play');
+    await page.waitForSelector('#play.on');
+    await page.click('#wave', { position: { x: 300, y: 20 } });
+    await page.waitForFunction(() => Number(document.querySelector('#wave').ariaValueNow) > 1);
+    assert.deepEqual(page.faults, []);
+  });
+
+  test('the keyboard alone does', async () => {
+    const page = await visit(browser, url);
+    await recognise(page);
+    await page.focus('.word');
+    await page.keyboard.press('ArrowRight');
+    await page.keyboard.press('ArrowRight');
+    assert.equal(await page.evaluate(() => document.activeElement.textContent), [...TEXTS[0]][2]);
+    await page.keyboard.press('Enter');
+    await page.waitForSelector('.word.lit');
+    await page.evaluate(() => document.activeElement.blur());
+    await page.keyboard.press('Space');
+    await state(page, 'live');
+    assert.equal(await page.getAttribute('#record', 'aria-pressed'), 'true');
+    await page.keyboard.press('Space');
+    await state(page, 'idle');
+    assert.deepEqual(page.faults, []);
+  });
+
+  test('the microphone is really heard', async () => {
+    const page = await visit(browser, url);
+    await page.click('#record');
+    await state(page, 'live');
+    await page.waitForTimeout(1200);
+    await page.click('#record');
+    await state(page, 'idle');
+    const { audio, payload } = server.tasks[0];
+    assert.equal(payload.parameters.sample_rate, 16000);
+    assert.ok(audio.length > 25_000, `${audio.length} bytes`);
+    const samples = new Int16Array(audio.buffer.slice(audio.byteOffset, audio.byteOffset + audio.length));
+    const loudest = samples.reduce((peak, x) => Math.max(peak, Math.abs(x)), 0);
+    assert.ok(loudest > 1000, `peak ${loudest}`);
+    // 0.3 radians a sample at 16 kHz is 764 Hz, whatever rate the sound card has.
+    assert.ok(Math.abs(frequencyOf(samples) - 764) < 25, `${frequencyOf(samples)} Hz`);
+    assert.deepEqual(page.faults, []);
+  });
+
+  test('the server dies in mid-sentence and comes back: nothing is lost', async () => {
+    const page = await visit(browser, url, { settings: { realtime: true }, expected: /WebSocket|ERR_/ });
+    server.dropAfter = [22 * BLOCK]; // in the second sentence
+    await page.setInputFiles('#file', FILE);
+    await page.waitForFunction(() => /重连/.test(document.querySelector('#alert').textContent));
+    await keepScreenshot(page, 'reconnecting');
+    await state(page, 'idle');
+    assert.deepEqual(await finals(page), TEXTS);
+    assert.equal(server.connections, 2);
+    assert.ok(await page.isHidden('#alert'));
+    assert.deepEqual(page.faults, []);
+  });
+
+  test('a server that is away is said so', async () => {
+    const page = await visit(browser, url, { expected: /WebSocket|ERR_/ });
+    await server.stop();
+    await page.setInputFiles('#file', FILE);
+    await page.waitForSelector('#alert:not([hidden])');
+    assert.match(await page.textContent('#alert-text'), /连不上服务器/);
+    await state(page, 'idle');
+    await server.start();
+  });
+
+  test('a busy server is said so', async () => {
+    const page = await visit(browser, url, { locale: 'en-US' });
+    server.failRun = [['Throttling.RateQuota', 'Requests rate limit exceeded']];
+    await page.setInputFiles('#file', FILE);
+    await page.waitForSelector('#alert:not([hidden])');
+    assert.match(await page.textContent('#alert-text'), /busy/);
+  });
+
+  test('a microphone that is not allowed is said so', async () => {
+    const strict = await launch({ allow: false });
+    try {
+      const page = await visit(strict, url);
+      await page.click('#record');
+      await page.waitForSelector('#alert:not([hidden])');
+      assert.match(await page.textContent('#alert-text'), /没有麦克风权限|找不到可用的麦克风/);
+      await state(page, 'idle');
+    } finally {
+      await strict.close();
+    }
+  });
+
+  test('settings reach the wire and survive a reload; the key does not', async () => {
+    const page = await visit(browser, url);
+    await page.click('#open-settings');
+    await page.fill('[name=hotwords]', '达摩院 5\n霍聪慧');
+    await page.uncheck('[name=itn]');
+    await page.locator('[name=silence]').fill('400');
+    await page.fill('[name=key]', 'secret');
+    await page.click('#settings footer .pill');
+    await recognise(page);
+    assert.deepEqual(server.tasks[0].payload.parameters, {
+      heartbeat: true,
+      max_sentence_silence: 400,
+      inverse_text_normalization_enabled: false,
+      vocabulary: { 达摩院: 5, 霍聪慧: 4 },
+      format: 'pcm',
+      sample_rate: 16000,
+    });
+    assert.match(server.requests[0].url, /\?api_key=secret$/);
+    const kept = await page.evaluate(() => localStorage.getItem('asr-demo'));
+    assert.match(kept, /霍聪慧/);
+    assert.doesNotMatch(kept, /secret/);
+  });
+
+  test('it speaks both languages', async () => {
+    const page = await visit(browser, url, { locale: 'en-US' });
+    assert.equal(await page.title(), 'Dictation · asr_server');
+    await page.click('#language');
+    assert.equal(await page.title(), '听写 · asr_server');
+    assert.equal(await page.getAttribute('html', 'lang'), 'zh-CN');
+  });
+
+  test('it says what the demo model cannot hear', async () => {
+    server.health = { status: 'ok', model: 'demo', device: 'cpu', notice: 'DEMO MODEL' };
+    const page = await visit(browser, url);
+    await page.waitForSelector('#demo-notice:not([hidden])');
+    assert.match(await page.textContent('#demo-notice'), /听不懂真人/);
+    await page.click('#demo-notice summary');
+    assert.ok(await page.isVisible('#demo-cannot'));
+    await keepScreenshot(page, 'demo-notice');
+  });
+
+  test('the wire log shows every message', async () => {
+    const page = await visit(browser, url);
+    await recognise(page);
+    await page.click('#wire summary');
+    const lines = await page.$$eval('#wire-list li', (all) => all.map((li) => li.textContent));
+    assert.match(lines[0], /run-task/);
+    assert.match(lines.at(-1), /task-finished/);
+    await page.uncheck('#wire-interims');
+    const fewer = await page.$$eval('#wire-list li', (all) => all.length);
+    assert.equal(fewer, 7); // run, started, three finals, finish, finished
+  });
+
+  for (const colorScheme of ['light', 'dark']) {
+    test(`nothing bars a reader in ${colorScheme} mode`, async () => {
+      server.health = { status: 'ok', model: 'demo', device: 'cpu', notice: 'DEMO MODEL' };
+      const page = await visit(browser, url, { colorScheme, reducedMotion: 'reduce' });
+      await page.addScriptTag({ path: axe });
+      for (const step of ['empty', 'text', 'settings']) {
+        if (step === 'text') await recognise(page);
+        if (step === 'settings') await page.click('#open-settings');
+        const { violations } = await page.evaluate(() => window.axe.run());
+        const found = violations.map(({ id, nodes }) => `${id}: ${nodes[0].html} ${nodes[0].failureSummary}`);
+        assert.deepEqual(found, [], step);
+      }
+    });
+
+    for (const [name, viewport] of Object.entries({
+      desktop: { width: 1280, height: 800 },
+      tablet: { width: 820, height: 1100 },
+      phone: { width: 390, height: 844 },
+      small: { width: 320, height: 568 },
+    })) {
+      test(`it fits a ${name} in ${colorScheme} mode`, async () => {
+        server.health = { status: 'ok', model: 'demo', device: 'cpu', notice: 'DEMO MODEL' };
+        const page = await visit(browser, url, { colorScheme, viewport });
+        await page.waitForSelector('.sample:visible');
+        await keepScreenshot(page, `${name}-${colorScheme}-empty`);
+        await recognise(page);
+        const { scrollWidth, clientWidth } = await page.evaluate(() => {
+          const { scrollWidth, clientWidth } = document.documentElement;
+          return { scrollWidth, clientWidth };
+        });
+        assert.ok(scrollWidth <= clientWidth, `${scrollWidth} > ${clientWidth}`);
+        await keepScreenshot(page, `${name}-${colorScheme}-text`, { fullPage: true });
+        assert.deepEqual(page.faults, []);
+      });
+    }
+  }
+});
+
+/** By its zero crossings. */
+function frequencyOf(samples) {
+  let crossings = 0;
+  const middle = samples.subarray(8000, -1600);
+  for (let i = 1; i < middle.length; i += 1) crossings += middle[i - 1] < 0 !== middle[i] < 0;
+  return (crossings / 2 / middle.length) * 16_000;
+}

@@ -1,0 +1,83 @@
+// Chromium as a visitor has it, with a recording in place of the microphone.
+
+import { mkdir, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { chromium } from 'playwright-core';
+
+export const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
+const ARTIFACTS = new URL('../../../tests/artifacts/', import.meta.url);
+const QUIET = [
+  '--headless',
+  '--no-sandbox',
+  '--disable-gpu',
+  '--disable-quic',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+  '--autoplay-policy=no-user-gesture-required',
+];
+
+/** @param {{microphone?: string, allow?: boolean}} options `microphone` is a WAV file */
+export function launch({ microphone, allow = true } = {}) {
+  const args = [...QUIET];
+  if (allow) args.push('--use-fake-ui-for-media-stream', '--use-fake-device-for-media-stream');
+  if (microphone) args.push(`--use-file-for-fake-audio-capture=${microphone}%noloop`);
+  return chromium.launch({ executablePath: CHROMIUM, args });
+}
+
+/** A page that fails the test if anything goes wrong in it unseen. */
+export async function visit(browser, url, { settings = {}, expected = /$^/, ...options } = {}) {
+  const context = await browser.newContext({ locale: 'zh-CN', ...options });
+  await context.addInitScript((kept) => {
+    localStorage.setItem('asr-demo', JSON.stringify({ aloud: false, ...kept }));
+  }, settings);
+  const page = await context.newPage();
+  page.faults = [];
+  page.on('pageerror', (error) => page.faults.push(error.message));
+  page.on('console', (message) => {
+    if (message.type() === 'error' && !expected.test(message.text())) page.faults.push(message.text());
+  });
+  await page.goto(url);
+  await page.waitForSelector('#model[data-state]');
+  return page;
+}
+
+export function state(page, wanted, timeout = 20_000) {
+  return page.waitForFunction((name) => document.body.dataset.state === name, wanted, { timeout });
+}
+
+export function finals(page) {
+  return page.$$eval('.sentences .final p', (all) => all.map((p) => p.textContent));
+}
+
+export async function keepScreenshot(page, name, options = {}) {
+  await mkdir(ARTIFACTS, { recursive: true });
+  const path = new URL(`${name}.png`, ARTIFACTS).pathname;
+  await page.screenshot({ path, animations: 'disabled', ...options });
+}
+
+/** @param {Int16Array} pcm at 16 kHz @returns {Buffer} a WAV file */
+export function wav(pcm) {
+  const header = Buffer.alloc(44);
+  header.write('RIFF', 0);
+  header.writeUInt32LE(36 + pcm.byteLength, 4);
+  header.write('WAVEfmt ', 8);
+  header.writeUInt32LE(16, 16);
+  header.writeUInt16LE(1, 20);
+  header.writeUInt16LE(1, 22);
+  header.writeUInt32LE(16000, 24);
+  header.writeUInt32LE(32000, 28);
+  header.writeUInt16LE(2, 32);
+  header.writeUInt16LE(16, 34);
+  header.write('data', 36);
+  header.writeUInt32LE(pcm.byteLength, 40);
+  return Buffer.concat([header, Buffer.from(pcm.buffer)]);
+}
+
+export async function wavFile(name, pcm) {
+  const path = join(tmpdir(), `asr-${process.pid}-${name}.wav`);
+  await writeFile(path, wav(pcm));
+  return path;
+}

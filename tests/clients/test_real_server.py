@@ -1,0 +1,95 @@
+"""AsrClient.py against the real server with the demo model: every kind of source, and its death."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+from AsrClient import AsrClient, Final, Interim, Parameters, Reconnecting, Retry, SyncAsrClient
+
+from tests.support import processes
+from tests.support.serving import Served, serving
+
+DATA = Path(__file__).resolve().parents[1] / "data"
+SPOKEN = Parameters(punctuation_prediction_enabled=False, inverse_text_normalization_enabled=False)
+PHONE = DATA / "phone.wav"
+
+
+def transcript(path: Path) -> str:
+    manifest = json.loads((DATA / "manifest.json").read_text("utf-8"))
+    return next(item["text"] for item in manifest if item["file"] == path.name)
+
+
+@pytest.fixture
+def model() -> str:
+    return "demo"
+
+
+async def heard(served: Served, source: object, **options: object) -> str:
+    async with AsrClient(served.url, parameters=SPOKEN) as asr:
+        return "".join([s.text async for s in asr.transcribe(source, **options)])
+
+
+async def test_every_kind_of_source(model):
+    pcm = PHONE.read_bytes()[44:]
+
+    def blocks():
+        for at in range(0, len(pcm), 1000):
+            yield pcm[at : at + 1000]
+
+    async def later():
+        for block in blocks():
+            yield block
+
+    async with serving(model=model) as served:
+        for source in (PHONE, str(PHONE), PHONE.read_bytes(), pcm, blocks(), later()):
+            assert await heard(served, source) == transcript(PHONE)
+        assert await heard(served, PHONE, pace=4) == transcript(PHONE)
+
+
+async def test_without_asyncio(model):
+    def work(url: str) -> str:
+        with SyncAsrClient(url, parameters=SPOKEN) as asr:
+            return "".join(sentence.text for sentence in asr.transcribe(PHONE))
+
+    async with serving(model=model) as served:
+        assert await asyncio.to_thread(work, served.url) == transcript(PHONE)
+
+
+async def test_two_streams_at_once(model):
+    async with serving(model=model) as served, AsrClient(served.url, parameters=SPOKEN) as asr:
+
+        async def one() -> str:
+            return "".join([s.text async for s in asr.transcribe(PHONE)])
+
+        assert await asyncio.gather(one(), one()) == [transcript(PHONE)] * 2
+
+
+async def test_leaving_early_frees_the_server(model):
+    async with serving(model=model, max_tasks=1) as served:
+        async with AsrClient(served.url, parameters=SPOKEN) as asr:
+            async for _ in asr.transcribe(PHONE, pace=2, interim=True):
+                break
+        assert await heard(served, PHONE) == transcript(PHONE)
+
+
+async def test_a_killed_server_that_is_started_again_loses_no_word(tmp_path):
+    """The server is a process, killed in the middle of a sentence."""
+    events = []
+    arguments = ("--model", "demo", "--host", "127.0.0.1", "--port")
+    with processes.serving(*arguments, "0", cwd=tmp_path) as first:
+        port = await asyncio.to_thread(first.port)
+        patient = Retry(attempts=60, max_delay_s=0.5)
+        asr = AsrClient(f"ws://127.0.0.1:{port}", parameters=SPOKEN, retry=patient)
+        async with asr:
+            stream = asr.open(PHONE, pace=1.5)
+            async for event in stream:
+                events.append(event)
+                if isinstance(event, Interim) and len(event.sentence.text) >= 4:
+                    break
+            first.process.kill()
+            with processes.serving(*arguments, str(port), cwd=tmp_path):
+                events += [event async for event in stream]
+    assert any(isinstance(event, Reconnecting) for event in events)
+    finals = [event.sentence.text for event in events if isinstance(event, Final)]
+    assert "".join(finals) == transcript(PHONE)
