@@ -1,6 +1,7 @@
 """Inverse text normalization: the contract is itn_cases.tsv, the laws are here."""
 
 import csv
+import os
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,30 @@ def test_text_without_numerals_is_untouched(text: str):
 def test_normalising_twice_is_normalising_once(text: str):
     once = normalise(text)
     assert normalise(once) == once
+
+
+@given(SPOKEN, SPOKEN)
+def test_what_stands_before_a_mark_does_not_change_what_stands_behind_it(left: str, right: str):
+    left = left + "，"
+    right = "，" + right
+    assert normalise(left + right) == normalise(left) + normalise(right)
+
+
+@pytest.mark.parametrize("unit", ["十五", "一加", "三千一个月", "百分之", "二比", "点一", "一百"])
+def test_a_stuttered_number_costs_no_more_than_its_length(unit: str):
+    assert len(normalise(unit * 1000)) <= 2000 * len(unit)  # a slow pattern would never return
+
+
+def test_an_interim_changes_only_the_number_that_is_being_said():
+    for case in CASES:
+        if case["category"] != "sentence":
+            continue
+        before = ""
+        for length in range(1, len(case["spoken"]) + 1):
+            now = normalise(case["spoken"][:length])
+            same = len(os.path.commonprefix([before, now]))
+            assert len(before) - same <= 5, (before, now)
+            before = now
 
 
 @given(st.integers(1, 10**12))

@@ -3,7 +3,7 @@
 What is said stays readable character by character: 下午三点半 is 下午3点半, not 3:30 p.m.;
 三百二十块五 is 320块5; 一千三百五十万 is 1350万. So every rewritten span belongs to characters of
 its own, times and confidence can be read through it, and an interim text grows instead of
-changing shape (docs/adr/0001-itn.md).
+changing shape (docs/adr/0011-itn.md).
 
 Numbers are rewritten where they measure, date, price, count from ten up, or name a code. What a
 reader expects in 汉字 stays: idioms and names (四舍五入, 九寨沟), loose numbers (两三天, 十几个),

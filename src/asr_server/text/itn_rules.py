@@ -32,14 +32,14 @@ KEPT_WORDS = """
     五月天 五月花 七月流火 七月半 六月飞雪 六月雪 二月红
     一元复始 一元一次 一元二次 二元一次 二元二次 三元一次 一元论 二元论 一元化 二元化 二元对立
     三元桥 三元里 三元色 三元锂 三元正极 三元催化 三元牛奶 一米阳光 三克油 一亩三分地
-    一波三折 二折叠 三折叠 三度空间 四度空间 五度空间 三兆 七号信令
+    七零八落 十年如一日 一波三折 二折叠 三折叠 三度空间 四度空间 五度空间 三兆 七号信令
 """
 """Idioms, festivals and names with a number that the rules would otherwise write with digits."""
 
 MEASURES = """
     公里 千米 分米 厘米 毫米 微米 纳米 英里 海里 英尺 英寸 米 光年
     平方米 平方公里 平方厘米 平米 平方 立方米 立方厘米 立方 公顷 亩
-    公斤 千克 毫克 微克 克 斤 吨 克拉 盎司 毫升 升 加仑
+    公分 公斤 千克 毫克 微克 克 斤 吨 克拉 盎司 毫升 升 加仑
     小时 分钟 秒钟 秒 毫秒 岁 摄氏度 华氏度
     千瓦时 千瓦 瓦 伏特 毫安 安培 赫兹 千赫 兆赫 分贝 像素 字节 比特 马力 大卡 千卡 焦耳 牛顿
     元 美元 欧元 日元 港元 港币 英镑 韩元 卢布 块钱 毛钱 分钱
@@ -151,14 +151,14 @@ RULES = (
     Rule("mixed_fraction", f"({INTEGER})又({INTEGER})分之({INTEGER})", as_one("{0}又{2}/{1}")),
     Rule("fraction", f"({INTEGER})分之({INTEGER})", as_one("{1}/{0}")),
     # numbers with signs and points
-    Rule("product", f"{NUMBER}(?:乘以?{NUMBER})+{NO_MORE}(?!等于)", joined(ARITHMETIC)),
     Rule(
         "equation",
-        f"{NUMBER}(?:(?:加|减|乘以?|除以){NUMBER})+等于{NUMBER}",
+        f"{NUMBER}(?:(?:加|减|乘以?|除以){NUMBER}){{1,4}}等于{NUMBER}",
         joined(ARITHMETIC),
     ),
-    Rule("ratio", f"{NUMBER}(?:比{NUMBER})+(?![大小多少高低好强])", joined({"比": ":"})),
-    Rule("dotted", f"{DIGIT}+(?:点{DIGIT}+){{2,3}}{NO_MORE}(?!点)", joined({"点": "."})),
+    Rule("product", f"{NUMBER}(?:乘以?{NUMBER}){{1,4}}{NO_MORE}", joined(ARITHMETIC)),
+    Rule("ratio", f"{NUMBER}(?:比{NUMBER}){{1,4}}(?![大小多少高低好强])", joined({"比": ":"})),
+    Rule("dotted", f"{DIGIT}+(?:点{DIGIT}+){{2,3}}{NO_MORE}(?!点(?!$))", joined({"点": "."})),
     Rule("below_zero", f"零下({NUMBER})(?![到至][十{FEW}])", as_one("-{}")),
     Rule(
         "negative",
@@ -189,6 +189,7 @@ RULES = (
     Rule("yuan", f"({NUMBER})元([{FEW}])角(?:([{FEW}])分)?"),
     Rule("kuai_mao", f"({NUMBER})块({ONE})毛(?:({LAST_DIGIT}){NO_MORE}分?)?"),
     Rule("kuai", f"({NUMBER})块({LAST_DIGIT}){NO_MORE}(?!折)"),
+    Rule("jin_liang", f"({NUMBER})斤({ONE})两"),
     Rule("metres", f"({NUMBER})米([{FEW}]?{LAST_DIGIT}){NO_MORE}"),
     Rule("degrees", f"({NUMBER})度({LAST_DIGIT}){NO_MORE}"),
     Rule("minutes_seconds", f"({INTEGER})分({INTEGER})秒"),
@@ -213,8 +214,8 @@ RULES = (
     Rule("digits_with_yao", f"(?={DIGIT}*幺)({DIGIT}{{2,}}){END}"),
     Rule("digits", f"(?!{COUNTING})({DIGIT}{{3,}}){END}"),
     Rule("zero_first", f"(零{DIGIT})(?=[号路班室])"),
-    Rule("large", f"(?<![几数]){NOT_ALONE}({LARGE})"),
-    Rule("measured", f"({ONE}|零(?=元|岁|摄氏度|公里)){END}(?={MEASURE})"),
+    Rule("large", f"(?<![几数]){NOT_ALONE}({LARGE})(?!好几|啷当)"),
+    Rule("measured", f"(?!(?<=[钱块元])一)({ONE}|零(?=元|岁|摄氏度|公里)){END}(?={MEASURE})"),
     Rule("one_degree", "(一)度(?=电)"),
     Rule("few_degrees", f"([零{FEW[1:]}两])度(?![夺获入出当访参登被成蝉拿捧])"),
 )

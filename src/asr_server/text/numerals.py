@@ -31,10 +31,13 @@ LAST_DIGIT = f"(?:(?!一[{ONE_WORDS}])[{FEW}](?![{COUNTED}]))"
 """A digit that closes a short form: 一百二 is 120, but 一百二个 is 一百 and 二个."""
 
 END = (
-    f"(?:(?![{NUMERAL}几0-9])|(?<=[百千万亿])(?=[{FEW}两][{COUNTED}{ONE_WORDS}])"
-    f"|(?<=[百千万亿][{FEW}])(?=一[{COUNTED}{ONE_WORDS}]))"
+    f"(?:(?![{NUMERAL}几0-9])|(?<=[百千万亿])(?=[{FEW}两][{COUNTED}{ONE_WORDS}]|零$)"
+    f"|(?<=[百千万亿][{FEW}])(?=一(?:[{COUNTED}{ONE_WORDS}]|$)))"
 )
-"""A number is over: no numeral follows, or only one that belongs to another word (三千一个月)."""
+"""A number is over: no numeral follows, or only one that belongs to another word (三千一个月).
+
+At the end of the text the next character is still unknown, so there a number shows early.
+"""
 
 _ONES = f"[{FEW}两]"
 _TENS = f"[{FEW}]?十[{FEW}]?"
@@ -51,11 +54,12 @@ _PART = f"(?:[{FEW}两][百千万亿]|[{FEW}]?十[{FEW}]?)万?亿?"
 _PARTS = f"{_PART}(?:零?{_PART}){{0,7}}(?:零[{FEW}])?"
 
 INTEGER = f"(?:(?:{_PARTS}(?:(?<=[百千万亿]){LAST_DIGIT})?|{_ONES}){END})"
-STRING = f"(?:{DIGIT}+{END})"
+# One way to match each number, so that a rule that repeats them cannot be slow.
+STRING = f"(?:(?:{DIGIT}{{2,}}|[零〇幺]){END})"
 # 三点五个人 may be "at three, five people"; 三点五个小时 may not.
 DECIMAL = (
     f"(?:(?:{_PARTS}|[{''.join(DIGITS)}]+)点{DIGIT}+[万亿]?{END}"
-    "(?!点|[位名]|个(?!小时|百分点|亿|点|月|球)))"
+    "(?!点(?!$)|[位名]|个(?!小时|小?$|百分点|亿|点|月|球)))"
 )
 NUMBER = f"(?:{DECIMAL}|{INTEGER}|{STRING})"
 
@@ -73,7 +77,24 @@ def written(spoken: str) -> str:
         return "".join(DIGITS[char] for char in whole)
     if not _WELL_FORMED.fullmatch(whole):
         raise ValueError(f"not a number: {whole}")
-    return _compact(value(whole))
+    return _printed(whole)
+
+
+def _printed(whole: str) -> str:
+    """万 and 亿 stay where they end a number, and 亿 within it: 1350万, 53200, 14亿4349万7378."""
+    high, yi, low = whole.rpartition("亿")
+    if yi and len(low) > 1 and low[0] != "零":
+        wan, scale, rest = low.partition("万")
+        if len(rest) > 1 and rest[0] != "零":
+            return f"{_printed(high)}亿{value(wan)}{scale}{value(rest)}"
+        return f"{_printed(high)}亿{_printed(low)}"
+    number = value(whole)
+    if number % 10**4:
+        return str(number)
+    if number % 10**12 == 0:
+        return f"{number // 10**12}万亿"
+    yis, wans = divmod(number // 10**4, 10**4)
+    return (f"{yis}亿" if yis else "") + (f"{wans}万" if wans else "")
 
 
 def value(spoken: str) -> int:
@@ -95,13 +116,3 @@ def value(spoken: str) -> int:
         digit = 0
     short = scale // 10 if scale > 10 and not after_zero else 1
     return total + section + digit * short
-
-
-def _compact(number: int) -> str:
-    """Whole 万 and 亿 keep their character, as they are printed: 1350万, 1亿2000万, 53200."""
-    if number % 10_000:
-        return str(number)
-    yi, wan = divmod(number // 10_000, 10_000)
-    if yi and yi % 10_000 == 0:
-        return f"{yi // 10_000}万亿" + (f"{wan}万" if wan else "")
-    return (f"{yi}亿" if yi else "") + (f"{wan}万" if wan else "") or "0"
