@@ -117,7 +117,10 @@ class Connection:
         """The client's next message, once the recogniser has room for what it may bring."""
         self._listening = False
         if self._intake is not None:
-            await self._intake.room()
+            try:
+                await self._intake.room()
+            except AsrError as error:
+                return Failed(error)
         self._listening = True
         message = await self._websocket.receive()
         if message["type"] == "websocket.disconnect":

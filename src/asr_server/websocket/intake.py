@@ -1,5 +1,7 @@
 """One task's way through the recogniser, from the bytes it sends to what is heard of them."""
 
+import asyncio
+
 from asr_server.asr.engine import Engine
 from asr_server.asr.stream import Stream
 from asr_server.asr.types import Hypothesis, StreamOptions
@@ -11,14 +13,27 @@ from asr_server.state.results import Heard
 from asr_server.state.session import Drained, Failed
 from asr_server.state.task import Task
 
+SLICE = 4096
+"""Compressed bytes decoded at once, so that little becomes much only piece by piece."""
+
+SENSITIVITY = 0.3
+"""How far `speech_noise_threshold` 1 or -1 moves the probabilities that count as speech."""
+
 
 class Intake:
-    """A decoder and a stream that live and end together."""
+    """A decoder and a stream that live and end together.
+
+    Uncompressed audio is decoded at once; compressed audio waits for `room`, which decodes it in a
+    worker thread. The caller gives no more before `room` has returned.
+    """
 
     def __init__(self, decoder: Decoder, stream: Stream, max_lead: Samples) -> None:
         self._decoder = decoder
         self._stream = stream
         self._max_lead = max_lead
+        self._compressed = b""
+        self._finishing = False
+        self._closed = False
         self._decoded: Samples = 0
 
     @classmethod
@@ -28,18 +43,32 @@ class Intake:
         return cls(decoder, engine.open(_options(task)), from_ms(1000 * max_lead_s))
 
     def push(self, data: bytes) -> None:
-        """Decode and pass on. Raises DecodeError."""
-        self._push(self._decoder.feed(data))
+        """More audio. Raises DecodeError."""
+        if self._decoder.slow:
+            self._compressed += data
+        else:
+            self._push(self._decoder.feed(data))
 
     def finish(self) -> None:
         """There is no more. Raises DecodeError, NoValidAudio."""
-        self._push(self._decoder.finish())
-        if not self._decoded:
-            raise NoValidAudio
-        self._stream.finish()
+        if self._decoder.slow:
+            self._finishing = True
+        else:
+            self._end(self._decoder.finish())
 
     async def room(self) -> None:
-        """Return once the recogniser is not too far behind."""
+        """Return once all is decoded and the recogniser not too far behind.
+
+        Raises DecodeError, NoValidAudio.
+        """
+        compressed, self._compressed = self._compressed, b""
+        for begin in range(0, len(compressed), SLICE):
+            piece = compressed[begin : begin + SLICE]
+            self._push(await asyncio.to_thread(self._decoder.feed, piece))
+            await self._stream.room(self._max_lead)
+        if self._finishing and not self._closed:
+            self._finishing = False
+            self._end(await asyncio.to_thread(self._decoder.finish))
         await self._stream.room(self._max_lead)
 
     async def next(self) -> Heard | Drained | Failed:
@@ -54,6 +83,8 @@ class Intake:
 
     def close(self) -> None:
         """Forget everything at once."""
+        self._closed = True
+        self._decoder.close()
         self._stream.close()
 
     def _push(self, samples: Pcm) -> None:
@@ -61,8 +92,24 @@ class Intake:
             self._decoded += len(samples)
             self._stream.push(samples)
 
+    def _end(self, samples: Pcm) -> None:
+        self._push(samples)
+        if not self._decoded:
+            raise NoValidAudio
+        self._stream.finish()
+
 
 def _options(task: Task) -> StreamOptions:
     asked = task.parameters
-    endpoint = EndpointOptions(max_sentence_silence_ms=task.max_sentence_silence_ms)
-    return StreamOptions(endpoint, punctuate=asked.punctuation_prediction_enabled)
+    defaults = EndpointOptions()
+    shift = SENSITIVITY * min(max(asked.speech_noise_threshold or 0.0, -1.0), 1.0)
+    return StreamOptions(
+        EndpointOptions(
+            max_sentence_silence_ms=task.max_sentence_silence_ms,
+            speech_threshold=defaults.speech_threshold + shift,
+            silence_threshold=defaults.silence_threshold + shift,
+            shrinking=asked.multi_threshold_mode_enabled,
+        ),
+        punctuate=asked.punctuation_prediction_enabled,
+        semantic=asked.semantic_punctuation_enabled,
+    )

@@ -1,0 +1,164 @@
+"""Compressed audio comes out as it went in, early, whole, and within bounds."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from asr_server.audio.container import ContainerDecoder
+from asr_server.audio.decode import DEMUXERS, open_decoder
+from asr_server.errors import DecodeError
+from asr_server.settings import AudioFormat
+from tests.support.encoding import FORMATS, RATE, can_encode, encode
+
+SECONDS = 4
+TIME = np.arange(SECONDS * RATE) / RATE
+BURSTS = np.sin(2 * np.pi * 2 * TIME) > 0  # a quarter of a second on, a quarter off
+TONE = (9000 * np.sin(2 * np.pi * 440 * TIME) * BURSTS).astype(np.int16)
+
+formats = pytest.mark.parametrize(
+    "format",
+    [
+        pytest.param(f, marks=pytest.mark.skipif(not can_encode(f), reason=f"no encoder for {f}"))
+        for f in FORMATS
+    ],
+)
+
+
+@pytest.fixture(scope="module")
+def files():
+    return {format: encode(TONE, format) for format in FORMATS if can_encode(format)}
+
+
+def label(format: str) -> str:
+    return "wav" if format == "alaw" else format
+
+
+def decode(data: bytes, format: str, cut: int = 1000) -> np.ndarray:
+    decoder = open_decoder(format, RATE)
+    try:
+        pieces = [decoder.feed(data[i : i + cut]) for i in range(0, len(data), cut)]
+        return np.concatenate([*pieces, decoder.finish()])
+    finally:
+        decoder.close()
+
+
+def envelope(samples: np.ndarray) -> np.ndarray:
+    """Loudness of every 10 ms."""
+    whole = len(samples) // 160 * 160
+    return np.sqrt(np.mean(samples[:whole].reshape(-1, 160).astype(np.float64) ** 2, axis=1))
+
+
+def assert_same_sound(decoded: np.ndarray) -> None:
+    """Nothing is missing and nothing moved, but for the encoder's delay of at most 80 ms."""
+    assert -100 <= len(decoded) - len(TONE) <= 1700
+    heard, said = envelope(decoded), envelope(TONE / 32768)
+    n = len(said) - 10
+    assert max(np.corrcoef(heard[s : s + n], said[:n])[0, 1] for s in range(9)) > 0.95
+
+
+@formats
+@pytest.mark.parametrize("cut", [97, 4096, 10**9])
+def test_every_format_is_decoded_however_it_is_cut(files, format, cut):
+    assert_same_sound(decode(files[format], label(format), cut))
+
+
+def test_single_bytes_are_decoded_too(files):
+    assert_same_sound(decode(files["amr"], "amr", 1))
+
+
+@formats
+def test_the_cut_changes_no_sample(files, format):
+    data = files[format]
+    np.testing.assert_array_equal(
+        decode(data, label(format), 313), decode(data, label(format), len(data))
+    )
+
+
+@pytest.mark.parametrize("format", ["mp3", "opus", "aac", "flac", "m4a"])
+def test_stereo_at_48_khz_is_mixed_and_resampled(format):
+    assert_same_sound(decode(encode(TONE, format, 48_000, "stereo"), format))
+
+
+@formats
+def test_sound_comes_before_the_file_has_ended(files, format):
+    decoder = open_decoder(label(format), RATE)
+    data = files[format]
+    early = sum(len(decoder.feed(data[i : i + 100])) for i in range(0, len(data) * 2 // 3, 100))
+    decoder.close()
+    assert early > RATE
+
+
+@pytest.mark.parametrize("declared", ["pcm", "wav", "mp3", "opus", "amr"])
+@pytest.mark.parametrize("actual", ["opus", "flac", "amr", "webm", "m4a"])
+def test_what_the_file_is_counts_and_not_what_it_is_called(files, declared, actual):
+    assert_same_sound(decode(files[actual], declared))
+
+
+@pytest.mark.parametrize("format", sorted(set(DEMUXERS) - {"mp3", "aac"}))
+def test_garbage_is_refused(format):
+    noise = np.random.default_rng(1).bytes(200_000)
+    with pytest.raises(DecodeError, match="^Failed to decode audio$"):
+        decode(noise, format)
+
+
+@pytest.mark.parametrize("format", ["mp3", "aac"])
+def test_noise_that_may_be_frames_by_chance_does_not_bring_the_decoder_down(format):
+    try:
+        decode(np.random.default_rng(1).bytes(200_000), format)
+    except DecodeError:
+        pass
+
+
+@formats
+def test_a_file_that_stops_in_the_middle_gives_what_there_is(files, format):
+    assert len(decode(files[format][: len(files[format]) // 2], label(format))) >= RATE
+
+
+@pytest.mark.parametrize("format", ["mp3", "aac", "opus", "amr"])
+def test_damage_in_the_middle_costs_only_the_damaged_part(files, format):
+    data = bytearray(files[format])
+    data[len(data) // 2 : len(data) // 2 + 50] = b"\xaa" * 50
+    assert len(decode(bytes(data), format)) > RATE * (SECONDS - 1.5)
+
+
+def feed_all(decoder, data: bytes) -> None:
+    try:
+        for begin in range(0, len(data), 4096):
+            assert len(decoder.feed(data[begin : begin + 4096])) < RATE * 200
+        decoder.finish()
+    finally:
+        decoder.close()
+
+
+def test_a_bomb_is_refused_before_it_fills_the_memory(monkeypatch):
+    monkeypatch.setattr("asr_server.audio.container.LEAST_BYTES_PER_S", 1000)
+    silence = encode(np.zeros(RATE * 300, np.int16), "flac")  # 56 bytes a second
+    with pytest.raises(DecodeError):
+        feed_all(open_decoder("flac", RATE), silence)
+
+
+def test_silence_is_no_bomb():
+    assert len(decode(encode(np.zeros(RATE * 300, np.int16), "flac"), "flac")) == RATE * 300
+
+
+def test_a_header_without_end_is_refused():
+    endless = b"ID3\x04\0\0\x7f\x7f\x7f\x7f" + b"\0" * (9 << 20)
+    with pytest.raises(DecodeError):
+        feed_all(ContainerDecoder("mp3"), endless)
+
+
+@formats
+def test_a_decoder_that_is_closed_leaves_no_thread(files, format):
+    decoder = open_decoder(label(format), RATE)
+    decoder.feed(files[format][:2000])
+    decoder.close()
+    decoder.close()
+    for thread in threading.enumerate():
+        if thread.name.startswith("demux"):
+            thread.join(2)
+            assert not thread.is_alive()
+
+
+def test_the_settings_name_the_same_formats():
+    assert set(AudioFormat.__args__) == {"pcm", "wav", *DEMUXERS}
