@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from asr_server.asr.device import Device, DeviceDeadError
+from asr_server.asr.hotwords import compiled
 from asr_server.asr.scheduler import Batch, Policy, Scheduler
 from asr_server.asr.stream import Stream
 from asr_server.asr.types import (
@@ -106,7 +107,10 @@ class Engine:
         return len(self._streams)
 
     def open(self, options: StreamOptions) -> Stream:
-        """A new stream; raises `Throttled` when all are taken and `EngineError` when not ready."""
+        """A new stream; raises `Throttled` when all are taken and `EngineError` when not ready.
+
+        Raises `ValueError` with a sentence for the client when a hotword is none.
+        """
         backend = self._device.backend
         if backend is None:
             raise EngineError
@@ -119,6 +123,7 @@ class Engine:
             self._preview_interval,
             on_change=self._changed,
             on_close=self._forget,
+            hotwords=compiled(options.hotwords, backend.vocabulary) if options.hotwords else None,
         )
         self._streams[stream.id] = stream
         self._opened.add(stream.id)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from asr_server.asr.hotwords import HotwordSearch
 from asr_server.asr.splitting import forced_cut, semantic_cut
 from asr_server.asr.types import ChunkGeometry, Heard, Hypothesis, Kind, StreamOptions
 from asr_server.audio.units import Samples, from_ms
@@ -35,6 +36,7 @@ class SentenceTrack:
     options: StreamOptions
     preview_interval: Samples
     """New audio worth another preview; 0 turns previews off."""
+    hotwords: HotwordSearch | None = None
     position: Samples = field(init=False)
     """Everything before this sample is committed."""
     audio_end: Samples = field(init=False)
@@ -114,15 +116,18 @@ class SentenceTrack:
         new = self._place(heard)
         self._previewed = max(self._previewed, end)
         tokens = _marked((*self._tokens, *new), heard.marks)
+        if self.hotwords is not None and heard.evidence is not None:
+            self.hotwords.hear(heard.evidence, commit=kind is Kind.COMMIT)
+        shown = self._shown(tokens)
         if kind is Kind.COMMIT:
             self._tokens = list(tokens)
             self.position = end
             self._speculation = None
         elif kind.final:
-            self._speculation = _Speculation(end, tokens)
+            self._speculation = _Speculation(end, shown)
         if not tokens or self.finished:
             return None
-        return Hypothesis(self.speech_begin, None, tokens)
+        return Hypothesis(self.speech_begin, None, shown)
 
     def split(self) -> Hypothesis | None:
         """Close the text committed so far, if it is complete or too long; the rest goes on."""
@@ -132,7 +137,9 @@ class SentenceTrack:
         if count is None:
             return None
         closed, self._tokens = self._tokens[:count], self._tokens[count:]
-        final = Hypothesis(self.speech_begin, closed[-1].end, tuple(closed))
+        final = Hypothesis(self.speech_begin, closed[-1].end, self._shown(tuple(closed)))
+        if self.hotwords is not None:
+            self.hotwords.cut(count)
         self.speech_begin = self._tokens[0].begin
         return final
 
@@ -150,6 +157,9 @@ class SentenceTrack:
         if tokens:  # noise that the VAD took for speech says nothing
             finals.append(Hypothesis(self.speech_begin, self.speech_end, tokens))
         return finals
+
+    def _shown(self, tokens: tuple[Token, ...]) -> tuple[Token, ...]:
+        return tokens if self.hotwords is None else self.hotwords.rewrite(tokens)
 
     def _place(self, heard: Heard) -> list[Token]:
         """Tokens with their times: from the last token's end, or a syllable back, to the firing."""

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asr_server.asr.collector import Collector
+from asr_server.asr.hotwords import HotwordSearch, HotwordSet
 from asr_server.asr.sentence_track import SentenceTrack
 from asr_server.asr.types import (
     ChunkGeometry,
@@ -57,11 +58,13 @@ class Stream:
         preview_interval: Samples,
         on_change: Callable[["Stream"], None],
         on_close: Callable[["Stream"], None],
+        hotwords: HotwordSet | None = None,
     ) -> None:
         self.id = stream_id
         self._options = options
         self._geometry = geometry
         self._preview_interval = preview_interval if options.interim else 0
+        self._hotwords = hotwords
         self._on_change = on_change
         self._on_close = on_close
         self._ring = Ring()
@@ -164,6 +167,7 @@ class Stream:
             pcm=self._ring.read(begin - context, end),
             prefix=sentence.prefix,
             punctuate=self._options.punctuate,
+            hotwords=self._hotwords,
         )
 
     def accept_chunk(self, work: ChunkWork, heard: Heard) -> None:
@@ -200,6 +204,7 @@ class Stream:
                         self._geometry,
                         self._options,
                         self._preview_interval,
+                        HotwordSearch(self._hotwords) if self._hotwords else None,
                     )
                 )
             case SpeechPaused(end):

@@ -8,6 +8,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from asr_server.asr.hotwords import Evidence, HotwordSet
 from asr_server.audio.endpoint import EndpointOptions
 from asr_server.audio.units import Samples
 from asr_server.text.tokens import Token
@@ -34,6 +35,8 @@ class StreamOptions:
     `semantic_punctuation_enabled`)."""
     max_sentence_ms: int = 60_000
     """A sentence that grows longer is closed between two words."""
+    hotwords: tuple[tuple[str, int], ...] = ()
+    """Words to favour, with weights 1 to 5, or 50."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +117,7 @@ class ChunkWork:
     prefix: tuple[str, ...] = ()
     """The sentence's tokens before this chunk, for punctuation."""
     punctuate: bool = False
+    hotwords: HotwordSet | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +161,8 @@ class Heard:
     tokens: tuple[FiredToken, ...]
     marks: tuple[str, ...] = ()
     """Punctuation after each token of prefix and chunk; empty when none was asked for."""
+    evidence: Evidence | None = None
+    """How likely the hotwords' tokens were in place of each token; None without hotwords."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +183,7 @@ class Backend(Protocol):
     name: str
     device: str
     geometry: ChunkGeometry
+    vocabulary: tuple[str, ...]
 
     def step(self, step: Step) -> StepResult:
         """Compute one step; on an exception no stream's state has changed.

@@ -20,10 +20,16 @@ from asr_server.asr.types import (
 )
 from asr_server.audio.endpoint import WINDOW
 
+SURE = 9.0
+"""Nats between the 字 it hears and all others."""
+
 LOUD = 0.01
 """Root mean square from which a window counts as speech."""
 
 TEXT = "天地玄黄宇宙洪荒日月盈昃辰宿列张寒来暑往秋收冬藏"
+
+SOUNDALIKES = "悬皇"
+"""What it may be told to hear as a hotword, in place of 玄黄."""
 
 
 class FakeBackend:
@@ -32,6 +38,7 @@ class FakeBackend:
     name = "fake"
     device = "cpu"
     geometry = ChunkGeometry(stride=9_600, context=480)
+    vocabulary = tuple(TEXT + SOUNDALIKES)
 
     def __init__(self) -> None:
         self._chunks: dict[StreamId, int] = {}
@@ -53,10 +60,13 @@ class FakeBackend:
         if work.kind is Kind.COMMIT:
             self._chunks[work.stream] = heard_before + 1
         new = len(work.pcm) - (0 if work.first else self.geometry.context)
-        if new == 0:
-            return Heard(())
-        piece = TEXT[heard_before % len(TEXT)]
-        return Heard((FiredToken(piece, new / 2, 1.0),))
+        heard = TEXT[heard_before % len(TEXT)] if new else ""
+        tokens = tuple(FiredToken(piece, new / 2, 1.0) for piece in heard)
+        if work.hotwords is None:
+            return Heard(tokens)
+        right = [piece == other for piece in heard for other in self.vocabulary]
+        scores = SURE * np.array(right, dtype=np.float32).reshape(-1, len(self.vocabulary))
+        return Heard(tokens, evidence=work.hotwords.evidence(scores))
 
 
 def _loudness(pcm: Pcm) -> NDArray[np.float32]:

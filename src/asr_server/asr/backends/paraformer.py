@@ -299,6 +299,7 @@ class Decoded:
     tokens: Tensor  # (B, K) int64
     confidences: Tensor  # (B, K) float32
     fired_at: Tensor  # (B, K) float32, in frames from the begin of the chunk's first new frame
+    scores: Tensor  # (rows that fired, K, vocabulary) logits
 
 
 class Paraformer(nn.Module):
@@ -338,6 +339,7 @@ class Paraformer(nn.Module):
         rows = fired.counts.nonzero().squeeze(1)  # rows with nothing to decode cost nothing
         tokens = torch.zeros_like(fired.fired_at, dtype=torch.int64)
         confidences = torch.zeros_like(fired.fired_at)
+        scores = hidden[:0]
         histories: list[Tensor] = []
         memories: list[Tensor] = []
         if len(rows):
@@ -354,7 +356,7 @@ class Paraformer(nn.Module):
         state.rest_hidden[slots] = fired.rest_hidden[committed]
         self._commit_decoder(batch, state, rows, fired.counts[rows], histories, memories)
         offset = self.config.look_ahead
-        return Decoded(fired.counts, tokens, confidences, fired.fired_at - offset)
+        return Decoded(fired.counts, tokens, confidences, fired.fired_at - offset, scores)
 
     # The parts ----------------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 """A step on PyTorch: VAD, features, Paraformer and punctuation over slots, on CPU or CUDA."""
 
+import itertools
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,10 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from asr_server.asr.backends.evidence import EvidenceGatherer
 from asr_server.asr.backends.frontend import CONTEXT, LFR_SHIFT, Frontend
 from asr_server.asr.backends.model_dir import CMVN, ModelDir, load_weights
 from asr_server.asr.backends.paraformer import (
     ChunkBatch,
+    Decoded,
     Paraformer,
     ParaformerConfig,
     ParaformerState,
@@ -20,6 +23,7 @@ from asr_server.asr.backends.paraformer import (
 from asr_server.asr.backends.punctuation import Punctuator
 from asr_server.asr.backends.slots import SlotTable
 from asr_server.asr.backends.vad_state import VadState
+from asr_server.asr.hotwords import Evidence, prepare
 from asr_server.asr.types import (
     ChunkGeometry,
     ChunkWork,
@@ -71,12 +75,13 @@ class PyTorchBackend:
         self.geometry = ChunkGeometry(stride=config.stride * LFR_SHIFT, context=CONTEXT)
         self._frontend = frontend
         self._paraformer = paraformer
-        self._tokens = tokens
+        self.vocabulary = tuple(tokens)
         self._punctuator = punctuator
         self._slots = SlotTable(slots)
         self._state = ParaformerState(config, slots, weight)
         self._vad = VadState(slots)
         self._torch_device = weight.device
+        self._gather = EvidenceGatherer(weight.device)
 
     @classmethod
     def load(
@@ -133,6 +138,7 @@ class PyTorchBackend:
         for kind in (Kind.COMMIT, Kind.PREVIEW, Kind.FLUSH):
             self.step(Step(chunks=(ChunkWork(stream, kind, True, chunk, (), True),)))
         self.step(Step(closed=(stream,)))
+        prepare(self.vocabulary)
 
     def _judge(self, works: Sequence[JudgeWork]) -> list[NDArray[np.float32]]:
         return self._vad.judge([self._slots[work.stream] for work in works], [w.pcm for w in works])
@@ -162,12 +168,34 @@ class PyTorchBackend:
                 for token, at, confidence in zip(
                     tokens[row][:count], fired_at[row], confidences[row], strict=False
                 )
-                if (piece := self._tokens[token]) not in SPECIAL_TOKENS
+                if (piece := self.vocabulary[token]) not in SPECIAL_TOKENS
             )
             for row, count in enumerate(counts)
         ]
         marks = self._punctuate(works, fired)
-        return [Heard(tokens, mark) for tokens, mark in zip(fired, marks, strict=True)]
+        evidence = self._evidence(works, decoded, counts, tokens)
+        return [Heard(*heard) for heard in zip(fired, marks, evidence, strict=True)]
+
+    def _evidence(
+        self,
+        works: Sequence[ChunkWork],
+        decoded: Decoded,
+        counts: Sequence[int],
+        tokens: Sequence[Sequence[int]],
+    ) -> Sequence[Evidence | None]:
+        """For the rows with hotwords, of the tokens that are text."""
+        if all(work.hotwords is None for work in works):
+            return [None] * len(works)
+        ranks = itertools.accumulate((count > 0 for count in counts), initial=0)
+        scores = [
+            decoded.scores[rank, self._texts(row[:count])] if work.hotwords and count else None
+            for work, rank, row, count in zip(works, ranks, tokens, counts, strict=False)
+        ]
+        return self._gather(scores, [work.hotwords for work in works])
+
+    def _texts(self, tokens: Sequence[int]) -> list[int]:
+        """Places of the tokens that mean something."""
+        return [n for n, token in enumerate(tokens) if self.vocabulary[token] not in SPECIAL_TOKENS]
 
     def _punctuate(
         self, works: Sequence[ChunkWork], fired: Sequence[tuple[FiredToken, ...]]
