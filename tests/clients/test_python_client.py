@@ -54,7 +54,7 @@ PAUSE = " " * 8  # ends a sentence
 def wav(pcm: bytes, channels: int = 1, rate: int = 16000, bits: int = 16) -> bytes:
     frame = channels * bits // 8
     fmt = struct.pack("<HHIIHH", 1, channels, rate, rate * frame, frame, bits)
-    junk = b"LIST" + struct.pack("<I", 3) + b"abc\0"  # an odd chunk, padded
+    junk = b"note" + struct.pack("<I", 3) + b"abc\0"  # an odd chunk, padded
     body = b"WAVE" + junk + b"fmt " + struct.pack("<I", 16) + fmt
     body += b"data" + struct.pack("<I", len(pcm)) + pcm
     return b"RIFF" + struct.pack("<I", len(body)) + body
