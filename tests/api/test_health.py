@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 
 from asr_server import app
@@ -19,7 +19,7 @@ async def served():
 
 
 async def get(served, path, **options):
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx2.AsyncClient(trust_env=False) as client:
         return await client.get(served.http + path, **options)
 
 
@@ -46,6 +46,6 @@ async def test_the_demo_model_announces_itself(monkeypatch):
     demo = Choice("demo", Path("/demo/asr"), None)
     monkeypatch.setattr(app, "choose_for", lambda settings: demo)
     monkeypatch.setattr(app, "build_engine", lambda settings, *_: build_engine(settings, "fake"))
-    transport = httpx.ASGITransport(app.create_app(Settings(model="demo")))
-    async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+    transport = httpx2.ASGITransport(app.create_app(Settings(model="demo")))
+    async with httpx2.AsyncClient(transport=transport, base_url="http://x") as client:
         assert (await client.get("/healthz")).json()["notice"] == demo.notice
