@@ -214,7 +214,7 @@ RULES = (
     Rule("digits_with_yao", f"(?={DIGIT}*幺)({DIGIT}{{2,}}){END}"),
     Rule("digits", f"(?!{COUNTING})({DIGIT}{{3,}}){END}"),
     Rule("zero_first", f"(零{DIGIT})(?=[号路班室])"),
-    Rule("large", f"(?<![几数]){NOT_ALONE}({LARGE})(?!好几|啷当)"),
+    Rule("large", f"(?!(?<=[几数])十){NOT_ALONE}({LARGE})(?!好几|啷当)"),
     Rule("measured", f"(?!(?<=[钱块元])一)({ONE}|零(?=元|岁|摄氏度|公里)){END}(?={MEASURE})"),
     Rule("one_degree", "(一)度(?=电)"),
     Rule("few_degrees", f"([零{FEW[1:]}两])度(?![夺获入出当访参登被成蝉拿捧])"),

@@ -58,7 +58,7 @@ INTEGER = f"(?:(?:{_PARTS}(?:(?<=[百千万亿]){LAST_DIGIT})?|{_ONES}){END})"
 STRING = f"(?:(?:{DIGIT}{{2,}}|[零〇幺]){END})"
 # 三点五个人 may be "at three, five people"; 三点五个小时 may not.
 DECIMAL = (
-    f"(?:(?:{_PARTS}|[{''.join(DIGITS)}]+)点{DIGIT}+[万亿]?{END}"
+    f"(?:(?:{_PARTS}|[{''.join(DIGITS)}]+)点(?:(?!一[{ONE_WORDS}]){DIGIT})+[万亿]?{END}"
     "(?!点(?!$)|[位名]|个(?!小时|小?$|百分点|亿|点|月|球)))"
 )
 NUMBER = f"(?:{DECIMAL}|{INTEGER}|{STRING})"
