@@ -37,6 +37,7 @@ def test_no_words_filter_nothing(given: object):
     "given",
     [
         "no json",
+        "[" * 100_000,
         "[]",
         7,
         {"filter_with_signed": ["测试"]},

@@ -8,7 +8,7 @@ The form is the one the service documents for Fun-ASR and Paraformer, a JSON obj
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from asr_server.text.tokens import Unit
 
@@ -21,6 +21,13 @@ class SpecialWords:
 
     masked: frozenset[str] = frozenset()
     removed: frozenset[str] = frozenset()
+    _any: re.Pattern[str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Longest first: the longest word at a place is the one that counts."""
+        words = sorted(self.masked | self.removed, key=lambda word: (-len(word), word))
+        pattern = re.compile("|".join(map(re.escape, words)))
+        object.__setattr__(self, "_any", pattern)
 
     @classmethod
     def parse(cls, given: object) -> "SpecialWords":
@@ -28,7 +35,10 @@ class SpecialWords:
         if given is None or given == "":
             return cls()
         if isinstance(given, str):
-            given = json.loads(given)
+            try:
+                given = json.loads(given)
+            except RecursionError as exc:
+                raise ValueError("special_word_filter is nested too deeply") from exc
         if not isinstance(given, dict):
             raise ValueError("special_word_filter is not a JSON object")
         return cls(_word_list(given, "filter_with_signed"), _word_list(given, "filter_with_empty"))
@@ -38,13 +48,12 @@ class SpecialWords:
         return bool(self.masked or self.removed)
 
     def apply(self, units: Sequence[Unit]) -> list[Unit]:
-        """The units with the words masked or left out; the longest word at a place counts."""
+        """The units with the words masked or left out."""
         if not self:
             return list(units)
         text = "".join(unit.text for unit in units)
         shown = list(text)
-        words = sorted(self.masked | self.removed, key=lambda word: (-len(word), word))
-        for found in re.finditer("|".join(map(re.escape, words)), text):
+        for found in self._any.finditer(text):
             new = "" if found[0] in self.removed else MASK
             shown[found.start() : found.end()] = [new] * len(found[0])
         result: list[Unit] = []
