@@ -998,16 +998,14 @@ async function fromMicrophone(client) {
     autoGainControl: true,
     ...client.microphone,
   };
-  try {
-    return await fromMediaStream(await devices.getUserMedia({ audio }), client, true);
-  } catch (error) {
+  const stream = await devices.getUserMedia({ audio }).catch((error) => {
     throw microphoneError(error);
-  }
+  });
+  return fromMediaStream(stream, client, true);
 }
 
 /** @param {any} error */
 function microphoneError(error) {
-  if (error instanceof AsrError) return error;
   if (error.name === 'NotAllowedError' || error.name === 'SecurityError') {
     const message = 'the microphone was not allowed';
     return new AsrError('permission-denied', message, { cause: error });
@@ -1069,7 +1067,10 @@ class Tap {
     if (!context.audioWorklet) {
       throw new AsrError('unsupported', 'no AudioWorklet here: it needs https, or localhost');
     }
-    await context.audioWorklet.addModule(workletUrl);
+    await context.audioWorklet.addModule(workletUrl).catch((cause) => {
+      const message = `${workletUrl} cannot be loaded: ${cause.message}`;
+      throw new AsrError('unsupported', message, { cause });
+    });
     // A browser suspends a context that no click has led to; not waited for, since it may stay so.
     if (context.state === 'suspended') context.resume();
     return new Tap(context, input);

@@ -70,6 +70,11 @@ def test_the_type_declarations_are_current(tmp_path):
         assert filecmp.cmp(tmp_path / name, WEB / name, shallow=False), f"npm run types: {name}"
 
 
+def test_the_page_in_one_file_is_current():
+    made = subprocess.check_output(["node", "make-standalone.js"], cwd=WEB, timeout=60)
+    assert made == (WEB / "standalone.html").read_bytes(), "npm run standalone"
+
+
 @needs_chromium
 def test_the_page_in_chromium():
     node("--test", "test/page.test.js")

@@ -10,7 +10,7 @@ import { Waveform } from './waveform.js';
 import { WireLog } from './wirelog.js';
 
 const $ = (id) => document.getElementById(id);
-const REPOSITORY_PORT = 'ws://127.0.0.1:8000'; // for the page opened as a file
+const NEAREST = 'ws://127.0.0.1:8000'; // for the page opened as a file
 
 const settings = new Settings();
 const recording = new Recording();
@@ -64,7 +64,7 @@ function makeClient() {
 }
 
 function serverUrl() {
-  return location.protocol.startsWith('http') ? location.origin : REPOSITORY_PORT;
+  return location.protocol.startsWith('http') ? location.origin : NEAREST;
 }
 
 function listen(client) {
@@ -271,7 +271,7 @@ async function recogniseFile(file) {
 
 async function loadSamples() {
   try {
-    const answer = await fetch(new URL('samples/manifest.json', pageRoot()));
+    const answer = await fetch(new URL('manifest.json', samplesRoot()));
     if (!answer.ok) return;
     showSamples(await answer.json());
   } catch {
@@ -279,8 +279,9 @@ async function loadSamples() {
   }
 }
 
-function pageRoot() {
-  return location.protocol.startsWith('http') ? new URL('/', location.href) : new URL('./', location.href);
+/** Where the samples lie: beside the page, or at the server where the page is a file. */
+function samplesRoot() {
+  return new URL('samples/', location.protocol.startsWith('http') ? location.href : httpUrl());
 }
 
 function showSamples(samples) {
@@ -311,7 +312,7 @@ function sampleButton(sample) {
 }
 
 async function recogniseSample(sample) {
-  const url = new URL(`samples/${sample.file}`, pageRoot());
+  const url = new URL(sample.file, samplesRoot());
   const sound = await (await fetch(url)).arrayBuffer();
   await begin(sound, { pace: 1 });
   if (!settings.values.aloud || state !== 'live') return;

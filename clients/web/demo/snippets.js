@@ -4,26 +4,27 @@
 export function snippets({ ws }) {
   return {
     DashScope: `import dashscope
-from dashscope.audio.asr import Recognition, RecognitionCallback
+from dashscope.audio.asr import Recognition
 
-dashscope.api_key = "none"
-dashscope.base_websocket_api_url = "${ws}"
+dashscope.api_key = "any"
+dashscope.base_websocket_api_url = \\
+    "${ws}"
 
-result = Recognition(
-    model="paraformer-realtime-v2",
-    format="wav",
-    sample_rate=16000,
-    callback=RecognitionCallback(),
-).call("a.wav")
-print(result.get_sentence())`,
+recogniser = Recognition(
+    "paraformer-realtime-v2", None, "wav", 16000)
+result = recogniser.call("a.wav")
+for sentence in result.get_sentence():
+    print(sentence["text"])`,
     Python: `from AsrClient import AsrClient
 
-async with AsrClient("${ws}") as asr:
-    async for sentence in asr.transcribe("a.wav"):
-        print(sentence.begin_ms, sentence.text)`,
+url = "${ws}"
+async with AsrClient(url) as asr:
+    async for s in asr.transcribe("a.wav"):
+        print(s.begin_ms, s.text)`,
     JavaScript: `import { AsrClient } from './AsrClient.js';
 
-const asr = new AsrClient({ url: '${ws}' });
+const url = '${ws}';
+const asr = new AsrClient({ url });
 asr.on('interim', ({ text }) => show(text));
 asr.on('final', ({ text }) => keep(text));
 await asr.start('microphone');

@@ -38,8 +38,8 @@ describe('the demo page', { skip: !existsSync(CHROMIUM), timeout: 120_000 }, () 
 
   async function recognise(page, file = FILE) {
     await page.setInputFiles('#file', file);
-    await state(page, 'idle');
     await page.waitForSelector('.sentences .final');
+    await state(page, 'idle');
   }
 
   test('a file becomes text, and the text can be taken along', async () => {
@@ -208,6 +208,23 @@ describe('the demo page', { skip: !existsSync(CHROMIUM), timeout: 120_000 }, () 
     await page.uncheck('#wire-interims');
     const fewer = await page.$$eval('#wire-list li', (all) => all.length);
     assert.equal(fewer, 7); // run, started, three finals, finish, finished
+  });
+
+  test('opened as a file, it works all the same, the microphone too', async () => {
+    const file = new URL('../demo/index.html', import.meta.url).href;
+    const options = { settings: { url: server.url }, expected: /CORS|ERR_FAILED|module/ };
+    const page = await visit(browser, file, options);
+    await page.waitForURL(/standalone\.html$/);
+    await page.waitForSelector('#model[data-state="ok"]');
+    await recognise(page);
+    assert.deepEqual(await finals(page), TEXTS);
+    await page.click('#record');
+    await state(page, 'live');
+    await page.waitForFunction(() => parseFloat(document.querySelector('#time').textContent.slice(3)) > 0.4);
+    await page.click('#record');
+    await state(page, 'idle');
+    assert.ok(server.tasks[1].audio.length > 10_000);
+    assert.deepEqual(page.faults, []);
   });
 
   for (const colorScheme of ['light', 'dark']) {

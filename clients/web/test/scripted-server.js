@@ -76,6 +76,7 @@ export class ScriptedServer {
   /** The demo page as the real server serves it. */
   async #answer(request, response) {
     const path = new URL(request.url, 'http://localhost').pathname;
+    response.setHeader('access-control-allow-origin', '*');
     if (path === '/healthz') {
       response.setHeader('content-type', 'application/json');
       response.end(JSON.stringify(this.health));
