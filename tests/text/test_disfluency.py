@@ -70,6 +70,7 @@ def test_fillers_and_false_starts_are_left_out(said: str, shown: str):
         "高高兴兴",
         "他是他，我是我",
         "一一三三五五",
+        "然然来了",
     ],
 )
 def test_what_can_be_meant_is_kept(said: str):

@@ -18,8 +18,11 @@ OPENERS = frozenset({"啊", "额", "哎", "诶", "欸", "唉", "哦"})
 NOT_AFTER_OPENER = frozenset("外度头角定满呀哟哈")
 """额外, 额度, 哎呀: with these an opener makes a word."""
 
-STARTS = frozenset("我你他她它这那就但因所如然把被从")
-"""First characters of what speakers repeat when they start again: 我我, 这个这个, 因为因为."""
+DOUBLED = frozenset("我你他她它这那就但把被从")
+"""Characters that are said twice only by mistake: 我我要去."""
+
+STARTS = DOUBLED | frozenset("因所如然")
+"""First characters of what speakers repeat when they start again: 这个这个, 因为因为."""
 
 MEANT = frozenset({"你好", "那么", "就算"})
 """Repeated on purpose, or harmless."""
@@ -69,6 +72,8 @@ def _false_start(units: list[Unit], index: int) -> int:
         goes_on = index + 2 * length < len(units) and not again[-1].mark
         if not goes_on:
             return 0
+        if length == 1 and units[index].text not in DOUBLED:
+            continue
         same = all(a.text == b.text for a, b in zip(first, again, strict=True))
         unbroken = all(not unit.mark for unit in first[:-1]) and first[-1].mark in PAUSES
         if same and unbroken and "".join(unit.text for unit in first) not in MEANT:
