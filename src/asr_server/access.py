@@ -43,10 +43,12 @@ class Access:
         if self._file is not None:
             self._read(self._file)
 
-    def check(self, authorization: str | None, query_key: str | None = None) -> Caller:
+    def check(
+        self, authorization: str | None, query_key: str | None = None, *, tokens: bool = True
+    ) -> Caller:
         """Whose key this is: `Bearer key` in any case, a bare key, or one from a query string.
 
-        Raises InvalidApiKey.
+        `tokens` says whether a temporary token will do. Raises InvalidApiKey.
         """
         self._reload()
         if not self._keys and self._file is None:
@@ -54,7 +56,9 @@ class Access:
         given = _bare(authorization) or query_key
         if not given:
             raise InvalidApiKey("No API-key provided.")
-        caller = self._token_owner(given) if given.startswith(TOKEN_PREFIX) else self._owner(given)
+        caller = self._owner(given)
+        if caller is None and tokens and given.startswith(TOKEN_PREFIX):
+            caller = self._token_owner(given)
         if caller is None:
             raise InvalidApiKey
         return caller

@@ -8,11 +8,14 @@ from starlette.middleware.cors import CORSMiddleware
 
 from asr_server import __version__
 from asr_server.access import Access
-from asr_server.api import health
+from asr_server.api import health, tokens, vocabularies
+from asr_server.api.requests import refuse
 from asr_server.asr.engine import Engine
 from asr_server.asr.factory import FAKE_MODEL, build_engine
+from asr_server.errors import AsrError
 from asr_server.models.registry import choose_for
 from asr_server.settings import Settings
+from asr_server.vocabularies import Vocabularies
 from asr_server.websocket.endpoint import Inference
 from asr_server.websocket.server import Connections
 
@@ -25,6 +28,7 @@ def create_app(settings: Settings) -> FastAPI:
     engine, notice = _recogniser(settings)
     keys = (key.get_secret_value() for key in settings.api_keys)
     access = Access(keys, settings.api_keys_file)
+    lists = Vocabularies(settings.database_url, settings.max_vocabularies)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -33,13 +37,17 @@ def create_app(settings: Settings) -> FastAPI:
             yield
         finally:
             await engine.stop()
+            lists.close()
 
     app = FastAPI(
         title="asr-server", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
     )
     app.state.engine = engine
     app.include_router(health.router(engine, notice))
-    app.include_router(Inference(engine, access, settings).router)
+    app.include_router(tokens.router(access))
+    app.include_router(vocabularies.router(lists, access, settings))
+    app.include_router(Inference(engine, access, lists, settings).router)
+    app.add_exception_handler(AsrError, refuse)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=settings.cors_origins,

@@ -127,6 +127,12 @@ class Settings(BaseSettings):
     api_keys_file: str = ""
     """A file with one key per line, read again when it changes; in addition to `api_keys`."""
 
+    # What is kept
+    database_url: str = "sqlite:///./data/asr_server.sqlite3"
+    """Where hotword lists are kept, as SQLAlchemy writes it: `postgresql+psycopg://user@host/db`."""
+    max_vocabularies: int = Field(default=10, ge=1)
+    """Hotword lists of one API key."""
+
     # What is told
     log_level: Literal["critical", "error", "warning", "info", "debug"] = "info"
     """Least severity that is logged; `debug` traces every state of every connection."""

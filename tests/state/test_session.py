@@ -141,7 +141,7 @@ def test_a_task_runs_from_start_to_finish():
     assert session.receive(Audio(b"ab"), 0) == [PushAudio(b"ab")]
     assert [s["text"] for s in sentences(session.receive(heard("你好"), 1))] == ["你好"]
     (final,) = sentences(session.receive(heard("你好啊", end_ms=900), 2))
-    assert (final["text"], final["end_time"], final["sentence_end"]) == ("你好啊", 900, True)
+    assert (final["text"], final["end_time"], final["sentence_end"]) == ("你好啊。", 900, True)
     assert session.receive(FinishTask(), 3) == [FinishStream()]
     outputs = session.receive(Drained(), 4)
     assert outputs[0] == CloseStream()
@@ -211,7 +211,7 @@ def test_a_final_without_interims_is_still_preceded_by_a_beginning():
     session = session_in(State.STREAMING)
     begin, final = sentences(session.receive(heard("好", end_ms=300), 0))
     assert (begin["sentence_begin"], begin["text"], begin["end_time"]) == (True, "", None)
-    assert (final["text"], final["end_time"]) == ("好", 300)
+    assert (final["text"], final["end_time"]) == ("好。", 300)
 
 
 def test_noise_is_never_mentioned():
@@ -264,7 +264,7 @@ def test_a_final_waits_for_nobody_and_overtakes_what_was_held():
     session = session_in(State.STREAMING)
     session.receive(heard("一"), 0)
     session.receive(heard("一二"), 0)
-    assert [s["text"] for s in sentences(session.receive(heard("一二三", 900), 0))] == ["一二三"]
+    assert [s["text"] for s in sentences(session.receive(heard("一二三", 900), 0))] == ["一二三。"]
     assert session.receive(Tick(), 1) == []
 
 

@@ -9,7 +9,9 @@ from starlette.websockets import WebSocketDisconnect
 from asr_server.access import EVERYBODY
 from asr_server.asr.factory import build_engine
 from asr_server.settings import Settings
+from asr_server.vocabularies import Vocabularies
 from asr_server.websocket.connection import Connection, House
+from asr_server.websocket.hotwords import Hotwords
 from asr_server.websocket.seats import Seats
 from tests.support.serving import LOUD, QUIET, finish_task, run_task, texts, within
 
@@ -59,7 +61,9 @@ async def engine():
 
 async def serve(engine, socket: Socket, **settings) -> None:
     async with within(10):
-        house = House(engine, Settings(**settings), Seats(0))
+        house = House(
+            engine, Settings(**settings), Seats(0), Hotwords(Vocabularies("sqlite://", 1))
+        )
         await Connection(socket, EVERYBODY, house).run()
     assert engine.open_streams == 0
 

@@ -15,6 +15,8 @@ from asr_server.errors import ClientError, InvalidParameter, MalformedMessage
 LONGEST_NAME = 256
 """Characters of a task id or a model name; both come back in messages and in the log."""
 
+MOST_INSTANT_HOTWORDS = 2000
+
 
 def _one_or_many(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
@@ -29,6 +31,8 @@ class Parameters(BaseModel):
     sample_rate: int | None = None
     """Hz."""
     vocabulary_id: str | None = None
+    vocabulary: dict[str, int] = Field(default={}, max_length=MOST_INSTANT_HOTWORDS)
+    """Hotwords of this task alone, with their weights."""
     language_hints: Annotated[list[str], BeforeValidator(_one_or_many)] = []
     disfluency_removal_enabled: bool = False
     semantic_punctuation_enabled: bool = False

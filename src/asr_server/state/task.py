@@ -1,5 +1,6 @@
 """One task: what its run-task asked for, with every default filled in."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from asr_server.errors import InvalidParameter
@@ -7,6 +8,7 @@ from asr_server.protocol import models
 from asr_server.protocol.commands import Parameters, RunTask
 from asr_server.protocol.models import Family
 from asr_server.settings import Settings
+from asr_server.text.hotwords import check
 
 SHORTEST_SILENCE_MS, LONGEST_SILENCE_MS = 200, 6000
 
@@ -23,6 +25,8 @@ class Task:
     max_sentence_silence_ms: int
     parameters: Parameters
     vocabulary_id: str | None
+    hotwords: tuple[tuple[str, int], ...]
+    """Words and weights that came with the task itself."""
 
 
 def accept(command: RunTask, settings: Settings) -> Task:
@@ -40,4 +44,14 @@ def accept(command: RunTask, settings: Settings) -> Task:
         max_sentence_silence_ms=min(max(silence, SHORTEST_SILENCE_MS), LONGEST_SILENCE_MS),
         parameters=asked,
         vocabulary_id=asked.vocabulary_id or command.phrase_id,
+        hotwords=_checked(asked.vocabulary),
     )
+
+
+def _checked(vocabulary: Mapping[str, int]) -> tuple[tuple[str, int], ...]:
+    try:
+        for word, weight in vocabulary.items():
+            check(word, weight)
+    except ValueError as error:
+        raise InvalidParameter(str(error)) from error
+    return tuple(vocabulary.items())

@@ -36,6 +36,8 @@ from asr_server.state.session import (
     State,
     Tick,
 )
+from asr_server.state.task import Task
+from asr_server.websocket.hotwords import Hotwords
 from asr_server.websocket.intake import Intake
 from asr_server.websocket.seats import Seats
 from asr_server.websocket.server import cut
@@ -50,6 +52,7 @@ class House:
     engine: Engine
     settings: Settings
     seats: Seats
+    hotwords: Hotwords
 
 
 class Connection:
@@ -58,9 +61,8 @@ class Connection:
     def __init__(self, websocket: WebSocket, caller: Caller, house: House) -> None:
         self._websocket = websocket
         self._caller = caller
-        self._engine = house.engine
+        self._house = house
         self._settings = house.settings
-        self._seats = house.seats
         self._clock = asyncio.get_running_loop().time
         self._session = Session(house.settings, self._clock())
         self._intake: Intake | None = None
@@ -128,6 +130,21 @@ class Connection:
         data = message.get("bytes")
         return parse(message["text"]) if data is None else Audio(data)
 
+    async def _open(self, task: Task) -> Input:
+        """A place in the recogniser; nothing is read meanwhile."""
+        lead = self._settings.max_lead_s
+        try:
+            hotwords = await self._house.hotwords.of(self._caller, task)
+            self._house.seats.take(self._caller)
+            try:
+                self._intake = Intake.open(task, hotwords, self._house.engine, lead)
+            except BaseException:
+                self._house.seats.leave(self._caller)
+                raise
+        except AsrError as error:
+            return Failed(error)
+        return Opened()
+
     async def _write(self) -> None:
         """Send what is in the outbox; to a client that has gone, nothing."""
         with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # the reader learns of it
@@ -138,7 +155,7 @@ class Connection:
         for output in self._session.receive(event, self._clock()):
             try:
                 self._carry_out(output)
-            except AsrError as error:  # the audio, or the recogniser
+            except AsrError as error:  # the audio is not what it should be
                 self._feed(Failed(error))
                 return
 
@@ -147,13 +164,7 @@ class Connection:
             case Send():
                 self._post(output)
             case OpenStream(task):
-                self._seats.take(self._caller)
-                try:
-                    self._intake = Intake.open(task, self._engine, self._settings.max_lead_s)
-                except BaseException:
-                    self._seats.leave(self._caller)
-                    raise
-                self._feed(Opened())
+                self._reader = asyncio.create_task(self._open(task), name="open")
             case PushAudio(data) if self._intake:
                 self._intake.push(data)
             case FinishStream() if self._intake:
@@ -175,7 +186,7 @@ class Connection:
         if self._intake is not None:
             self._intake.close()
             self._intake = None
-            self._seats.leave(self._caller)
+            self._house.seats.leave(self._caller)
         if self._hearer is not None:
             self._hearer.cancel()
             self._hearer = None

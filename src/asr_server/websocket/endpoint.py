@@ -9,7 +9,9 @@ from asr_server.asr.engine import Engine
 from asr_server.errors import AccessDenied, AsrError, ServiceUnavailable
 from asr_server.protocol import http
 from asr_server.settings import Settings
+from asr_server.vocabularies import Vocabularies
 from asr_server.websocket.connection import Connection, House
+from asr_server.websocket.hotwords import Hotwords
 from asr_server.websocket.seats import Seats
 from asr_server.websocket.server import query_key
 
@@ -20,10 +22,12 @@ PATH = "/{prefix:path}api-ws/v1/inference"
 class Inference:
     """The endpoint; knows how many connections are open."""
 
-    def __init__(self, engine: Engine, access: Access, settings: Settings) -> None:
+    def __init__(
+        self, engine: Engine, access: Access, lists: Vocabularies, settings: Settings
+    ) -> None:
         self._access = access
         self._settings = settings
-        self._house = House(engine, settings, Seats(settings.max_tasks_per_key))
+        self._house = House(engine, settings, Seats(settings.max_tasks_per_key), Hotwords(lists))
         self._open = 0
         self.router = APIRouter()
         self.router.add_api_websocket_route(PATH, self.connect)

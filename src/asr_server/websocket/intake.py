@@ -1,6 +1,7 @@
 """One task's way through the recogniser, from the bytes it sends to what is heard of them."""
 
 import asyncio
+from typing import TypeAlias
 
 from asr_server.asr.engine import Engine
 from asr_server.asr.stream import Stream
@@ -12,6 +13,8 @@ from asr_server.errors import AsrError, NoValidAudio
 from asr_server.state.results import Heard
 from asr_server.state.session import Drained, Failed
 from asr_server.state.task import Task
+
+Hotwords: TypeAlias = tuple[tuple[str, int], ...]
 
 SLICE = 4096
 """Compressed bytes decoded at once, so that little becomes much only piece by piece."""
@@ -37,10 +40,10 @@ class Intake:
         self._decoded: Samples = 0
 
     @classmethod
-    def open(cls, task: Task, engine: Engine, max_lead_s: float) -> "Intake":
+    def open(cls, task: Task, hotwords: Hotwords, engine: Engine, max_lead_s: float) -> "Intake":
         """A place for a task. Raises what the decoder and the engine raise."""
         decoder = open_decoder(task.format, task.sample_rate)
-        return cls(decoder, engine.open(_options(task)), from_ms(1000 * max_lead_s))
+        return cls(decoder, engine.open(_options(task, hotwords)), from_ms(1000 * max_lead_s))
 
     def push(self, data: bytes) -> None:
         """More audio. Raises DecodeError."""
@@ -99,7 +102,7 @@ class Intake:
         self._stream.finish()
 
 
-def _options(task: Task) -> StreamOptions:
+def _options(task: Task, hotwords: Hotwords) -> StreamOptions:
     asked = task.parameters
     defaults = EndpointOptions()
     shift = SENSITIVITY * min(max(asked.speech_noise_threshold or 0.0, -1.0), 1.0)
@@ -112,4 +115,5 @@ def _options(task: Task) -> StreamOptions:
         ),
         punctuate=asked.punctuation_prediction_enabled,
         semantic=asked.semantic_punctuation_enabled,
+        hotwords=hotwords,
     )

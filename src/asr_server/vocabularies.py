@@ -1,0 +1,157 @@
+"""Hotword lists and where they are kept: SQLite by default, PostgreSQL by URL.
+
+Calls block for as long as the database takes; from the event loop they belong in a thread.
+"""
+
+import contextlib
+import threading
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    Engine,
+    ForeignKey,
+    String,
+    create_engine,
+    func,
+    make_url,
+    select,
+    update,
+)
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+
+from asr_server.access import Caller
+from asr_server.errors import NotFound, Throttled
+
+Word = dict[str, Any]
+"""`text` and `weight`, with `lang` and whatever else the client gave."""
+
+
+class _Base(DeclarativeBase):
+    pass
+
+
+class _Account(_Base):
+    """One row a caller, locked while its lists are counted."""
+
+    __tablename__ = "hotword_accounts"
+
+    caller: Mapped[str] = mapped_column(String(16), primary_key=True)
+
+
+class _Row(_Base):
+    __tablename__ = "hotword_vocabularies"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    caller: Mapped[str] = mapped_column(ForeignKey(_Account.caller), index=True)
+    prefix: Mapped[str] = mapped_column(String(10))
+    target_model: Mapped[str] = mapped_column(String(256))
+    words: Mapped[list[Word]] = mapped_column(JSON)
+    created: Mapped[datetime]
+    modified: Mapped[datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """One list; times in the server's own zone."""
+
+    id: str
+    target_model: str
+    words: tuple[Word, ...]
+    created: datetime
+    modified: datetime
+
+
+class Vocabularies:
+    """Everybody's lists; nobody sees another caller's."""
+
+    def __init__(self, url: str, most: int) -> None:
+        self._url = make_url(url)
+        self._most = most
+        self._engine: Engine | None = None
+        self._opening = threading.Lock()
+
+    def create(self, caller: Caller, prefix: str, model: str, words: Sequence[Word]) -> str:
+        """The id of a new list. Raises Throttled when the caller has as many as it may."""
+        now = datetime.now()
+        row = _Row(
+            id=f"vocab-{prefix}-{uuid.uuid4().hex}",
+            caller=caller,
+            prefix=prefix,
+            target_model=model,
+            words=list(words),
+            created=now,
+            modified=now,
+        )
+        with contextlib.suppress(IntegrityError), self._session() as session, session.begin():
+            session.add(_Account(caller=caller))
+        with self._session() as session, session.begin():
+            mine = update(_Account).where(_Account.caller == caller)
+            session.execute(mine.values(caller=caller))  # locks it on either database
+            counted = select(func.count()).select_from(_Row).where(_Row.caller == caller)
+            if session.scalars(counted).one() >= self._most:
+                raise Throttled(f"There are {self._most} vocabularies already; delete one first.")
+            session.add(row)
+            return row.id
+
+    def list(
+        self, caller: Caller, prefix: str | None, page: int, page_size: int
+    ) -> list[Vocabulary]:
+        """A page of the caller's lists, the newest first; pages count from 0."""
+        wanted = select(_Row).where(_Row.caller == caller)
+        if prefix:
+            wanted = wanted.where(_Row.prefix == prefix)
+        wanted = wanted.order_by(_Row.created.desc(), _Row.id)
+        with self._session() as session:
+            rows = session.scalars(wanted.offset(page * page_size).limit(page_size))
+            return [_vocabulary(row) for row in rows]
+
+    def get(self, caller: Caller, id: str) -> Vocabulary:
+        """One list. Raises NotFound."""
+        with self._session() as session:
+            return _vocabulary(_find(session, caller, id))
+
+    def replace(self, caller: Caller, id: str, words: Sequence[Word]) -> None:
+        """Give a list other words. Raises NotFound."""
+        with self._session() as session, session.begin():
+            row = _find(session, caller, id)
+            row.words, row.modified = list(words), datetime.now()
+
+    def delete(self, caller: Caller, id: str) -> None:
+        """Forget a list. Raises NotFound."""
+        with self._session() as session, session.begin():
+            session.delete(_find(session, caller, id))
+
+    def close(self) -> None:
+        """Give the connections back."""
+        if self._engine is not None:
+            self._engine.dispose()
+
+    def _session(self) -> Session:
+        """A session on the database, which is made when it is first needed."""
+        with self._opening:
+            if self._engine is None:
+                file = self._url.database
+                if self._url.get_backend_name() == "sqlite" and file and file != ":memory:":
+                    Path(file).parent.mkdir(parents=True, exist_ok=True)
+                engine = create_engine(self._url, pool_pre_ping=True)
+                _Base.metadata.create_all(engine)
+                self._engine = engine
+        return Session(self._engine)
+
+
+def _find(session: Session, caller: Caller, id: str) -> _Row:
+    row = session.get(_Row, id)
+    if row is None or row.caller != caller:
+        raise NotFound
+    return row
+
+
+def _vocabulary(row: _Row) -> Vocabulary:
+    return Vocabulary(row.id, row.target_model, tuple(row.words), row.created, row.modified)

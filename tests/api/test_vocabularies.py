@@ -1,0 +1,199 @@
+"""Hotword lists and tokens over HTTP, by the official SDK and by hand."""
+
+import asyncio
+
+import dashscope
+import httpx2
+import pytest
+from dashscope.audio.asr import VocabularyService, VocabularyServiceException
+
+from tests.support.serving import LOUD, connected, finish_task, names, run_task, serving
+
+KEY, OTHER = "sk-mine", "sk-other"
+WORDS = [{"text": "天地玄黄", "weight": 4, "lang": "zh"}, {"text": "Lake Tai", "weight": 5}]
+MODEL = "paraformer-realtime-v2"
+PATH = "/api/v1/services/audio/asr/customization"
+
+
+@pytest.fixture
+async def served(tmp_path, monkeypatch):
+    database = f"sqlite:///{tmp_path}/lists.sqlite3"
+    async with serving(api_keys=(KEY, OTHER), database_url=database, max_vocabularies=2) as server:
+        monkeypatch.setattr(dashscope, "base_http_api_url", server.http + "/api/v1")
+        monkeypatch.setattr(dashscope, "api_key", KEY)
+        yield server
+
+
+async def post(served, path, json=None, key=KEY, **options):
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    async with httpx2.AsyncClient(trust_env=False) as client:
+        return await client.post(served.http + path, json=json, headers=headers, **options)
+
+
+async def act(served, action, key=KEY, **given):
+    message = {"model": "speech-biasing", "input": {"action": action, **given}}
+    return await post(served, PATH, message, key)
+
+
+async def create(served, **given):
+    given = {"target_model": MODEL, "prefix": "demo", "vocabulary": WORDS, **given}
+    return await act(served, "create_vocabulary", **given)
+
+
+# The official SDK ---------------------------------------------------------------------------------
+
+
+async def test_the_sdk_makes_finds_changes_and_deletes_a_list(served):
+    def run():
+        service = VocabularyService()
+        id = service.create_vocabulary(target_model=MODEL, prefix="demo", vocabulary=WORDS)
+        listed = service.list_vocabularies()
+        found = service.query_vocabulary(id)
+        service.update_vocabulary(id, WORDS[:1])
+        changed = service.query_vocabulary(id)
+        service.delete_vocabulary(id)
+        return id, listed, found, changed, service.list_vocabularies(prefix="demo")
+
+    id, listed, found, changed, left = await asyncio.to_thread(run)
+    assert id.startswith("vocab-demo-")
+    assert [item["vocabulary_id"] for item in listed] == [id]
+    assert set(listed[0]) == {"vocabulary_id", "gmt_create", "gmt_modified", "status"}
+    assert (found["status"], found["target_model"], found["vocabulary"]) == ("OK", MODEL, WORDS)
+    assert changed["vocabulary"] == WORDS[:1]
+    assert left == []
+
+
+async def test_the_sdk_is_told_what_is_wrong(served):
+    def run():
+        VocabularyService().query_vocabulary("vocab-none-0")
+
+    with pytest.raises(VocabularyServiceException) as refusal:
+        await asyncio.to_thread(run)
+    assert refusal.value._code == "BadRequest.ResourceNotExist"
+
+
+async def test_a_task_that_names_a_list_has_its_words_and_one_that_names_none_goes_on(served):
+    id = (await create(served)).json()["output"]["vocabulary_id"]
+    headers = {"Authorization": KEY}
+    async with connected(served, additional_headers=headers) as client:
+        for vocabulary_id in (id, "vocab-from-aliyun-0", "", None):
+            await client.say(run_task(vocabulary_id=vocabulary_id), LOUD, finish_task())
+            assert names(await client.until("task-finished"))[-1] == "task-finished"
+
+
+# By hand ------------------------------------------------------------------------------------------
+
+
+async def test_the_envelope_is_dashscopes(served):
+    answer = await create(served)
+    assert answer.status_code == 200
+    body = answer.json()
+    assert set(body) == {"output", "usage", "request_id"}
+    assert body["usage"] == {"count": 1}
+
+
+@pytest.mark.parametrize("given", [{}, {"prefix": None}, {"page_index": 0, "page_size": 10}])
+async def test_listing_needs_no_input(served, given):
+    await create(served)
+    answer = await act(served, "list_vocabulary", **given)
+    assert len(answer.json()["output"]["vocabulary_list"]) == 1
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"prefix": "Demo"},
+        {"prefix": "elevenchars"},
+        {"prefix": ""},
+        {"prefix": None},
+        {"target_model": None},
+        {"vocabulary": None},
+        {"vocabulary": "words"},
+        {"vocabulary": [{"weight": 4}]},
+        {"vocabulary": [{"text": "好", "weight": 6}]},
+        {"vocabulary": [{"text": "好", "weight": 0}]},
+        {"vocabulary": [{"text": "", "weight": 4}]},
+        {"vocabulary": [{"text": "一" * 16, "weight": 4}]},
+        {"vocabulary": [{"text": "a b c d e f g h", "weight": 4}]},
+        {"vocabulary": [{"text": "好", "weight": 4}] * 501},
+    ],
+)
+async def test_a_list_that_breaks_a_rule_is_refused(served, given):
+    answer = await create(served, **given)
+    assert answer.status_code == 400
+    assert answer.json()["code"] == "InvalidParameter"
+    assert answer.json()["request_id"] == answer.headers["x-request-id"]
+
+
+async def test_a_list_for_an_unknown_model_is_refused(served):
+    answer = await create(served, target_model="whisper")
+    assert (answer.status_code, answer.json()["code"]) == (404, "ModelNotFound")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"model": "speech-biasing"},
+        {"model": "speech-biasing", "input": {}},
+        {"model": "speech-biasing", "input": {"action": "drop_tables"}},
+        {"model": "speech-biasing", "input": {"action": "query_vocabulary"}},
+        [],
+        "text",
+    ],
+)
+async def test_a_request_that_makes_no_sense_is_refused(served, message):
+    answer = await post(served, PATH, message)
+    assert (answer.status_code, answer.json()["code"]) == (400, "InvalidParameter")
+
+
+async def test_a_request_that_never_ends_is_refused(served):
+    answer = await post(served, PATH, content=b"[" * (2 << 20))
+    assert answer.status_code == 400
+
+
+async def test_one_list_too_many_is_refused(served):
+    for _ in range(2):
+        assert (await create(served)).status_code == 200
+    answer = await create(served)
+    assert (answer.status_code, answer.json()["code"]) == (429, "Throttling.RateQuota")
+    assert (await create(served, key=OTHER)).status_code == 200
+
+
+async def test_another_key_sees_nothing(served):
+    id = (await create(served)).json()["output"]["vocabulary_id"]
+    assert (await act(served, "query_vocabulary", OTHER, vocabulary_id=id)).status_code == 404
+
+
+async def test_without_a_key_nothing_is_answered(served):
+    answer = await act(served, "list_vocabulary", key=None)
+    assert (answer.status_code, answer.json()["message"]) == (401, "No API-key provided.")
+
+
+# Tokens -------------------------------------------------------------------------------------------
+
+
+async def test_a_token_opens_the_socket_and_finds_its_keys_lists(served):
+    answer = await post(served, "/api/v1/tokens?expire_in_seconds=60")
+    token = answer.json()["token"]
+    assert token.startswith("st-")
+    async with connected(served, f"/api-ws/v1/inference?api_key={token}") as client:
+        await client.say(run_task())
+        assert names([await client.event()]) == ["task-started"]
+    await create(served)
+    listed = await act(served, "list_vocabulary", token)
+    assert len(listed.json()["output"]["vocabulary_list"]) == 1
+
+
+@pytest.mark.parametrize("seconds", ["0", "1801", "x", "-1", "", "9" * 5000])
+async def test_a_token_for_no_time_or_too_long_is_refused(served, seconds):
+    answer = await post(served, f"/api/v1/tokens?expire_in_seconds={seconds}")
+    assert (answer.status_code, answer.json()["code"]) == (400, "InvalidParameter")
+
+
+async def test_a_token_makes_no_further_tokens(served):
+    token = (await post(served, "/api/v1/tokens")).json()["token"]
+    assert (await post(served, "/api/v1/tokens", key=token)).status_code == 401
+
+
+async def test_a_token_needs_a_key(served):
+    assert (await post(served, "/api/v1/tokens", key="sk-guess")).status_code == 401
