@@ -40,7 +40,7 @@ from collections.abc import (
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, TypeVar, Union
+from typing import Any, BinaryIO, Literal, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -91,7 +91,6 @@ GOOD_WHILE_S = 10  # a task that lived this long was no failed attempt
 ENCODED_FRAME = 4096  # bytes of a compressed file in one message
 
 T = TypeVar("T")
-Item = TypeVar("Item", bound=Union["Sentence", "Caption"])
 
 
 # ---------------------------------------------------------------------------------------- values

@@ -356,6 +356,7 @@ declare class Connection {
     /** @param {AsrClient} client @param {(message: EventMap['wire']) => void} log */
     constructor(client: AsrClient, log: (message: EventMap["wire"]) => void);
     log: (message: EventMap["wire"]) => void;
+    gone: AbortController;
     where: string;
     socket: any;
     get isOpen(): boolean;

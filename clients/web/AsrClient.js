@@ -29,6 +29,7 @@ const MAX_KEPT_ENCODED = 64 << 20; // bytes; a longer compressed stream cannot b
 const MAX_SOCKET_BYTES = 256 << 10; // handed to the socket but not sent yet
 const GOOD_WHILE_MS = 10_000; // a task that lived this long was no failed attempt
 const SILENT_SERVER_MS = 60_000; // without any answer to finish-task
+const STUCK_MS = 60_000; // without a byte leaving the socket: the network is gone
 const RETRYABLE = /^(InternalError|SystemError|ServiceUnavailable|GatewayTimeout)/;
 const IDLE_TIMEOUT = /request timeout|response timeout/i;
 
@@ -369,6 +370,7 @@ class Connection {
   /** @param {AsrClient} client @param {(message: EventMap['wire']) => void} log */
   constructor(client, log) {
     this.log = log;
+    this.gone = new AbortController();
     this.where = withoutQuery(client.url);
     this.socket = openSocket(client);
     this.socket.binaryType = 'arraybuffer';
@@ -377,10 +379,13 @@ class Connection {
     this.socket.onclose = (/** @type {CloseEvent} */ event) =>
       this.#lose(`closed with code ${event.code}${event.reason ? `: ${event.reason}` : ''}`);
     this.socket.onopen = () => this.#bell.ring();
+    // A socket takes minutes to notice that the network is gone; a browser knows at once.
+    const { signal } = this.gone;
+    globalThis.addEventListener?.('offline', () => this.#lose('no network'), { signal });
   }
 
   get isOpen() {
-    return this.socket.readyState === 1;
+    return this.socket.readyState === 1 && !this.#lost;
   }
 
   /** @param {string | Uint8Array} data */
@@ -392,7 +397,15 @@ class Connection {
 
   /** Resolves when the socket has passed on most of what it was given. */
   async drained() {
-    while (this.isOpen && this.socket.bufferedAmount > MAX_SOCKET_BYTES) await sleep(20);
+    let least = Infinity;
+    let movedAt = Date.now();
+    while (this.isOpen && this.socket.bufferedAmount > MAX_SOCKET_BYTES) {
+      if (this.socket.bufferedAmount < least) movedAt = Date.now();
+      least = Math.min(least, this.socket.bufferedAmount);
+      if (Date.now() - movedAt > STUCK_MS) this.#lose('nothing can be sent');
+      if (this.#lost) throw this.#lost;
+      await sleep(20);
+    }
   }
 
   /**
@@ -442,6 +455,7 @@ class Connection {
   /** @param {string} reason */
   #lose(reason) {
     this.#lost ??= connectionError(this.where, reason);
+    this.gone.abort();
     this.#bell.ring();
   }
 }

@@ -6,7 +6,7 @@ import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
 import { BLOCK, ScriptedServer, say } from './scripted-server.js';
-import { CHROMIUM, finals, keepScreenshot, launch, state, visit, wav, wavFile } from './support.js';
+import { CHROMIUM, finals, keepScreenshot, launch, passed, state, visit, wav, wavFile } from './support.js';
 
 const axe = createRequire(import.meta.url).resolve('axe-core');
 const SAID = ['今天天气不错我们去公园散步吧', '请把客厅的空调调到二十六度', '明天上午九点半在三号会议室开会'];
@@ -67,8 +67,7 @@ describe('the demo page', { skip: !existsSync(CHROMIUM), timeout: 120_000 }, () 
     const page = await visit(browser, url);
     await recognise(page);
     await page.click('.word >> nth=3');
-    await page.waitForSelector('.word.lit');
-    assert.equal(await page.textContent('.word.lit'), [...TEXTS[0]][3]);
+    await passed(page, 'lit', [...TEXTS[0]][3]);
     await page.waitForFunction(() => !document.querySelector('.word.lit'));
     await page.click('#play');
     await page.waitForSelector('#play.on');
@@ -85,7 +84,7 @@ describe('the demo page', { skip: !existsSync(CHROMIUM), timeout: 120_000 }, () 
     await page.keyboard.press('ArrowRight');
     assert.equal(await page.evaluate(() => document.activeElement.textContent), [...TEXTS[0]][2]);
     await page.keyboard.press('Enter');
-    await page.waitForSelector('.word.lit');
+    await passed(page, 'lit', [...TEXTS[0]][2]);
     await page.evaluate(() => document.activeElement.blur());
     await page.keyboard.press('Space');
     await state(page, 'live');
@@ -117,12 +116,25 @@ describe('the demo page', { skip: !existsSync(CHROMIUM), timeout: 120_000 }, () 
     const page = await visit(browser, url, { settings: { realtime: true }, expected: /WebSocket|ERR_/ });
     server.dropAfter = [22 * BLOCK]; // in the second sentence
     await page.setInputFiles('#file', FILE);
-    await page.waitForFunction(() => /重连/.test(document.querySelector('#alert').textContent));
+    await passed(page, 'alerts', '重连');
     await keepScreenshot(page, 'reconnecting');
     await state(page, 'idle');
     assert.deepEqual(await finals(page), TEXTS);
     assert.equal(server.connections, 2);
     assert.ok(await page.isHidden('#alert'));
+    assert.deepEqual(page.faults, []);
+  });
+
+  test('the network goes and comes back: nothing is lost', async () => {
+    const page = await visit(browser, url, { settings: { realtime: true }, expected: /WebSocket|ERR_/ });
+    await page.setInputFiles('#file', FILE);
+    await page.waitForSelector('.sentences .final');
+    await page.context().setOffline(true);
+    await passed(page, 'alerts', '重连');
+    await page.context().setOffline(false);
+    await state(page, 'idle', 30_000);
+    assert.deepEqual(await finals(page), TEXTS);
+    assert.ok(server.connections >= 2);
     assert.deepEqual(page.faults, []);
   });
 

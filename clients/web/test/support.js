@@ -33,6 +33,7 @@ export async function visit(browser, url, { settings = {}, expected = /$^/, ...o
   await context.addInitScript((kept) => {
     localStorage.setItem('asr-demo', JSON.stringify({ aloud: false, ...kept }));
   }, settings);
+  await context.addInitScript(keepWhatPasses);
   const page = await context.newPage();
   page.faults = [];
   page.on('pageerror', (error) => page.faults.push(error.message));
@@ -42,6 +43,23 @@ export async function visit(browser, url, { settings = {}, expected = /$^/, ...o
   await page.goto(url);
   await page.waitForSelector('#model[data-state]');
   return page;
+}
+
+/** What is on the page too briefly for a busy machine to look: words lit, alerts shown. */
+function keepWhatPasses() {
+  window.passed = { lit: [], alerts: [] };
+  new MutationObserver((changes) => {
+    for (const { target } of changes) {
+      if (target.classList?.contains('lit')) window.passed.lit.push(target.textContent);
+      if (target.id === 'alert-text') window.passed.alerts.push(target.textContent);
+    }
+  }).observe(document, { subtree: true, attributes: true, childList: true });
+}
+
+/** @param {'lit' | 'alerts'} kind @param {string} text part of what has been, or will be, there */
+export function passed(page, kind, text) {
+  const has = ([name, part]) => window.passed[name].some((each) => each.includes(part));
+  return page.waitForFunction(has, [kind, text]);
 }
 
 export function state(page, wanted, timeout = 20_000) {
