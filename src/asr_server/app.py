@@ -8,7 +8,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from asr_server import __version__
 from asr_server.access import Access
-from asr_server.api import health, tokens, vocabularies
+from asr_server.api import health, page, tokens, vocabularies
 from asr_server.api.requests import refuse
 from asr_server.asr.engine import Engine
 from asr_server.asr.factory import FAKE_MODEL, build_engine
@@ -48,6 +48,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(vocabularies.router(lists, access, settings))
     app.include_router(Inference(engine, access, lists, settings).router)
     app.add_exception_handler(AsrError, refuse)
+    app.include_router(page.router())
     app.add_middleware(
         CORSMiddleware,
         allow_origins=settings.cors_origins,
