@@ -1,0 +1,132 @@
+"""The whole server with the embedded model: recordings in, what was said out, by every client."""
+
+import json
+from pathlib import Path
+
+import dashscope
+import numpy as np
+import pytest
+import soxr
+from dashscope.v2.transport.ws_connection import WsConnection
+
+from asr_server.models.registry import DEMO, resolve
+from tests.support import sdk
+from tests.support.encoding import encode
+from tests.support.processes import serving
+from tests.support.texts import bare, error_rate
+
+DATA = Path(__file__).parents[1] / "data"
+RECORDINGS = json.loads((DATA / "manifest.json").read_text(encoding="utf-8"))
+AS_SPOKEN = {"inverse_text_normalization_enabled": False}
+"""The transcripts are as spoken; digits are for the tests of ITN."""
+MOST_WRONG = 0.05
+"""Share of the recordings' characters: voices and sentences the model was not trained on."""
+MOST_WRONG_BY_CODEC = 0.2
+"""What a lossy codec, or half the bandwidth, may change of two short sentences."""
+
+pytestmark = [
+    pytest.mark.skipif(resolve(DEMO, "") is None, reason="the demo model is not here"),
+    pytest.mark.filterwarnings("ignore:dashscope 2.0 audio API is a preview"),
+]
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory):
+    with serving("--model", DEMO, "--port", "0", cwd=tmp_path_factory.mktemp("demo")) as server:
+        yield f"ws://127.0.0.1:{server.port()}/api-ws/v1/inference"
+
+
+@pytest.fixture(autouse=True)
+def _official_sdk(url):
+    sdk.point_at(url)
+
+
+def file(recording) -> str:
+    return str(DATA / recording["file"])
+
+
+def pcm(recording) -> bytes:
+    return Path(file(recording)).read_bytes()[44:]
+
+
+def assert_heard(finals: list[list[str]]) -> None:
+    """The finals of all recordings, each with as many sentences as were said."""
+    said = [bare(s["text"] for s in recording["sentences"]) for recording in RECORDINGS]
+    assert [len(sentences) for sentences in finals] == [len(sentences) for sentences in said]
+    pairs = [("".join(a), "".join(bare(b))) for a, b in zip(said, finals, strict=True)]
+    assert error_rate(pairs) <= MOST_WRONG, pairs
+
+
+def test_the_sdk_in_file_mode_gets_what_was_said():
+    results = [sdk.call(file(recording), **AS_SPOKEN) for recording in RECORDINGS]
+    assert_heard([[s["text"] for s in result.get_sentence()] for result in results])
+
+
+def test_the_sdks_callbacks_get_what_was_said():
+    heard = [sdk.stream(pcm(recording), **AS_SPOKEN) for recording in RECORDINGS]
+    assert_heard([recorder.finals for recorder in heard])
+    assert {tuple(recorder.calls[-2:]) for recorder in heard} == {("complete", "close")}
+
+
+def test_the_newer_client_gets_what_was_said_and_when(url):
+    client = dashscope.Client(api_key=sdk.KEY, base_url="http://127.0.0.1:1/api/v1")
+    connection = WsConnection(url=url, api_key=sdk.KEY)
+    heard = []
+    try:
+        for recording in RECORDINGS:
+            with client.audio.asr.recognize(
+                model=sdk.MODEL, connection=connection, parameters=AS_SPOKEN
+            ) as recognition:
+                recognition.send_audio_frame(pcm(recording))
+                recognition.stop()
+                sentences = [result.get_sentence() for result in recognition.results()]
+            heard.append([s for s in sentences if s["end_time"] is not None])
+    finally:
+        connection.close()
+    assert_heard([[s["text"] for s in finals] for finals in heard])
+    for recording, finals in zip(RECORDINGS, heard, strict=True):
+        for said, final in zip(recording["sentences"], finals, strict=True):
+            assert final["begin_time"] == pytest.approx(said["begin_ms"], abs=300)
+            assert final["end_time"] == pytest.approx(said["end_ms"], abs=300)
+            assert_words_fill(final)
+
+
+def assert_words_fill(final) -> None:
+    assert final["text"] == "".join(w["text"] + w["punctuation"] for w in final["words"])
+    times = [t for word in final["words"] for t in (word["begin_time"], word["end_time"])]
+    assert times == sorted(times)
+    assert final["begin_time"] <= times[0]
+    assert times[-1] <= final["end_time"]
+
+
+def test_numbers_are_digits_unless_the_client_does_not_want_them():
+    (phone,) = [recording for recording in RECORDINGS if recording["file"] == "phone.wav"]
+    (written,) = sdk.call(file(phone)).get_sentence()
+    (spoken,) = sdk.call(file(phone), **AS_SPOKEN).get_sentence()
+    assert sum(c.isdigit() for c in written["text"]) >= 10
+    assert not any(c.isdecimal() for c in spoken["text"])
+
+
+@pytest.fixture(scope="module")
+def uncompressed(url):
+    sdk.point_at(url)
+    return [s["text"] for s in sdk.call(file(RECORDINGS[-1]), **AS_SPOKEN).get_sentence()]
+
+
+@pytest.mark.parametrize("format", ["opus", "mp3", "aac", "flac", "webm", "m4a"])
+def test_compressed_it_is_heard_as_uncompressed(format, tmp_path, uncompressed):
+    path = tmp_path / f"recording.{format}"
+    path.write_bytes(encode(np.frombuffer(pcm(RECORDINGS[-1]), "<i2"), format))
+    heard = [s["text"] for s in sdk.call(str(path), format=format, **AS_SPOKEN).get_sentence()]
+    if format == "flac":
+        assert heard == uncompressed
+    else:
+        assert len(heard) == len(uncompressed)
+        assert error_rate(zip(uncompressed, heard, strict=True)) <= MOST_WRONG_BY_CODEC
+
+
+def test_at_8_khz_it_is_heard_as_at_16(uncompressed):
+    narrow = soxr.resample(np.frombuffer(pcm(RECORDINGS[-1]), "<i2"), 16_000, 8000)
+    heard = sdk.stream(narrow.astype("<i2").tobytes(), sample_rate=8000, **AS_SPOKEN)
+    assert len(heard.finals) == len(uncompressed)
+    assert error_rate(zip(uncompressed, heard.finals, strict=True)) <= MOST_WRONG_BY_CODEC
