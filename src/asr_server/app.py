@@ -44,6 +44,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.engine = engine
     app.include_router(health.router(engine, notice))
+    app.include_router(page.router())
     app.include_router(tokens.router(access))
     app.include_router(vocabularies.router(lists, access, settings))
     app.include_router(Inference(engine, access, lists, settings).router)

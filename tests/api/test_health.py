@@ -42,6 +42,12 @@ async def test_pages_of_other_origins_may_ask(served):
     assert answer.headers["access-control-allow-origin"] == "*"
 
 
+async def test_the_demo_page_and_its_recordings_are_served(served):
+    page = await get(served, "/")
+    assert page.headers["content-type"].startswith("text/html")
+    assert (await get(served, "/samples/manifest.json")).status_code == 200
+
+
 async def test_the_demo_model_announces_itself(monkeypatch):
     demo = Choice("demo", Path("/demo/asr"), None)
     monkeypatch.setattr(app, "choose_for", lambda settings: demo)

@@ -285,6 +285,29 @@ def test_confidence_is_only_told_to_who_asked():
     assert told["words"][0]["confidence"] == 0.9
 
 
+def test_special_words_are_masked_and_left_out():
+    words = {
+        "filter_with_signed": {"word_list": ["你"]},
+        "filter_with_empty": {"word_list": ["啊"]},
+    }
+    session = session_in(State.STREAMING, special_word_filter=json.dumps(words))
+    (said,) = sentences(session.receive(heard("你好啊"), 0))
+    assert said["text"] == "*好"
+
+
+@pytest.mark.parametrize(
+    "parameters", [{"special_word_filter": "["}, {"vocabulary": {"好": 7}}, {"vocabulary": {"": 1}}]
+)
+def test_words_that_break_a_rule_are_refused(parameters):
+    outputs = Session(SETTINGS, now=0).receive(run_task(**parameters), 0)
+    assert failure(outputs)[0] == "InvalidParameter"
+
+
+def test_hotwords_may_come_with_the_task():
+    (opening,) = Session(SETTINGS, now=0).receive(run_task(vocabulary={"达摩院": 5}), 0)
+    assert opening.task.hotwords == (("达摩院", 5),)
+
+
 # Gummy --------------------------------------------------------------------------------------------
 
 

@@ -46,6 +46,8 @@ class Parameters(BaseModel):
     """Milliseconds; Gummy's name for the same."""
     speech_noise_threshold: float | None = None
     """-1 (more is speech) to 1 (less is)."""
+    special_word_filter: dict[str, Any] | str | None = None
+    """Words to mask or to leave out, as an object or as its JSON."""
     transcription_enabled: bool = True
     translation_enabled: bool = False
     word_confidence_enabled: bool = False

@@ -103,6 +103,7 @@ class Results:
             itn=asked.inverse_text_normalization_enabled,
             punctuation=asked.punctuation_prediction_enabled,
             disfluency_removal=asked.disfluency_removal_enabled,
+            special_words=self._task.special_words,
         )
         words = tuple(
             events.Word(

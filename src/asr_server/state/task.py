@@ -1,6 +1,5 @@
 """One task: what its run-task asked for, with every default filled in."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from asr_server.errors import InvalidParameter
@@ -9,6 +8,7 @@ from asr_server.protocol.commands import Parameters, RunTask
 from asr_server.protocol.models import Family
 from asr_server.settings import Settings
 from asr_server.text.hotwords import check
+from asr_server.text.special_words import SpecialWords
 
 SHORTEST_SILENCE_MS, LONGEST_SILENCE_MS = 200, 6000
 
@@ -27,6 +27,7 @@ class Task:
     vocabulary_id: str | None
     hotwords: tuple[tuple[str, int], ...]
     """Words and weights that came with the task itself."""
+    special_words: SpecialWords
 
 
 def accept(command: RunTask, settings: Settings) -> Task:
@@ -35,6 +36,12 @@ def accept(command: RunTask, settings: Settings) -> Task:
     asked = command.parameters
     if family.transcribes and not asked.transcription_enabled:
         raise InvalidParameter("This server transcribes; transcription_enabled cannot be false.")
+    try:
+        special_words = SpecialWords.parse(asked.special_word_filter)
+        for word, weight in asked.vocabulary.items():
+            check(word, weight)
+    except ValueError as error:
+        raise InvalidParameter(str(error)) from error
     silence = asked.max_sentence_silence or asked.max_end_silence or family.max_sentence_silence_ms
     return Task(
         task_id=command.task_id,
@@ -44,14 +51,6 @@ def accept(command: RunTask, settings: Settings) -> Task:
         max_sentence_silence_ms=min(max(silence, SHORTEST_SILENCE_MS), LONGEST_SILENCE_MS),
         parameters=asked,
         vocabulary_id=asked.vocabulary_id or command.phrase_id,
-        hotwords=_checked(asked.vocabulary),
+        hotwords=tuple(asked.vocabulary.items()),
+        special_words=special_words,
     )
-
-
-def _checked(vocabulary: Mapping[str, int]) -> tuple[tuple[str, int], ...]:
-    try:
-        for word, weight in vocabulary.items():
-            check(word, weight)
-    except ValueError as error:
-        raise InvalidParameter(str(error)) from error
-    return tuple(vocabulary.items())
