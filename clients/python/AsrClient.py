@@ -1368,8 +1368,13 @@ def _sources(options: argparse.Namespace) -> Iterator[tuple[str, Any]]:
         device = int(options.device) if (options.device or "").isdigit() else options.device
         microphone = Microphone(device)
         loop = asyncio.get_running_loop()
-        with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C ends at once
-            loop.add_signal_handler(signal.SIGINT, microphone.stop)
+
+        def finish() -> None:
+            microphone.stop()
+            loop.remove_signal_handler(signal.SIGINT)  # a second Ctrl-C ends at once
+
+        with contextlib.suppress(NotImplementedError):  # Windows: the first one does
+            loop.add_signal_handler(signal.SIGINT, finish)
         print("listening; Ctrl-C ends", file=sys.stderr, flush=True)
         yield "microphone", microphone
 

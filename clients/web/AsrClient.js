@@ -1034,15 +1034,21 @@ function microphoneError(error) {
  */
 async function fromMediaStream(stream, client, isOurs) {
   const context = new AudioContext();
+  const release = () => {
+    if (isOurs) for (const track of stream.getTracks()) track.stop();
+    return context.close();
+  };
   const input = context.createMediaStreamSource(stream);
-  const tap = await Tap.open(context, input, client.workletUrl);
+  const tap = await Tap.open(context, input, client.workletUrl).catch(async (error) => {
+    await release();
+    throw error;
+  });
   for (const track of stream.getAudioTracks()) {
     track.addEventListener('ended', () => tap.end()); // unplugged
   }
   const stop = async () => {
     await tap.end();
-    if (isOurs) for (const track of stream.getTracks()) track.stop();
-    await context.close();
+    await release();
   };
   return { chunks: tap.chunks(), format: 'pcm', sampleRate: RATE, isLive: true, stop: once(stop) };
 }

@@ -77,7 +77,7 @@ def test_the_page_in_one_file_is_current():
 
 @needs_chromium
 def test_the_page_in_chromium():
-    node("--test", "test/page.test.js")
+    node("--test", "test/browser.test.js", "test/page.test.js")
 
 
 async def test_with_the_real_server():

@@ -1,0 +1,123 @@
+// AsrClient.js in Chromium without the demo page: the sources that only a browser has.
+
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
+import { ScriptedServer, say } from './scripted-server.js';
+import { CHROMIUM, launch, visit, wav } from './support.js';
+
+const SAID = '今天天气不错';
+const SOUND = wav(say(`${SAID}${' '.repeat(9)}`)).toString('base64');
+
+describe('AsrClient.js in Chromium', { skip: !existsSync(CHROMIUM), timeout: 60_000 }, () => {
+  let server;
+  let browser;
+  let page;
+
+  before(async () => {
+    browser = await launch();
+  });
+  after(() => browser?.close());
+
+  beforeEach(async () => {
+    server = new ScriptedServer();
+    await server.start();
+    page = await visit(browser, server.url.replace('ws', 'http'));
+    await page.evaluate(async (sound) => {
+      const { AsrClient } = await import('/AsrClient.js');
+      window.asr = new AsrClient(); // the page's own server
+      window.wav = Uint8Array.from(atob(sound), (c) => c.charCodeAt(0));
+    }, SOUND);
+  });
+  afterEach(async () => {
+    assert.deepEqual(page.faults, []);
+    await page.context().close();
+    await server.stop();
+  });
+
+  test('a File', async () => {
+    const texts = await page.evaluate(async () => {
+      const texts = [];
+      for await (const { text } of window.asr.transcribe(new File([window.wav], 'a.wav'))) texts.push(text);
+      return texts;
+    });
+    assert.deepEqual(texts, [`${SAID}。`]);
+  });
+
+  test('a compressed file is decoded by the browser', async () => {
+    const state = await page.evaluate(async () => {
+      // Records a tone with the browser's own encoder.
+      const context = new AudioContext();
+      const target = context.createMediaStreamDestination();
+      const tone = new OscillatorNode(context, { frequency: 500 });
+      tone.connect(target);
+      tone.start();
+      const recorder = new MediaRecorder(target.stream);
+      const parts = [];
+      recorder.ondataavailable = ({ data }) => parts.push(data);
+      recorder.start();
+      await new Promise((resolve) => setTimeout(resolve, 600));
+      recorder.stop();
+      await new Promise((resolve) => (recorder.onstop = resolve));
+      await window.asr.start(new Blob(parts));
+      await window.asr.done();
+      return window.asr.state;
+    });
+    assert.equal(state, 'idle');
+    assert.equal(server.tasks[0].payload.parameters.format, 'pcm');
+    assert.ok(server.tasks[0].audio.length > 10_000);
+  });
+
+  test('an audio element is heard until it ends', async () => {
+    const durationMs = await page.evaluate(async () => {
+      const element = new Audio(URL.createObjectURL(new Blob([window.wav])));
+      const finished = new Promise((resolve) => window.asr.on('finished', resolve));
+      await window.asr.start(element);
+      await element.play();
+      return (await finished).durationMs;
+    });
+    assert.ok(durationMs > 1300 && durationMs < 4000, `${durationMs} ms`);
+  });
+
+  test('a MediaStream is heard until stop()', async () => {
+    const live = await page.evaluate(async () => {
+      const stream = await navigator.mediaDevices.getUserMedia({ audio: true });
+      await window.asr.start(stream);
+      await new Promise((resolve) => setTimeout(resolve, 500));
+      await window.asr.stop();
+      return stream.getTracks()[0].readyState; // not ours to end
+    });
+    assert.equal(live, 'live');
+    assert.ok(server.tasks[0].audio.length > 6000);
+  });
+
+  test('stop() ends the microphone it opened, cancel() too', async () => {
+    const states = await page.evaluate(async () => {
+      const tracks = [];
+      const devices = navigator.mediaDevices;
+      const real = devices.getUserMedia.bind(devices);
+      devices.getUserMedia = async (wanted) => {
+        const stream = await real(wanted);
+        tracks.push(...stream.getTracks());
+        return stream;
+      };
+      await window.asr.start('microphone');
+      await window.asr.stop();
+      await window.asr.start('microphone');
+      window.asr.cancel();
+      await new Promise((resolve) => setTimeout(resolve, 1500));
+      return tracks.map(({ readyState }) => readyState);
+    });
+    assert.deepEqual(states, ['ended', 'ended']);
+  });
+
+  test('a worklet that cannot be loaded is said so', async () => {
+    const error = await page.evaluate(async () => {
+      window.asr.workletUrl = '/no-such.js';
+      return window.asr.start('microphone').catch(({ code, message }) => ({ code, message }));
+    });
+    assert.equal(error.code, 'unsupported');
+    assert.match(error.message, /no-such\.js cannot be loaded/);
+    page.faults = page.faults.filter((fault) => !/404/.test(fault));
+  });
+});
