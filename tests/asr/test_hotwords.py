@@ -40,7 +40,7 @@ from tests.support.chunks import chunks_of, speechlike
 Listed = tuple[tuple[str, int], ...]
 
 LETTERS = "甲乙丙丁戊"
-VOCABULARY = ("<blank>", *LETTERS, *"张章掌长常安街", "hel@@", "lo", "ok")
+VOCABULARY = ("<blank>", *LETTERS, *"张章掌长常安街方放", "hel@@", "lo", "ok")
 
 word = st.text(LETTERS, min_size=2, max_size=4)
 word_lists = st.dictionaries(word, st.sampled_from([1, 2, 3, 4, 5, 50]), min_size=1, max_size=6)
@@ -142,7 +142,7 @@ def test_a_word_that_nobody_said_stays_out_whatever_its_weight() -> None:
 
 
 def test_the_heavier_weight_forgives_more() -> None:
-    rows = ({"长": -2.5}, {"安": 0.0})
+    rows = ({"长": -2.0}, {"安": 0.0})
     assert text(heard(made("长安", weight=1), *rows).rewrite(said(*"常安"))) == "常 安"
     assert text(heard(made("长安", weight=5), *rows).rewrite(said(*"常安"))) == "长 安"
 
@@ -218,7 +218,6 @@ def scores(best: str, **others: float) -> np.ndarray:
         ("章", 0.0),
         ("张", -SAME_SOUND),
         ("掌", -SAME_BUT_TONE),
-        ("长", -SAME_BUT_TONE),  # zhang3 as well as chang2
         ("常", -30.0),
         ("ok", -30.0),
     ],
@@ -227,6 +226,20 @@ def test_a_character_is_as_good_as_its_sound_less_a_penalty(best: str, cost: flo
     words = made("章甲")
     (row,) = words.evidence(scores(best))
     assert row[words.pieces.index("章")] == pytest.approx(cost, abs=1e-3)
+
+
+def test_what_is_heard_has_its_usual_reading_only() -> None:
+    words = made("方甲")
+    (row,) = words.evidence(scores("放"))  # fang4, very seldom fang1
+    assert row[words.pieces.index("方")] == pytest.approx(-SAME_BUT_TONE, abs=1e-3)
+
+
+def test_a_hotwords_character_has_all_its_readings() -> None:
+    words = made("长甲")
+    place = words.pieces.index("长")
+    assert words.evidence(scores("常"))[0, place] == pytest.approx(-SAME_SOUND, abs=1e-3)
+    assert words.evidence(scores("掌"))[0, place] == pytest.approx(-SAME_SOUND, abs=1e-3)
+    assert words.evidence(scores("张"))[0, place] == pytest.approx(-SAME_BUT_TONE, abs=1e-3)
 
 
 def test_what_sounds_alike_counts_together() -> None:

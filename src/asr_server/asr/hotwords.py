@@ -27,19 +27,22 @@ from numpy.typing import NDArray
 from asr_server.text.hotwords import check, spellings
 from asr_server.text.tokens import CONTINUES, Token
 
-BONUS = 0.8
-"""What a word of weight 1 earns for each token after the first, in nats."""
+BONUS = 1.15
+"""What a word of weight 1 earns for each token that counts, in nats."""
+
+BY_CHANCE = 1.5
+"""Tokens of a word that do not count: two characters often sound like others, three hardly."""
 
 SUPER_WEIGHT = 10
 """What the weight 50 counts as."""
 
-MOST_EARNING = 4
-"""Tokens after the first that earn: long words have evidence enough."""
+MOST_TOKENS = 4
+"""Tokens of a word after which no more count: long words have evidence enough."""
 
 SAME_SOUND, SAME_BUT_TONE = 1.0, 2.5
 """Penalties in nats for a character that is taken for others of its sound."""
 
-UNHEARD = -8.0
+UNHEARD = -6.0
 """A token so much worse than the best was not said, whatever its neighbours."""
 
 Evidence = NDArray[np.float32]
@@ -265,15 +268,15 @@ def compiled(
 
 def _bonus(pieces: Sequence[str], weight: int) -> float:
     # A whole English word in one token is no less distinct than two characters.
-    earning = len(pieces) - 1 or int(len(pieces[0]) > 1)
-    return BONUS * min(weight, SUPER_WEIGHT) * min(earning, MOST_EARNING)
+    tokens = max(len(pieces), min(len(pieces[0]), 2))
+    return BONUS * min(weight, SUPER_WEIGHT) * (min(tokens, MOST_TOKENS) - BY_CHANCE)
 
 
 def _sounds(pieces: Sequence[str], vocabulary: tuple[str, ...]) -> Sounds:
     speakers = _speakers(vocabulary)
-    readings = [_readings(piece) for piece in pieces]
+    readings = [_readings(piece, every=True) for piece in pieces]
     sounds = sorted({sound for sounds in readings for sound in sounds})
-    members = [speakers[sound] for sound in sounds]
+    members = [speakers.get(sound, []) for sound in sounds]
     place = {sound: index for index, sound in enumerate(sounds)}
     shape = (len(pieces), max(1, *map(len, readings)))
     read_as = np.full(shape, len(sounds))
@@ -297,22 +300,25 @@ def prepare(vocabulary: tuple[str, ...]) -> None:
 
 @lru_cache(maxsize=2)
 def _speakers(vocabulary: tuple[str, ...]) -> dict[str, list[int]]:
-    """The tokens that can be read as each syllable."""
+    """The tokens that are usually read as each syllable.
+
+    Rare readings would make too much sound alike; those of a hotword itself do count.
+    """
     speakers: dict[str, list[int]] = {}
     for token, piece in enumerate(vocabulary):
-        for sound in _readings(piece):
+        for sound in _readings(piece, every=False):
             speakers.setdefault(sound, []).append(token)
     return speakers
 
 
-def _readings(piece: str) -> tuple[str, ...]:
+def _readings(piece: str, *, every: bool) -> tuple[str, ...]:
     """The syllables of a character, with tone ("zhong4") and without; none for other tokens."""
     from pypinyin import Style, pinyin  # here and not above: it takes half a second to import
 
     if len(piece) != 1 or piece.isascii():
         return ()
     read = pinyin(
-        piece, style=Style.TONE3, heteronym=True, neutral_tone_with_five=True, errors="ignore"
+        piece, style=Style.TONE3, heteronym=every, neutral_tone_with_five=True, errors="ignore"
     )
     toned = read[0] if read else []
     return tuple(dict.fromkeys([*toned, *(sound.rstrip("12345") for sound in toned)]))
