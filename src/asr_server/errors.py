@@ -42,6 +42,11 @@ class AsrError(Exception):
     def __init__(self, message: str | None = None) -> None:
         super().__init__(self.message if message is None else message)
 
+    @property
+    def told(self) -> str:
+        """What the client is told."""
+        return str(self)
+
 
 class ClientError(AsrError):
     """The client's doing."""
@@ -132,12 +137,17 @@ class ServiceUnavailable(AsrError):
 
 
 class InternalError(AsrError):
-    """Our doing; the log has the details, the client an id to ask for."""
+    """Our doing; its text is for the log, the client has its task id to ask for."""
 
     code = "InternalError"
     message = "An internal error has occurred, please try again later or contact service support."
     retryable = True
     close_code = 1011
+
+    @property
+    def told(self) -> str:
+        """Nothing that only we can understand."""
+        return self.message
 
 
 class EngineError(InternalError):

@@ -157,61 +157,7 @@ async def test_no_api_key_reaches_a_log(caplog):
     assert "sk-secret" not in caplog.text
 
 
-# Refusals -----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("message", "code", "text", "close"),
-    [
-        ("{not json", "InvalidParameter", "Invalid payload data", 1007),
-        ("[]", "InvalidParameter", "Invalid payload data", 1007),
-        (
-            '{"header":{"action":"run-task","task_id":"t"},"payload":{"model":"m"}}',
-            "InvalidParameter",
-            "Missing required parameter 'payload.input'. Please follow the protocol!",
-            1000,
-        ),
-        (run_task(model="whisper"), "ModelNotFound", "Model not found (whisper)!", 1000),
-        (
-            run_task(sample_rate=4000),
-            "InvalidParameter",
-            "Sample rate 4000 is not supported; it must be 8000 to 48000 Hz.",
-            1000,
-        ),
-        (
-            run_task(format="midi"),
-            "UNSUPPORTED_FORMAT",
-            "Audio format 'midi' is not supported.",
-            1000,
-        ),
-        (
-            finish_task(),
-            "InvalidParameter",
-            "Invalid action('finish-task')! Please follow the protocol!",
-            1000,
-        ),
-    ],
-)
-async def test_a_mistake_is_named_and_the_connection_closed(client, message, code, text, close):
-    await client.say(message)
-    assert error(await client.until()) == (code, text)
-    assert await client.closed() == close
-
-
-async def test_a_second_task_while_one_runs_is_refused(client):
-    await client.say(run_task(), run_task("second"))
-    code, text = error(await client.until())
-    assert (code, text) == (
-        "InvalidParameter",
-        "Invalid action('run-task')! Please follow the protocol!",
-    )
-    assert await client.closed() == 1000
-
-
-async def test_a_task_without_audio_is_told_so(client):
-    await client.say(run_task(), finish_task())
-    assert error(await client.until()) == ("NO_VALID_AUDIO_ERROR", "NO_VALID_AUDIO_ERROR")
-    assert await client.closed() == 1000
+# How much at once ---------------------------------------------------------------------------------
 
 
 async def test_one_task_too_many_is_told_to_retry_later_and_the_others_go_on():
@@ -241,14 +187,6 @@ async def test_one_connection_too_many_is_answered_503_before_the_upgrade():
 
 
 # Time ---------------------------------------------------------------------------------------------
-
-
-async def test_a_silent_client_is_told_after_the_input_timeout():
-    async with serving(input_timeout_s=0.2) as served, connected(served) as client:
-        await client.say(run_task())
-        code, text = error(await client.until())
-        assert (code, text) == ("CLIENT_ERROR", "request timeout after 0.2 seconds.")
-        assert await client.closed() == 1000
 
 
 async def test_an_idle_connection_is_closed_with_1000():

@@ -97,7 +97,7 @@ def task_finished(task_id: str) -> str:
 
 def task_failed(task_id: str, error: AsrError) -> str:
     """The task is over and the connection will be closed."""
-    return _event("task-failed", task_id, {}, error_code=error.code, error_message=str(error))
+    return _event("task-failed", task_id, {}, error_code=error.code, error_message=error.told)
 
 
 def _result(task_id: str, kind: str, body: dict[str, Any], heard: Sentence) -> str:

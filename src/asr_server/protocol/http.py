@@ -13,4 +13,4 @@ def request_id() -> str:
 
 def failure(error: AsrError, request: str) -> dict[str, Any]:
     """The body that tells a client why its request, or its handshake, was refused."""
-    return {"code": error.code, "message": str(error), "request_id": request}
+    return {"code": error.code, "message": error.told, "request_id": request}

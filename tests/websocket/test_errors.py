@@ -1,0 +1,152 @@
+"""Every error a client can meet, provoked over a real socket."""
+
+import json
+
+import pytest
+import websockets
+
+from asr_server import errors
+from asr_server.asr.stream import Stream
+from tests.support.serving import (
+    LOUD,
+    QUIET,
+    connected,
+    error,
+    finish_task,
+    run_task,
+    serving,
+)
+
+INVALID = "InvalidParameter"
+PROTOCOL = "Please follow the protocol!"
+NO_INPUT = '{"header":{"action":"run-task","task_id":"t"},"payload":{"model":"m"}}'
+GARBAGE = b"garbage" * 10
+
+TASK_ERRORS = {
+    # name: (settings, what the client says, code, message, close code)
+    "not JSON": ({}, ["{not json"], INVALID, "Invalid payload data", 1007),
+    "not an object": ({}, ["[]"], INVALID, "Invalid payload data", 1007),
+    "no input": (
+        {},
+        [NO_INPUT],
+        INVALID,
+        "Missing required parameter 'payload.input'. " + PROTOCOL,
+    ),
+    "no model": (
+        {},
+        [run_task(model="")],
+        INVALID,
+        "Missing required parameter 'payload.model'! " + PROTOCOL,
+    ),
+    "a value of the wrong type": (
+        {},
+        [run_task(heartbeat="often")],
+        INVALID,
+        "Invalid value of parameter 'payload.parameters.heartbeat'.",
+    ),
+    "a rate nobody records at": (
+        {},
+        [run_task(sample_rate=4000)],
+        INVALID,
+        "Sample rate 4000 is not supported; it must be 8000 to 48000 Hz.",
+    ),
+    "two tasks at once": (
+        {},
+        [run_task(), run_task("second")],
+        INVALID,
+        "Invalid action('run-task')! " + PROTOCOL,
+    ),
+    "finish before start": (
+        {},
+        [finish_task()],
+        INVALID,
+        "Invalid action('finish-task')! " + PROTOCOL,
+    ),
+    "audio of another kind": (
+        {},
+        [run_task(format="opus"), GARBAGE, finish_task()],
+        INVALID,
+        "Failed to decode audio",
+    ),
+    "an unknown model": ({}, [run_task(model="m")], "ModelNotFound", "Model not found (m)!"),
+    "an unknown format": (
+        {},
+        [run_task(format="midi")],
+        "UNSUPPORTED_FORMAT",
+        "Audio format 'midi' is not supported.",
+    ),
+    "no audio": (
+        {},
+        [run_task(), finish_task()],
+        "NO_VALID_AUDIO_ERROR",
+        "NO_VALID_AUDIO_ERROR",
+    ),
+    "no message": (
+        {"input_timeout_s": 0.1},
+        [run_task()],
+        "CLIENT_ERROR",
+        "request timeout after 0.1 seconds.",
+    ),
+    "no speech": (
+        {"response_timeout_s": 0.1},
+        [run_task(), QUIET],
+        "ResponseTimeout",
+        "Response timeout!",
+    ),
+    "one task too many": (
+        {"max_tasks_per_key": 1},
+        [run_task()],
+        "Throttling.RateQuota",
+        "Requests rate limit exceeded, please try again later.",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TASK_ERRORS)
+async def test_a_task_fails_with_its_code_and_the_connection_is_closed(name):
+    settings, messages, code, text, *close = TASK_ERRORS[name]
+    async with serving(**settings) as served, connected(served) as other:
+        if name == "one task too many":
+            await other.say(run_task("first"))
+            await other.event()
+        async with connected(served) as client:
+            await client.say(*messages)
+            assert error(await client.until()) == (code, text)
+            assert await client.closed() == (close or [1000])[0]
+
+
+async def test_a_failure_of_the_recogniser_is_told_and_closes_with_1011(monkeypatch):
+    async def fall_over(_):
+        raise errors.EngineError("a tensor of shape (3, 7)")
+
+    async with serving() as served, connected(served) as client:
+        monkeypatch.setattr(Stream, "next", fall_over)
+        await client.say(run_task(), LOUD)
+        assert error(await client.until()) == ("InternalError", errors.InternalError.message)
+        assert await client.closed() == 1011
+
+
+@pytest.mark.parametrize(
+    ("settings", "headers", "status", "code"),
+    [
+        ({"api_keys": ("sk-1",)}, {"Authorization": "sk-2"}, 401, "InvalidApiKey"),
+        ({"allowed_origins": ("https://a",)}, {"Origin": "https://b"}, 403, "AccessDenied"),
+        ({"max_connections": 1}, {}, 503, "ServiceUnavailable"),
+    ],
+)
+async def test_a_handshake_is_refused_with_its_status(settings, headers, status, code):
+    async with serving(**settings) as served:
+        async with connected(served, additional_headers={"Authorization": "sk-1"}):
+            with pytest.raises(websockets.InvalidStatus) as refusal:
+                async with connected(served, additional_headers=headers):
+                    pass
+        assert refusal.value.response.status_code == status
+        assert json.loads(refusal.value.response.body)["code"] == code
+
+
+def test_no_code_is_left_out():
+    provoked = {case[2] for case in TASK_ERRORS.values()}
+    provoked |= {"InternalError", "InvalidApiKey", "AccessDenied", "ServiceUnavailable"}
+    provoked |= {"BadRequest.ResourceNotExist"}  # in tests/api
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+    assert {kind.code for kind in kinds if hasattr(kind, "code")} == provoked
