@@ -1305,8 +1305,8 @@ class _Screen:
     def show(self, event: Event) -> None:
         """Draw one event."""
         if isinstance(event, Final) and event.sentence.text:
-            self._print(self._line(event.sentence))
             self._update("")
+            self._print(self._line(event.sentence))
         elif isinstance(event, Interim):
             self._update(event.sentence.text)
         elif isinstance(event, Level):

@@ -449,7 +449,6 @@ function showLanguage() {
   showTheme();
   showHealth();
   showPlaying();
-  transcript.relabel();
   $('record-label').textContent = t(state === 'idle' ? 'record.start' : 'record.stop');
   $('settings-form').elements.device.options[0]?.replaceChildren(t('device.default'));
 }

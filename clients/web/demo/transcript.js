@@ -1,7 +1,5 @@
 // The text as it grows: an open sentence that is replaced, final ones whose words can be heard.
 
-import { t } from './i18n.js';
-
 const DOUBT = 0.6; // confidence below which a word is marked
 
 export class Transcript {
@@ -69,13 +67,6 @@ export class Transcript {
     this.empty.hidden = this.sentences.length > 0;
   }
 
-  /** Names that depend on the language. */
-  relabel() {
-    for (const word of this.list.querySelectorAll('.word')) {
-      word.setAttribute('aria-label', t('word.play', word.textContent));
-    }
-  }
-
   /** Light up the word that is being played; null for none. */
   highlight(ms) {
     const word = ms === null ? null : this.#wordAt(ms);
@@ -108,7 +99,6 @@ export class Transcript {
       button.textContent = word.text;
       button.dataset.beginMs = word.beginMs;
       button.dataset.endMs = word.endMs;
-      button.setAttribute('aria-label', t('word.play', word.text));
       // One stop for the whole sentence; the arrow keys go from word to word.
       button.tabIndex = i === 0 ? 0 : -1;
       if (word.confidence !== null && word.confidence < DOUBT) button.classList.add('doubt');
