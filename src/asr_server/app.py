@@ -17,6 +17,7 @@ from asr_server.models.registry import choose_for
 from asr_server.settings import Settings
 from asr_server.vocabularies import Vocabularies
 from asr_server.websocket.endpoint import Inference
+from asr_server.websocket.rate import RateLimit
 from asr_server.websocket.server import Connections
 
 
@@ -56,6 +57,8 @@ def create_app(settings: Settings) -> FastAPI:
         allow_methods=["*"],
         allow_headers=["*"],
     )
+    if settings.max_requests_per_minute:
+        app.add_middleware(RateLimit, per_minute=settings.max_requests_per_minute)
     app.add_middleware(Connections)  # last added is outermost
     return app
 

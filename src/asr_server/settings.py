@@ -98,6 +98,8 @@ class Settings(BaseSettings):
     """Tasks recognised at once; further ones fail with Throttling.RateQuota."""
     max_tasks_per_key: int = Field(default=0, ge=0)
     """Tasks at once for one API key; 0 is unlimited."""
+    max_requests_per_minute: int = Field(default=0, ge=0)
+    """Handshakes and HTTP requests of one address in a minute; 0 is unlimited."""
     max_message_bytes: int = Field(default=4 * 1024 * 1024, ge=64 * 1024)
     """Longest WebSocket message; a longer one closes the connection with 1009."""
     max_lead_s: float = Field(default=30, gt=0)

@@ -1,0 +1,64 @@
+"""How often one address may ask: handshakes and HTTP requests alike."""
+
+import time
+from collections.abc import Callable
+
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket
+
+from asr_server.errors import Throttled
+from asr_server.protocol import http
+
+MOST_ADDRESSES = 10_000
+"""Addresses remembered before those that have been quiet are forgotten."""
+
+
+class Rate:
+    """A bucket for each address: full at first, refilled steadily, one token a request."""
+
+    def __init__(self, per_minute: int) -> None:
+        self._size = float(per_minute)
+        self._per_second = per_minute / 60
+        self._buckets: dict[str, tuple[float, float]] = {}  # tokens, and when they were counted
+
+    def allows(self, address: str, now: float) -> bool:
+        """Whether a request at `now`, in seconds, is within the limit; counts it if it is."""
+        tokens, counted = self._buckets.get(address, (self._size, now))
+        tokens = min(self._size, tokens + (now - counted) * self._per_second)
+        if len(self._buckets) >= MOST_ADDRESSES:
+            full = now - 60
+            self._buckets = {a: b for a, b in self._buckets.items() if b[1] > full}
+        self._buckets[address] = (max(tokens - 1, 0.0) if tokens >= 1 else tokens, now)
+        return tokens >= 1
+
+
+class RateLimit:
+    """Middleware that answers 429 to who asks too often."""
+
+    def __init__(
+        self, app: ASGIApp, per_minute: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._app = app
+        self._rate = Rate(per_minute)
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or refuse it."""
+        if scope["type"] in ("http", "websocket"):
+            address = scope["client"][0] if scope.get("client") else ""
+            if not self._rate.allows(address, self._clock()):
+                await _refuse(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
+    request_id = http.request_id()
+    answer = JSONResponse(
+        http.failure(Throttled(), request_id), Throttled.http_status, {"x-request-id": request_id}
+    )
+    if scope["type"] == "http":
+        await answer(scope, receive, send)
+    else:
+        await WebSocket(scope, receive, send).send_denial_response(answer)
