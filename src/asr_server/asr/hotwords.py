@@ -296,6 +296,8 @@ def _sounds(pieces: Sequence[str], vocabulary: tuple[str, ...]) -> Sounds:
 def prepare(vocabulary: tuple[str, ...]) -> None:
     """Look up how a vocabulary sounds, which takes a moment; then `compiled` is quick."""
     _speakers(vocabulary)
+    for piece in vocabulary:
+        _readings(piece, every=True)
 
 
 @lru_cache(maxsize=2)
@@ -311,6 +313,7 @@ def _speakers(vocabulary: tuple[str, ...]) -> dict[str, list[int]]:
     return speakers
 
 
+@lru_cache(maxsize=50_000)
 def _readings(piece: str, *, every: bool) -> tuple[str, ...]:
     """The syllables of a character, with tone ("zhong4") and without; none for other tokens."""
     from pypinyin import Style, pinyin  # here and not above: it takes half a second to import

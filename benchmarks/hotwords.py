@@ -1,0 +1,258 @@
+"""What hotwords bring and what they break, on names that no model was ever taught.
+
+    python -m benchmarks.hotwords speak build/hotwords
+    python -m benchmarks.hotwords measure MODEL_DIR build/hotwords/*.jsonl --plain SET.jsonl...
+    python -m benchmarks.hotwords cost
+
+`speak` puts invented names into held-out sentences of the demo grammar and has them read out: the
+characters are the grammar's, their company is not, so the model often writes others of the same
+sound. `measure` recognises them with a list of 500 names, those that are said among many that are
+not, and then plain recordings (manifests as `benchmarks.accuracy` reads them) in which none is.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from random import Random
+from typing import Annotated, Any, NamedTuple
+
+import jiwer
+import numpy as np
+import torch
+import typer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from asr_server.asr.backends.evidence import EvidenceGatherer
+from asr_server.asr.engine import Engine, EngineOptions
+from asr_server.asr.hotwords import HotwordSearch, compiled, prepare
+from asr_server.asr.types import Drained, StreamOptions
+from asr_server.text.tokens import Token
+from benchmarks.accuracy import AT_ONCE, read
+from benchmarks.environment import describe
+
+SEED = 7
+LISTED = 500
+RECORDINGS = 150
+SNR_DB = {"quiet": 25.0, "noise": 15.0}
+
+app = typer.Typer(no_args_is_help=True, help=__doc__)
+console = Console()
+
+
+# Names -------------------------------------------------------------------------------------------
+
+
+def invented(seed: int) -> Iterator[str]:
+    """Endless names of the grammar's surnames and characters, none of which the grammar has."""
+    from tools.demo_model import grammar, lexicon
+
+    rng = Random(seed)
+    given = sorted({character for name in lexicon.GIVEN_NAMES for character in name})
+    known = {*grammar.people(), *lexicon.GIVEN_NAMES}
+    while True:
+        name = rng.choice(lexicon.SURNAMES) + "".join(rng.choices(given, k=rng.choice((1, 2, 2))))
+        if name not in known and name[1:] not in known and name[2:] not in known:
+            known.add(name)
+            yield name
+
+
+@app.command()
+def speak(folder: Path) -> None:
+    """Have sentences with invented names read out by voices that no model was trained on."""
+    from tools.demo_model import grammar, test_sets
+    from tools.demo_model.recordings import Conditions, Silences, noise_bank, record
+    from tools.demo_model.synthesis import SAMPLE_RATE, Synthesiser
+    from tools.demo_model.voices import UNSEEN_VOICES, held_out_voice
+
+    people = grammar.people()
+    held_out = test_sets.held_out_sentences()
+    about = [s for s in held_out if sum(person in s.text for person in people) == 1]
+    synthesiser = Synthesiser()
+    noises = noise_bank(synthesiser, held_out, SEED)
+    names = invented(SEED)
+    for name, snr_db in SNR_DB.items():
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        choose, rng = Random(f"{SEED} {name}"), np.random.default_rng(SEED)
+        entries = []
+        for number in track(range(RECORDINGS), name):
+            sentence, new = choose.choice(about), next(names)
+            old = next(person for person in people if person in sentence.text)
+            punctuated = sentence.punctuated.replace(old, new)
+            text = sentence.text.replace(old, new)
+            made = record(
+                synthesiser,
+                [grammar.Sentence(punctuated, text, (), sentence.group)],
+                held_out_voice(choose, UNSEEN_VOICES),
+                Silences(0.3, 0.0, 0.5),
+                Conditions(rng.uniform(-20, -2), snr_db, int(rng.integers(len(noises)))),
+                noises,
+                rng,
+            )
+            if made is None:
+                raise RuntimeError(f"cannot speak {punctuated}")
+            file = f"{name}/{number:03d}.wav"
+            test_sets.write_wav(folder / file, made.pcm, SAMPLE_RATE)
+            entries.append({"file": file, "text": text, "names": [new]})
+        lines = [json.dumps(entry, ensure_ascii=False) for entry in entries]
+        (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
+
+
+# Recall and false insertions ---------------------------------------------------------------------
+
+
+class Heard(NamedTuple):
+    """A recording's entry, and what was heard of it without and with the list."""
+
+    entry: dict[str, Any]
+    without: str
+    with_list: str
+
+
+async def recognise(engine: Engine, path: Path, hotwords: Sequence[tuple[str, int]]) -> str:
+    """The text of a recording."""
+    stream = engine.open(StreamOptions(interim=False, punctuate=False, hotwords=tuple(hotwords)))
+    for piece in read(path):
+        stream.push(piece)
+    stream.finish()
+    text = ""
+    while not isinstance(event := await stream.next(), Drained):
+        text += "".join(token.piece for token in event.tokens)
+    stream.close()
+    return text
+
+
+async def hear(engine: Engine, manifest: Path, hotwords: Sequence[tuple[str, int]]) -> list[Heard]:
+    """Every recording of a manifest, twice."""
+    places = asyncio.Semaphore(AT_ONCE)
+
+    async def one(entry: dict[str, Any]) -> Heard:
+        async with places:
+            file = manifest.parent / entry["file"]
+            return Heard(
+                entry, await recognise(engine, file, ()), await recognise(engine, file, hotwords)
+            )
+
+    return await asyncio.gather(*map(one, entries_of(manifest)))
+
+
+def entries_of(manifest: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in manifest.read_text("utf-8").splitlines()]
+
+
+def error_rate(said: Sequence[str], heard: Sequence[str]) -> str:
+    """Of characters, in percent."""
+    return f"{jiwer.cer(list(said), list(heard)):.2%}"
+
+
+@app.command()
+def measure(
+    model: Annotated[Path, typer.Argument(help="A FunASR model directory.")],
+    rare: Annotated[list[Path], typer.Argument(help="Manifests that `speak` wrote.")],
+    plain: Annotated[list[Path], typer.Option(help="Manifests without the names.")] = [],  # noqa: B006
+    weight: Annotated[list[int], typer.Option(help="The weight of every word.")] = [1, 3, 4, 5],  # noqa: B006
+) -> None:
+    """Print how many names are heard, and how many that nobody said."""
+    from asr_server.asr.backends.pytorch import PyTorchBackend, PyTorchOptions
+
+    said = [name for manifest in rare for entry in entries_of(manifest) for name in entry["names"]]
+    others = (name for name in invented(SEED + 1) if name not in said)
+    words = [*said, *(next(others) for _ in range(LISTED - len(said)))]
+    table = Table("set", "weight", "names", "heard without", "heard", "CER without", "CER", "false")
+
+    async def run() -> None:
+        engine = Engine(
+            lambda: PyTorchBackend.load(model, PyTorchOptions(dtype="float32"), None),
+            EngineOptions(max_streams=AT_ONCE),
+        )
+        await engine.start()
+        for manifest in (*rare, *plain):
+            for own in weight:
+                heard = await hear(engine, manifest, [(word, own) for word in words])
+                table.add_row(manifest.stem, str(own), *figures(heard, words))
+        await engine.stop()
+
+    asyncio.run(run())
+    console.print(describe())
+    console.print(table)
+
+
+def figures(heard: Sequence[Heard], words: Sequence[str]) -> list[str]:
+    """Names said, share of them heard without and with, error rates, and false insertions."""
+    names = [(one, name) for one in heard for name in one.entry.get("names", ())]
+    texts = [one.entry["text"] for one in heard]
+    false = sum(
+        word in one.with_list and word not in one.entry["text"] for one in heard for word in words
+    )
+    return [
+        str(len(names)),
+        _share(sum(name in one.without for one, name in names), len(names)),
+        _share(sum(name in one.with_list for one, name in names), len(names)),
+        error_rate(texts, [one.without for one in heard]),
+        error_rate(texts, [one.with_list for one in heard]),
+        f"{false} in {len(heard)}",
+    ]
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part / whole:.1%}" if whole else "-"
+
+
+# Cost --------------------------------------------------------------------------------------------
+
+
+@app.command()
+def cost(tokens: int = 4, sentence: int = 60, repeats: int = 200) -> None:
+    """Time one chunk of one stream with a vocabulary of the production model's size."""
+    torch.set_num_threads(1)
+    rng = Random(SEED)
+    characters = [bytes([0xA1 + row, 0xA1 + cell]) for row in range(15, 87) for cell in range(94)]
+    hanzi = [code.decode("gb2312", errors="ignore") for code in characters]
+    hanzi = [character for character in hanzi if character]
+    vocabulary = (*hanzi, *(f"<{n}>" for n in range(8404 - len(hanzi))))
+    hotwords = tuple(
+        ("".join(rng.choices(hanzi, k=rng.choice((2, 3, 4)))), 4) for _ in range(LISTED)
+    )
+
+    began = time.perf_counter()
+    prepare(vocabulary)
+    prepared = time.perf_counter()
+    words = compiled(hotwords, vocabulary)
+    compiled_at = time.perf_counter()
+    assert words is not None
+
+    gather = EvidenceGatherer(torch.device("cpu"))
+    scores = [torch.randn(tokens, len(vocabulary)) * 4 for _ in range(repeats)]
+    pieces = [Token(hanzi[n], n, n + 1, 0.9) for n in range(sentence)]
+    search = HotwordSearch(words)
+    on_device, on_loop = [], []
+    for logits in scores:
+        t0 = time.perf_counter()
+        (evidence,) = gather([logits], [words])
+        t1 = time.perf_counter()
+        assert evidence is not None
+        search.hear(evidence, commit=True)
+        search.rewrite(pieces)
+        t2 = time.perf_counter()
+        if search._count >= sentence:
+            search = HotwordSearch(words)
+        on_device.append(t1 - t0)
+        on_loop.append(t2 - t1)
+    console.print(describe())
+    console.print(
+        f"{LISTED} words of {len(words.pieces)} characters, {len(vocabulary)} tokens:"
+        f" sounds {1e3 * (prepared - began):.0f} ms once,"
+        f" a list {1e3 * (compiled_at - prepared):.1f} ms"
+    )
+    table = Table(f"a chunk of {tokens} tokens", "median ms", "p95 ms")
+    for where, seconds in (("device's thread", on_device), ("event loop", on_loop)):
+        times = 1e3 * np.quantile(seconds, [0.5, 0.95])
+        table.add_row(where, *(f"{time_:.2f}" for time_ in times))
+    console.print(table)
+
+
+if __name__ == "__main__":
+    app()
