@@ -3,13 +3,12 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, Response
 from starlette.middleware.cors import CORSMiddleware
 
 from asr_server import __version__
 from asr_server.access import Access
 from asr_server.api import health, page, tokens, vocabularies
-from asr_server.api.requests import refuse
 from asr_server.asr.engine import Engine
 from asr_server.asr.factory import FAKE_MODEL, build_engine
 from asr_server.errors import AsrError
@@ -18,6 +17,7 @@ from asr_server.settings import Settings
 from asr_server.vocabularies import Vocabularies
 from asr_server.websocket.endpoint import Inference
 from asr_server.websocket.rate import RateLimit
+from asr_server.websocket.refusals import refusal
 from asr_server.websocket.server import Connections
 
 
@@ -49,7 +49,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(tokens.router(access))
     app.include_router(vocabularies.router(lists, access, settings))
     app.include_router(Inference(engine, access, lists, settings).router)
-    app.add_exception_handler(AsrError, refuse)
+    app.add_exception_handler(AsrError, _refuse)
     app.include_router(page.router())
     app.add_middleware(
         CORSMiddleware,
@@ -61,6 +61,11 @@ def create_app(settings: Settings) -> FastAPI:
         app.add_middleware(RateLimit, per_minute=settings.max_requests_per_minute)
     app.add_middleware(Connections)  # last added is outermost
     return app
+
+
+async def _refuse(_: Request, error: Exception) -> Response:
+    assert isinstance(error, AsrError)
+    return refusal(error)
 
 
 def _recogniser(settings: Settings) -> tuple[Engine, str | None]:

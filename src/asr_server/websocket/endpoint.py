@@ -1,17 +1,16 @@
 """`/api-ws/v1/inference`: who may connect, and how many."""
 
 from fastapi import APIRouter
-from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket
 
 from asr_server.access import Access, Caller
 from asr_server.asr.engine import Engine
 from asr_server.errors import AccessDenied, AsrError, ServiceUnavailable
-from asr_server.protocol import http
 from asr_server.settings import Settings
 from asr_server.vocabularies import Vocabularies
 from asr_server.websocket.connection import Connection, House
 from asr_server.websocket.hotwords import Hotwords
+from asr_server.websocket.refusals import refusal
 from asr_server.websocket.seats import Seats
 from asr_server.websocket.server import query_key
 
@@ -38,7 +37,7 @@ class Inference:
         try:
             caller = self._admit(websocket)
         except AsrError as error:
-            await websocket.send_denial_response(_denial(error))
+            await websocket.send_denial_response(refusal(error))
             return
         self._open += 1
         try:
@@ -57,10 +56,3 @@ class Inference:
         if self._open >= self._settings.max_connections:
             raise ServiceUnavailable
         return caller
-
-
-def _denial(error: AsrError) -> JSONResponse:
-    request_id = http.request_id()
-    return JSONResponse(
-        http.failure(error, request_id), error.http_status, {"x-request-id": request_id}
-    )

@@ -3,12 +3,11 @@
 import time
 from collections.abc import Callable
 
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from asr_server.errors import Throttled
-from asr_server.protocol import http
+from asr_server.websocket.refusals import refusal
 
 MOST_ADDRESSES = 10_000
 """Addresses remembered before those that have been quiet are forgotten."""
@@ -48,17 +47,10 @@ class RateLimit:
         if scope["type"] in ("http", "websocket"):
             address = scope["client"][0] if scope.get("client") else ""
             if not self._rate.allows(address, self._clock()):
-                await _refuse(scope, receive, send)
+                answer = refusal(Throttled())
+                if scope["type"] == "http":
+                    await answer(scope, receive, send)
+                else:
+                    await WebSocket(scope, receive, send).send_denial_response(answer)
                 return
         await self._app(scope, receive, send)
-
-
-async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
-    request_id = http.request_id()
-    answer = JSONResponse(
-        http.failure(Throttled(), request_id), Throttled.http_status, {"x-request-id": request_id}
-    )
-    if scope["type"] == "http":
-        await answer(scope, receive, send)
-    else:
-        await WebSocket(scope, receive, send).send_denial_response(answer)
