@@ -658,7 +658,7 @@ class Stream {
 
   /** @returns {AsyncGenerator<Sentence, void, void>} */
   async *sentences() {
-    for (let at = 0; ; ) {
+    for (let at = 0; ;) {
       for (; at < this.#finals.length; at += 1) {
         if (this.#finals[at].text) yield this.#finals[at];
       }
@@ -723,7 +723,8 @@ class Stream {
   /** @param {AsrError} error @param {number} failures */
   async #recover(error, failures) {
     if (error.isIdleTimeout && this.#isPcm) {
-      if (this.#sentenceOpen) this.#flushAt = this.#tape.end; // the speaker paused in mid-sentence
+      if (this.#sentenceOpen)
+        this.#flushAt = this.#tape.end; // the speaker paused in mid-sentence
       else await this.#rest();
       return;
     }
@@ -1192,7 +1193,7 @@ function readWav(bytes) {
   let channels = 0;
   let sampleRate = 0;
   let isReadable = false;
-  for (let at = 12; at + 8 <= bytes.length; ) {
+  for (let at = 12; at + 8 <= bytes.length;) {
     const name = String.fromCharCode(...bytes.subarray(at, at + 4));
     const size = view.getUint32(at + 4, true);
     if (name === 'fmt ') {
@@ -1214,7 +1215,11 @@ function readWav(bytes) {
 /** @param {Uint8Array} data @param {number} channels */
 function wavToMono(data, channels) {
   if (channels === 1) return data;
-  const samples = new Int16Array(copyOf(data), 0, Math.floor(data.length / 2 / channels) * channels);
+  const samples = new Int16Array(
+    copyOf(data),
+    0,
+    Math.floor(data.length / 2 / channels) * channels,
+  );
   const mono = new Int16Array(samples.length / channels);
   for (let i = 0; i < mono.length; i += 1) {
     let sum = 0;
@@ -1365,7 +1370,10 @@ export function captions(sentences, maxChars = 24) {
     return splitWords(words, maxChars).map((group) => ({
       beginMs: group[0].beginMs,
       endMs: group[group.length - 1].endMs,
-      text: group.map((word) => word.text + word.punctuation).join('').trim(),
+      text: group
+        .map((word) => word.text + word.punctuation)
+        .join('')
+        .trim(),
     }));
   });
 }

@@ -51,5 +51,8 @@ const page = read('demo/index.html')
     /<script src="\.\/theme\.js"><\/script>/,
     () => `<script>\nglobalThis.isStandalone = true;\n${read('demo/theme.js')}</script>`,
   )
-  .replace(/<script type="module".*<\/script>/, () => `<script type="module">\n${script()}\n</script>`);
+  .replace(
+    /<script type="module".*<\/script>/,
+    () => `<script type="module">\n${script()}\n</script>`,
+  );
 process.stdout.write(page);

@@ -146,7 +146,7 @@ class Framer {
 
   /** @param {Int16Array} samples */
   push(samples) {
-    for (let at = 0; at < samples.length; ) {
+    for (let at = 0; at < samples.length;) {
       const part = samples.subarray(at, at + this.frame.length - this.filled);
       this.frame.set(part, this.filled);
       this.filled += part.length;

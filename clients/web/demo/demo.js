@@ -203,7 +203,8 @@ function hideAlert() {
 }
 
 function explain(error) {
-  if (error.code === 'server-away') return t('error.server-away', settings.values.url || serverUrl());
+  if (error.code === 'server-away')
+    return t('error.server-away', settings.values.url || serverUrl());
   return t(`error.${error.code}`, error.message);
 }
 
@@ -519,7 +520,9 @@ function setUpControls() {
   $('exports').addEventListener('click', ({ target }) => {
     if (target.dataset.export) exportAs(target.dataset.export, target);
   });
-  $('code-copy').addEventListener('click', ({ target }) => copy($('code-text').textContent, target));
+  $('code-copy').addEventListener('click', ({ target }) =>
+    copy($('code-text').textContent, target),
+  );
   $('code-tabs').addEventListener('keydown', turnTabs);
   $('wire-copy').addEventListener('click', ({ target }) => copy(wireLog.toString(), target));
   addEventListener('keydown', (event) => {

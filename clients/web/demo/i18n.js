@@ -86,8 +86,10 @@ const zh = {
   'set.model': '模型',
   'error.permission-denied': '没有麦克风权限。请点地址栏左边的图标，允许使用麦克风，再试一次。',
   'error.no-microphone': '找不到可用的麦克风。请接好麦克风，或换一段录音文件。',
-  'error.unsupported': '这个页面不能使用麦克风：浏览器只在 https 或 localhost 上开放它。可以改用录音文件。',
-  'error.server-away': '连不上服务器 {0}。请确认它在运行、地址正确；若它要求 API Key，请在设置里填写。',
+  'error.unsupported':
+    '这个页面不能使用麦克风：浏览器只在 https 或 localhost 上开放它。可以改用录音文件。',
+  'error.server-away':
+    '连不上服务器 {0}。请确认它在运行、地址正确；若它要求 API Key，请在设置里填写。',
   'error.busy': '服务器正忙，接不下更多的流。请稍后再试。',
   'error.unauthorized': 'API Key 不对。请在设置里填写。',
   'error.task-failed': '服务器拒绝了这次识别：{0}',
@@ -145,7 +147,11 @@ const en = {
     'Home and car commands, travel, food, meetings',
     'The sample recordings, which it was not trained on',
   ],
-  'demo.cannot': ['Human voices, however clear', 'Words outside these subjects', 'Dialects, English, music'],
+  'demo.cannot': [
+    'Human voices, however clear',
+    'Words outside these subjects',
+    'Dialects, English, music',
+  ],
   'record.start': 'Start dictation',
   'record.stop': 'Stop dictation',
   'state.starting': 'Connecting…',

@@ -106,7 +106,8 @@ export class Recording {
   /** @returns {Blob} a WAV file */
   toWav() {
     const header = new DataView(new ArrayBuffer(44));
-    const text = (at, value) => [...value].forEach((c, i) => header.setUint8(at + i, c.charCodeAt(0)));
+    const text = (at, value) =>
+      [...value].forEach((c, i) => header.setUint8(at + i, c.charCodeAt(0)));
     text(0, 'RIFF');
     header.setUint32(4, 36 + this.samples * 2, true);
     text(8, 'WAVEfmt ');
@@ -124,7 +125,10 @@ export class Recording {
 
   #toBuffer() {
     const buffer = this.context.createBuffer(1, this.samples, this.sampleRate);
-    buffer.copyToChannel(Float32Array.from(this.toPcm(), (x) => x / 32768), 0);
+    buffer.copyToChannel(
+      Float32Array.from(this.toPcm(), (x) => x / 32768),
+      0,
+    );
     return buffer;
   }
 }

@@ -38,7 +38,8 @@ export class Settings {
 
   reset() {
     const { language, theme } = this.values;
-    for (const [name, value] of Object.entries({ ...DEFAULTS, language, theme })) this.set(name, value);
+    for (const [name, value] of Object.entries({ ...DEFAULTS, language, theme }))
+      this.set(name, value);
   }
 
   /** The task's parameters; what equals the server's default is left out. */

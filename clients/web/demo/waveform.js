@@ -29,7 +29,10 @@ export class Waveform {
   timeAt(clientX) {
     const { left, width } = this.canvas.getBoundingClientRect();
     const [fromMs, toMs] = this.#view();
-    return Math.min(this.recording.durationMs, fromMs + ((clientX - left) / width) * (toMs - fromMs));
+    return Math.min(
+      this.recording.durationMs,
+      fromMs + ((clientX - left) / width) * (toMs - fromMs),
+    );
   }
 
   #view() {

@@ -85,7 +85,10 @@ export class WireLog {
   }
 
   #showCount() {
-    const size = this.bytes < 1e6 ? `${Math.round(this.bytes / 1000)} kB` : `${(this.bytes / 1e6).toFixed(1)} MB`;
+    const size =
+      this.bytes < 1e6
+        ? `${Math.round(this.bytes / 1000)} kB`
+        : `${(this.bytes / 1e6).toFixed(1)} MB`;
     this.count.textContent = this.messages ? t('wire.count', this.messages, size) : '';
   }
 }

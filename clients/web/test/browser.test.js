@@ -38,7 +38,8 @@ describe('AsrClient.js in Chromium', { skip: !existsSync(CHROMIUM), timeout: 60_
   test('a File', async () => {
     const texts = await page.evaluate(async () => {
       const texts = [];
-      for await (const { text } of window.asr.transcribe(new File([window.wav], 'a.wav'))) texts.push(text);
+      for await (const { text } of window.asr.transcribe(new File([window.wav], 'a.wav')))
+        texts.push(text);
       return texts;
     });
     assert.deepEqual(texts, [`${SAID}。`]);

@@ -51,7 +51,9 @@ async function textsOf(client, source, options) {
 }
 
 function audioOf(task = server.tasks.at(-1)) {
-  return new Int16Array(task.audio.buffer.slice(task.audio.byteOffset, task.audio.byteOffset + task.audio.length));
+  return new Int16Array(
+    task.audio.buffer.slice(task.audio.byteOffset, task.audio.byteOffset + task.audio.length),
+  );
 }
 
 function next(client, name) {
@@ -329,7 +331,11 @@ describe('when the connection is lost', () => {
   });
 
   test('a silence timeout is no failure', async () => {
-    server.failAfter = Array.from({ length: 12 }, () => [5 * BLOCK, 'ResponseTimeout', 'Response timeout!']);
+    server.failAfter = Array.from({ length: 12 }, () => [
+      5 * BLOCK,
+      'ResponseTimeout',
+      'Response timeout!',
+    ]);
     const client = connect({ retry: { attempts: 12, firstDelayMs: 5 } });
     const sentences = await heard(client, wav(say(' '.repeat(100) + textOf('a'))), { pace: 50 });
     assert.deepEqual(
@@ -367,7 +373,9 @@ describe('errors', () => {
   ]) {
     test(`HTTP ${status} is ${code}`, async () => {
       server.refuseWith = status;
-      const error = await connect({ apiKey: 'secret' }).start().catch((caught) => caught);
+      const error = await connect({ apiKey: 'secret' })
+        .start()
+        .catch((caught) => caught);
       assert.equal(error.code, code);
       assert.ok(!error.message.includes('secret'));
     });
@@ -398,7 +406,10 @@ describe('errors', () => {
   test('without a WebSocket class it says what to do', async () => {
     const client = connect({ WebSocket: null });
     client.WebSocket = undefined;
-    await assert.rejects(client.start(), { code: 'unsupported', message: /pass a WebSocket class/ });
+    await assert.rejects(client.start(), {
+      code: 'unsupported',
+      message: /pass a WebSocket class/,
+    });
   });
 });
 
@@ -434,15 +445,21 @@ describe('the wire', () => {
 
   test('the golden failure', async () => {
     server.replay = [await golden('task-failed')];
-    const error = await connect().start().catch((caught) => caught);
+    const error = await connect()
+      .start()
+      .catch((caught) => caught);
     assert.equal(error.serverCode, 'CLIENT_ERROR');
     assert.ok(error.isIdleTimeout && error.retryable);
   });
 
   test('Gummy results and confidence', async () => {
-    const read = async (name) => readSentence(JSON.parse(await golden(name)).payload.output, 3, 1000);
+    const read = async (name) =>
+      readSentence(JSON.parse(await golden(name)).payload.output, 3, 1000);
     const final = await read('gummy.result-generated.final');
-    assert.deepEqual([final.index, final.isFinal, final.beginMs, final.endMs], [3, true, 1640, 2640]);
+    assert.deepEqual(
+      [final.index, final.isFinal, final.beginMs, final.endMs],
+      [3, true, 1640, 2640],
+    );
     const interim = await read('gummy.result-generated.interim');
     assert.deepEqual([interim.isFinal, interim.endMs], [false, null]);
     const { confidence } = await read('result-generated.confidence');

@@ -6,10 +6,24 @@ import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
 import { BLOCK, ScriptedServer, say } from './scripted-server.js';
-import { CHROMIUM, finals, keepScreenshot, launch, passed, state, visit, wav, wavFile } from './support.js';
+import {
+  CHROMIUM,
+  finals,
+  keepScreenshot,
+  launch,
+  passed,
+  state,
+  visit,
+  wav,
+  wavFile,
+} from './support.js';
 
 const axe = createRequire(import.meta.url).resolve('axe-core');
-const SAID = ['今天天气不错我们去公园散步吧', '请把客厅的空调调到二十六度', '明天上午九点半在三号会议室开会'];
+const SAID = [
+  '今天天气不错我们去公园散步吧',
+  '请把客厅的空调调到二十六度',
+  '明天上午九点半在三号会议室开会',
+];
 const PCM = say(`  ${SAID.join(' '.repeat(9))}${' '.repeat(9)}`);
 const FILE = { name: 'said.wav', mimeType: 'audio/wav', buffer: wav(PCM) };
 const TEXTS = SAID.map((text) => `${text.replaceAll('一', '')}。`); // the server's silence is 一
@@ -21,7 +35,9 @@ describe('the demo page', { skip: !existsSync(CHROMIUM), timeout: 120_000 }, () 
 
   before(async () => {
     // A tone that rises and falls, unlike anything the browser makes by itself.
-    const tone = new Int16Array(32_000).map((_, i) => 12_000 * Math.sin(i * 0.3) * Math.sin(i / 9000));
+    const tone = new Int16Array(32_000).map(
+      (_, i) => 12_000 * Math.sin(i * 0.3) * Math.sin(i / 9000),
+    );
     browser = await launch({ microphone: await wavFile('tone', tone) });
   });
   after(() => browser?.close());
@@ -104,7 +120,9 @@ describe('the demo page', { skip: !existsSync(CHROMIUM), timeout: 120_000 }, () 
     const { audio, payload } = server.tasks[0];
     assert.equal(payload.parameters.sample_rate, 16000);
     assert.ok(audio.length > 25_000, `${audio.length} bytes`);
-    const samples = new Int16Array(audio.buffer.slice(audio.byteOffset, audio.byteOffset + audio.length));
+    const samples = new Int16Array(
+      audio.buffer.slice(audio.byteOffset, audio.byteOffset + audio.length),
+    );
     const loudest = samples.reduce((peak, x) => Math.max(peak, Math.abs(x)), 0);
     assert.ok(loudest > 1000, `peak ${loudest}`);
     // 0.3 radians a sample at 16 kHz is 764 Hz, whatever rate the sound card has.
@@ -113,7 +131,10 @@ describe('the demo page', { skip: !existsSync(CHROMIUM), timeout: 120_000 }, () 
   });
 
   test('the server dies in mid-sentence and comes back: nothing is lost', async () => {
-    const page = await visit(browser, url, { settings: { realtime: true }, expected: /WebSocket|ERR_/ });
+    const page = await visit(browser, url, {
+      settings: { realtime: true },
+      expected: /WebSocket|ERR_/,
+    });
     server.dropAfter = [22 * BLOCK]; // in the second sentence
     await page.setInputFiles('#file', FILE);
     await passed(page, 'alerts', '重连');
@@ -126,7 +147,10 @@ describe('the demo page', { skip: !existsSync(CHROMIUM), timeout: 120_000 }, () 
   });
 
   test('the network goes and comes back: nothing is lost', async () => {
-    const page = await visit(browser, url, { settings: { realtime: true }, expected: /WebSocket|ERR_/ });
+    const page = await visit(browser, url, {
+      settings: { realtime: true },
+      expected: /WebSocket|ERR_/,
+    });
     await page.setInputFiles('#file', FILE);
     await page.waitForSelector('.sentences .final');
     await page.context().setOffline(true);
@@ -232,7 +256,9 @@ describe('the demo page', { skip: !existsSync(CHROMIUM), timeout: 120_000 }, () 
     assert.deepEqual(await finals(page), TEXTS);
     await page.click('#record');
     await state(page, 'live');
-    await page.waitForFunction(() => parseFloat(document.querySelector('#time').textContent.slice(3)) > 0.4);
+    await page.waitForFunction(
+      () => parseFloat(document.querySelector('#time').textContent.slice(3)) > 0.4,
+    );
     await page.click('#record');
     await state(page, 'idle');
     assert.ok(server.tasks[1].audio.length > 10_000);
@@ -248,7 +274,9 @@ describe('the demo page', { skip: !existsSync(CHROMIUM), timeout: 120_000 }, () 
         if (step === 'text') await recognise(page);
         if (step === 'settings') await page.click('#open-settings');
         const { violations } = await page.evaluate(() => window.axe.run());
-        const found = violations.map(({ id, nodes }) => `${id}: ${nodes[0].html} ${nodes[0].failureSummary}`);
+        const found = violations.map(
+          ({ id, nodes }) => `${id}: ${nodes[0].html} ${nodes[0].failureSummary}`,
+        );
         assert.deepEqual(found, [], step);
       }
     });

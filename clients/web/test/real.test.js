@@ -52,7 +52,10 @@ describe('with the real server', { skip: !SERVER, timeout: 120_000 }, () => {
     assert.ok(Math.abs(heard.beginMs - sentences[0].begin_ms) < 300);
     assert.ok(Math.abs(heard.endMs - sentences[0].end_ms) < 500);
     const times = heard.words.flatMap(({ beginMs, endMs }) => [beginMs, endMs]);
-    assert.deepEqual(times, times.toSorted((a, b) => a - b));
+    assert.deepEqual(
+      times,
+      times.toSorted((a, b) => a - b),
+    );
   });
 
   describe('in Chromium', { skip: !existsSync(CHROMIUM) }, () => {

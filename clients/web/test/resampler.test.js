@@ -5,7 +5,9 @@ import { test } from 'node:test';
 import { Resampler, toInt16, toMono } from '../pcm-worklet.js';
 
 function tone(frequency, rate, seconds = 0.5) {
-  return new Float32Array(rate * seconds).map((_, i) => Math.sin((2 * Math.PI * frequency * i) / rate));
+  return new Float32Array(rate * seconds).map((_, i) =>
+    Math.sin((2 * Math.PI * frequency * i) / rate),
+  );
 }
 
 function resample(input, from, to, block = input.length) {
@@ -65,5 +67,8 @@ test('samples beyond full scale are clipped', () => {
 });
 
 test('channels are averaged', () => {
-  assert.deepEqual([...toMono([new Float32Array([1, 0]), new Float32Array([0, 0.5])])], [0.5, 0.25]);
+  assert.deepEqual(
+    [...toMono([new Float32Array([1, 0]), new Float32Array([0, 0.5])])],
+    [0.5, 0.25],
+  );
 });

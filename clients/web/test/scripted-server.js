@@ -33,7 +33,9 @@ export function say(text) {
 
 /** Characters that `say` can carry, made from a test's own letters. */
 export function textOf(said) {
-  return [...said].map((c) => (c === ' ' ? c : String.fromCharCode(FIRST + c.charCodeAt(0)))).join('');
+  return [...said]
+    .map((c) => (c === ' ' ? c : String.fromCharCode(FIRST + c.charCodeAt(0))))
+    .join('');
 }
 
 export class ScriptedServer {
@@ -111,7 +113,14 @@ export class ScriptedServer {
   }
 
   #runTask(ws, header, payload) {
-    const task = { id: header.task_id, payload, audio: Buffer.alloc(0), heard: 0, open: [], silent: 0 };
+    const task = {
+      id: header.task_id,
+      payload,
+      audio: Buffer.alloc(0),
+      heard: 0,
+      open: [],
+      silent: 0,
+    };
     this.tasks.push(task);
     if (this.replay) {
       for (const message of this.replay) ws.send(message);

@@ -38,7 +38,8 @@ export async function visit(browser, url, { settings = {}, expected = /$^/, ...o
   page.faults = [];
   page.on('pageerror', (error) => page.faults.push(error.message));
   page.on('console', (message) => {
-    if (message.type() === 'error' && !expected.test(message.text())) page.faults.push(message.text());
+    if (message.type() === 'error' && !expected.test(message.text()))
+      page.faults.push(message.text());
   });
   await page.goto(url);
   await page.waitForSelector('#model[data-state]');

@@ -69,7 +69,9 @@ function upload(file, onProgress) {
 async function add(file) {
   const card = makeCard(file.name);
   try {
-    const job = await upload(file, (share) => show(card, 'uploading', Math.round(share * 100), share));
+    const job = await upload(file, (share) =>
+      show(card, 'uploading', Math.round(share * 100), share),
+    );
     if (job.error) throw new Error(job.error);
     watch(card, job);
   } catch (error) {
@@ -132,7 +134,12 @@ function finish(card, base, { name, count }) {
     player.classList.toggle('sound', player.videoWidth === 0);
   });
   const track = document.createElement('track');
-  Object.assign(track, { kind: 'subtitles', src: `${base}/subtitles.vtt`, srclang: 'zh', default: true });
+  Object.assign(track, {
+    kind: 'subtitles',
+    src: `${base}/subtitles.vtt`,
+    srclang: 'zh',
+    default: true,
+  });
   player.append(track);
   const links = ['srt', 'vtt', 'txt', 'json'].map((suffix) => {
     const link = document.createElement('a');
