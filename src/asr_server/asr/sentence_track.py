@@ -140,6 +140,8 @@ class SentenceTrack:
         final = Hypothesis(self.speech_begin, closed[-1].end, self._shown(tuple(closed)))
         if self.hotwords is not None:
             self.hotwords.cut(count)
+        if self._speculation is not None:
+            self._speculation.tokens = self._speculation.tokens[count:]
         self.speech_begin = self._tokens[0].begin
         return final
 
