@@ -11,7 +11,8 @@ from pathlib import Path
 
 from asr_server import errors
 from asr_server.protocol.models import MODELS
-from asr_server.state.session import FROM_RECOGNISER, TRANSITIONS, Input
+from asr_server.state.messages import FROM_RECOGNISER, Input
+from asr_server.state.session import TRANSITIONS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "docs" / "PROTOCOL.md", ROOT / "docs" / "PROTOCOL.zh-CN.md"]

@@ -11,10 +11,8 @@ from asr_server.audio.units import from_ms
 from asr_server.errors import EngineError, InvalidParameter, MalformedMessage, NoValidAudio
 from asr_server.protocol.commands import ContinueTask, FinishTask, Parameters, Rejected, RunTask
 from asr_server.settings import Settings
-from asr_server.state.results import Heard
-from asr_server.state.session import (
+from asr_server.state.messages import (
     FROM_RECOGNISER,
-    TRANSITIONS,
     Audio,
     CloseSocket,
     CloseStream,
@@ -22,15 +20,15 @@ from asr_server.state.session import (
     Failed,
     FinishStream,
     Gone,
+    Heard,
     Input,
     Opened,
     OpenStream,
     PushAudio,
     Send,
-    Session,
-    State,
     Tick,
 )
+from asr_server.state.session import TRANSITIONS, Session, State
 from asr_server.text.tokens import Token
 
 SETTINGS = Settings()

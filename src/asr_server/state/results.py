@@ -5,31 +5,13 @@ only against a frame received since the last message, and never sooner than an i
 An interim held back is replaced by a newer one; finals never wait.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from asr_server.audio.units import Samples, to_ms
+from asr_server.audio.units import to_ms
 from asr_server.protocol import events
+from asr_server.state.messages import Heard, Send
 from asr_server.state.sentence import render
 from asr_server.state.task import Task
-from asr_server.text.tokens import Token
-
-
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """What the recogniser hears of one sentence; a later one replaces it until it has an end."""
-
-    begin: Samples
-    end: Samples | None
-    tokens: tuple[Token, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    """A text frame for the client."""
-
-    frame: str
-    passing: bool = False
-    """An interim result: worth nothing once a newer result is to be sent."""
 
 
 class Results:

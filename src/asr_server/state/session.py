@@ -8,7 +8,6 @@ CLOSED, by an error or by a time that ran out.
 """
 
 import logging
-from dataclasses import dataclass
 from enum import Enum
 
 from asr_server.errors import AsrError, IdleTimeout, ResponseTimeout
@@ -21,7 +20,25 @@ from asr_server.protocol.commands import (
     invalid_action,
 )
 from asr_server.settings import Settings
-from asr_server.state.results import Heard, Results, Send
+from asr_server.state.messages import (
+    FROM_RECOGNISER,
+    Audio,
+    CloseSocket,
+    CloseStream,
+    Drained,
+    Failed,
+    FinishStream,
+    Gone,
+    Heard,
+    Input,
+    Opened,
+    OpenStream,
+    Output,
+    PushAudio,
+    Send,
+    Tick,
+)
+from asr_server.state.results import Results
 from asr_server.state.task import Task, accept
 
 log = logging.getLogger(__name__)
@@ -36,105 +53,6 @@ class State(Enum):
     FINISHING = "all audio is in, the last results come out"
     CLOSED = "nothing more will be said"
 
-
-# Inputs: the client's are commands and these ------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Audio:
-    """A binary frame."""
-
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Gone:
-    """The client closed the connection, or lost it."""
-
-
-# Inputs: the recogniser's are `Heard` and these ---------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """The task has its place in the recogniser."""
-
-
-@dataclass(frozen=True, slots=True)
-class Drained:
-    """Everything is heard."""
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """The task cannot go on: its audio cannot be decoded, or the recogniser failed."""
-
-    error: AsrError
-
-
-# Inputs: time's -----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Tick:
-    """Time went by, at least until `Session.deadline`."""
-
-    reading: bool = True
-    """False while the server itself leaves the socket unread: the client's silence is our doing."""
-
-
-Input = (
-    RunTask
-    | ContinueTask
-    | FinishTask
-    | Rejected
-    | Audio
-    | Gone
-    | Opened
-    | Heard
-    | Drained
-    | Failed
-    | Tick
-)
-FROM_RECOGNISER = (Opened, Heard, Drained, Failed)
-
-
-# Outputs ------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class OpenStream:
-    """Take a place in the recogniser; the answer is `Opened` or `Failed`."""
-
-    task: Task
-
-
-@dataclass(frozen=True, slots=True)
-class PushAudio:
-    """More of the task's audio, in the format its task declared."""
-
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class FinishStream:
-    """There is no more audio; the answer is `Drained` or `Failed`."""
-
-
-@dataclass(frozen=True, slots=True)
-class CloseStream:
-    """Give the place back; nothing more is wanted of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class CloseSocket:
-    """Close the connection once everything sent before has left."""
-
-    code: int
-    reason: str
-
-
-Output = Send | OpenStream | PushAudio | FinishStream | CloseStream | CloseSocket
 
 TRANSITIONS: dict[State, dict[type[Input], State]] = {
     State.IDLE: {

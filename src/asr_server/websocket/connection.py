@@ -19,8 +19,7 @@ from asr_server.errors import AsrError, InternalError
 from asr_server.protocol import events
 from asr_server.protocol.commands import parse
 from asr_server.settings import Settings
-from asr_server.state.results import Send
-from asr_server.state.session import (
+from asr_server.state.messages import (
     Audio,
     CloseSocket,
     CloseStream,
@@ -32,10 +31,10 @@ from asr_server.state.session import (
     OpenStream,
     Output,
     PushAudio,
-    Session,
-    State,
+    Send,
     Tick,
 )
+from asr_server.state.session import Session, State
 from asr_server.state.task import Task
 from asr_server.websocket.hotwords import Hotwords
 from asr_server.websocket.intake import Intake

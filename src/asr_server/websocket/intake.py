@@ -10,8 +10,7 @@ from asr_server.audio.decode import Decoder, Pcm, open_decoder
 from asr_server.audio.endpoint import EndpointOptions
 from asr_server.audio.units import Samples, from_ms
 from asr_server.errors import AsrError, NoValidAudio
-from asr_server.state.results import Heard
-from asr_server.state.session import Drained, Failed
+from asr_server.state.messages import Drained, Failed, Heard
 from asr_server.state.task import Task
 
 Hotwords: TypeAlias = tuple[tuple[str, int], ...]

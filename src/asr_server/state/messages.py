@@ -1,0 +1,126 @@
+"""What goes into a session and what comes out of it."""
+
+from dataclasses import dataclass
+
+from asr_server.audio.units import Samples
+from asr_server.errors import AsrError
+from asr_server.protocol.commands import ContinueTask, FinishTask, Rejected, RunTask
+from asr_server.state.task import Task
+from asr_server.text.tokens import Token
+
+# Inputs: the client's are commands and these ------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Audio:
+    """A binary frame."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The client closed the connection, or lost it."""
+
+
+# Inputs: the recogniser's -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What the recogniser hears of one sentence; a later one replaces it until it has an end."""
+
+    begin: Samples
+    end: Samples | None
+    tokens: tuple[Token, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The task has its place in the recogniser."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """Everything is heard."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The task cannot go on: its audio cannot be decoded, or the recogniser failed."""
+
+    error: AsrError
+
+
+# Inputs: time's -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time went by, at least until `Session.deadline`."""
+
+    reading: bool = True
+    """False while the server itself leaves the socket unread: the client's silence is our doing."""
+
+
+Input = (
+    RunTask
+    | ContinueTask
+    | FinishTask
+    | Rejected
+    | Audio
+    | Gone
+    | Opened
+    | Heard
+    | Drained
+    | Failed
+    | Tick
+)
+FROM_RECOGNISER = (Opened, Heard, Drained, Failed)
+
+
+# Outputs ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """A text frame for the client."""
+
+    frame: str
+    passing: bool = False
+    """An interim result: worth nothing once a newer result is to be sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenStream:
+    """Take a place in the recogniser; the answer is `Opened` or `Failed`."""
+
+    task: Task
+
+
+@dataclass(frozen=True, slots=True)
+class PushAudio:
+    """More of the task's audio, in the format its task declared."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class FinishStream:
+    """There is no more audio; the answer is `Drained` or `Failed`."""
+
+
+@dataclass(frozen=True, slots=True)
+class CloseStream:
+    """Give the place back; nothing more is wanted of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class CloseSocket:
+    """Close the connection once everything sent before has left."""
+
+    code: int
+    reason: str
+
+
+Output = Send | OpenStream | PushAudio | FinishStream | CloseStream | CloseSocket
