@@ -527,6 +527,7 @@ function setUpControls() {
   $('wire-copy').addEventListener('click', ({ target }) => copy(wireLog.toString(), target));
   addEventListener('keydown', (event) => {
     const isFree = event.target === document.body || event.target === $('transcript');
+    if (event.key === 'Escape') recording.stop();
     if (event.code !== 'Space' || !isFree || event.repeat) return;
     event.preventDefault();
     $('record').click();
