@@ -9,7 +9,14 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "clients" / "python"))
 
+from tests.clients.nodejs import install_packages  # noqa: E402 - needs the path
 from tests.clients.scripted_server import ScriptedServer  # noqa: E402 - needs the path
+
+
+@pytest.fixture(scope="session")
+def packages() -> None:
+    """npm's, for the tests that run Node."""
+    install_packages()
 
 
 @pytest.fixture

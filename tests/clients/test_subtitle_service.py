@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.clients.nodejs import needs_chromium, needs_node, node
 from tests.clients.scripted_server import ScriptedServer, say, text_of
 from tests.clients.test_python_client import PAUSE, wav
 
@@ -112,3 +113,9 @@ async def test_a_job_can_be_removed(service):
 async def test_the_page_is_there(service):
     assert b"page.js" in await service.request("/")
     assert await service.request("/page.js")
+
+
+@needs_node
+@needs_chromium
+async def test_the_page_in_chromium(service, packages):
+    await asyncio.to_thread(node, "--test", "test/subtitles.test.js", SUBTITLES_URL=service.url)

@@ -2,50 +2,15 @@
 
 import asyncio
 import filecmp
-import os
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 
+from tests.clients.nodejs import WEB, needs_chromium, needs_node, node
 from tests.support.serving import serving
 
-WEB = Path(__file__).resolve().parents[2] / "clients" / "web"
-CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
-
-pytestmark = [
-    pytest.mark.skipif(not shutil.which("node"), reason="needs Node"),
-    pytest.mark.timeout(400),
-]
-needs_chromium = pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="needs Chromium")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def packages() -> None:
-    """What the tests need beside Node: a WebSocket class, a driver for the browser, a compiler."""
-    if (WEB / "node_modules").exists():
-        return
-    if not (npm := shutil.which("npm")):
-        pytest.skip("needs npm")
-    command = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts"]
-    done = subprocess.run(command, cwd=WEB, capture_output=True, text=True, timeout=300)
-    if done.returncode != 0:
-        pytest.skip("npm reaches no registry")
-
-
-def node(*arguments: str, **environment: str) -> None:
-    """Run Node and show what it said where it fails."""
-    done = subprocess.run(
-        ["node", *arguments],
-        cwd=WEB,
-        env={**os.environ, "CHROMIUM": CHROMIUM, "NO_COLOR": "1", **environment},
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-5_000:]
+pytestmark = [needs_node, pytest.mark.timeout(400), pytest.mark.usefixtures("packages")]
 
 
 def tsc(*arguments: str) -> None:
@@ -58,6 +23,10 @@ def test_the_library_in_node():
 
 def test_the_types_hold():
     tsc("-p", "jsconfig.json")
+
+
+def test_the_style_is_one():
+    node(str(WEB / "node_modules" / "prettier" / "bin" / "prettier.cjs"), "--check", ".")
 
 
 def test_the_type_declarations_are_current(tmp_path):

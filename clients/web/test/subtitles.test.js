@@ -1,0 +1,52 @@
+// The page of the Python demo, given as SUBTITLES_URL; its server hears what `say` says.
+
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { describe, test } from 'node:test';
+import { say } from './scripted-server.js';
+import { CHROMIUM, keepScreenshot, launch, wav } from './support.js';
+
+const SERVICE = process.env.SUBTITLES_URL;
+const SAID = ['今天天气不错', '我们去公园'];
+const FILES = [
+  { name: '会议.wav', mimeType: 'audio/wav', buffer: wav(say(SAID.join(' '.repeat(9)))) },
+  { name: 'notes.txt', mimeType: 'text/plain', buffer: Buffer.from('not a sound') },
+];
+const axe = createRequire(import.meta.url).resolve('axe-core');
+
+describe('the subtitle page', { skip: !SERVICE || !existsSync(CHROMIUM), timeout: 60_000 }, () => {
+  test('a recording becomes subtitles, other files an explanation', async () => {
+    const browser = await launch();
+    try {
+      const page = await browser.newPage({ locale: 'zh-CN' });
+      const faults = [];
+      page.on('pageerror', (error) => faults.push(error.message));
+      await page.goto(SERVICE);
+      await page.setInputFiles('#file', FILES);
+      await page.waitForSelector('[data-state="done"] footer a');
+      await page.waitForSelector('[data-state="failed"]');
+      const lines = await page.$$eval('.lines p', (all) => all.map((p) => p.textContent));
+      assert.deepEqual(
+        lines,
+        SAID.map((text) => `${text}。`),
+      );
+      assert.match(await page.textContent('[data-state="failed"] .state'), /没有成功/);
+      const [download] = await Promise.all([
+        page.waitForEvent('download'),
+        page.click('footer a >> text=SRT'),
+      ]);
+      assert.equal(download.suggestedFilename(), '会议.srt');
+      await page.addScriptTag({ path: axe });
+      const { violations } = await page.evaluate(() => window.axe.run());
+      const found = violations.map(({ id, nodes }) => `${id}: ${nodes[0].html}`);
+      assert.deepEqual(found, []);
+      await keepScreenshot(page, 'subtitles', { fullPage: true });
+      await page.reload();
+      await page.waitForSelector('[data-state="done"] footer a'); // it is still there
+      assert.deepEqual(faults, []);
+    } finally {
+      await browser.close();
+    }
+  });
+});

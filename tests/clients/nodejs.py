@@ -1,0 +1,40 @@
+"""Node and Chromium for the tests that need them."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+WEB = Path(__file__).resolve().parents[2] / "clients" / "web"
+CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
+
+needs_node = pytest.mark.skipif(not shutil.which("node"), reason="needs Node")
+needs_chromium = pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="needs Chromium")
+
+
+def install_packages() -> None:
+    """What the tests need beside Node: a WebSocket class, a driver for the browser, a compiler."""
+    if (WEB / "node_modules").exists():
+        return
+    if not (npm := shutil.which("npm")):
+        pytest.skip("needs npm")
+    command = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts"]
+    done = subprocess.run(command, cwd=WEB, capture_output=True, text=True, timeout=300)
+    if done.returncode != 0:
+        pytest.skip("npm reaches no registry")
+
+
+def node(*arguments: str, **environment: str) -> None:
+    """Run Node and show what it said where it fails."""
+    done = subprocess.run(
+        ["node", *arguments],
+        cwd=WEB,
+        env={**os.environ, "CHROMIUM": CHROMIUM, "NO_COLOR": "1", **environment},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-5_000:]
