@@ -69,7 +69,9 @@ class Connection:
         self._farewell: CloseSocket | None = None
         self._listening = False
         """Whether the socket is being read, as opposed to waiting for the recogniser."""
-        self._reader: asyncio.Task[Input] | None = None
+        self._wakes_at = float("inf")
+        """When the session wants to be told the time, as of the last look."""
+        self._reader: asyncio.Task[Input | None] | None = None
         self._hearer: asyncio.Task[Input] | None = None
         self._writer: asyncio.Task[None] | None = None
 
@@ -101,6 +103,7 @@ class Connection:
             self._writer = asyncio.create_task(self._write(), name="write")
         waiting = [task for task in (self._reader, self._hearer, self._writer) if task]
         deadline = self._session.deadline
+        self._wakes_at = float("inf") if deadline is None else deadline
         timeout = None if deadline is None else max(0.0, deadline - self._clock())
         await asyncio.wait(waiting, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         if self._writer is not None and self._writer.done():
@@ -110,26 +113,36 @@ class Connection:
             self._feed(heard)
         if self._reader is not None and self._reader.done():
             said, self._reader = self._reader.result(), None
-            self._feed(said)
+            if said is not None:
+                self._feed(said)
         if deadline is not None and self._clock() >= deadline:
             self._feed(Tick(reading=self._listening))
 
-    async def _listen(self) -> Input:
-        """The client's next message, once the recogniser has room for what it may bring."""
-        self._listening = False
-        if self._intake is not None:
-            try:
-                await self._intake.room()
-            except AsrError as error:
-                return Failed(error)
-        self._listening = True
-        message = await self._websocket.receive()
-        if message["type"] == "websocket.disconnect":
-            return Gone()
-        data = message.get("bytes")
-        return parse(message["text"]) if data is None else Audio(data)
+    async def _listen(self) -> Input | None:
+        """The client's next command; audio is passed on meanwhile, until something follows from it.
 
-    async def _open(self, task: Task) -> Input:
+        Nothing is read before the recogniser has room for what it may bring.
+        """
+        while True:
+            self._listening = False
+            if (intake := self._intake) is not None:
+                try:
+                    await intake.room()
+                except AsrError as error:
+                    return Failed(error) if intake is self._intake else None
+            self._listening = True
+            message = await self._websocket.receive()
+            if message["type"] == "websocket.disconnect":
+                return Gone()
+            data = message.get("bytes")
+            if data is None:
+                return parse(message["text"])
+            self._feed(Audio(data))
+            deadline = self._session.deadline
+            if self._outbox or deadline is None or deadline < self._wakes_at:
+                return None
+
+    async def _open(self, task: Task) -> Input | None:
         """A place in the recogniser; nothing is read meanwhile."""
         lead = self._settings.max_lead_s
         try:
