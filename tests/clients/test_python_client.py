@@ -262,7 +262,7 @@ async def test_pacing_follows_the_clock(server):
     start = loop.time()
     async with AsrClient(server.url) as asr:
         await heard(asr, bytes(BLOCK * 10), pace=4)
-    assert 0.24 <= loop.time() - start < 1.0
+    assert 0.24 <= loop.time() - start < 5.0
 
 
 async def test_pacing_a_compressed_file_is_refused(server):

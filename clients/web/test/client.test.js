@@ -154,7 +154,7 @@ describe('sources', () => {
     const begun = Date.now();
     await heard(connect(), wav(say(' '.repeat(10))), { pace: 4 });
     const took = Date.now() - begun;
-    assert.ok(took >= 240 && took < 1000, `${took} ms`);
+    assert.ok(took >= 240 && took < 5000, `${took} ms`);
   });
 });
 
