@@ -234,12 +234,13 @@ def test_what_is_heard_has_its_usual_reading_only() -> None:
     assert row[words.pieces.index("方")] == pytest.approx(-SAME_BUT_TONE, abs=1e-3)
 
 
-def test_a_hotwords_character_has_all_its_readings() -> None:
-    words = made("长甲")
-    place = words.pieces.index("长")
-    assert words.evidence(scores("常"))[0, place] == pytest.approx(-SAME_SOUND, abs=1e-3)
-    assert words.evidence(scores("掌"))[0, place] == pytest.approx(-SAME_SOUND, abs=1e-3)
-    assert words.evidence(scores("张"))[0, place] == pytest.approx(-SAME_BUT_TONE, abs=1e-3)
+def test_a_hotwords_character_is_read_as_in_its_word() -> None:
+    (row,) = made("长安").evidence(scores("常"))  # chang2
+    assert row[1] == pytest.approx(-SAME_SOUND, abs=1e-3)
+    (row,) = made("长安").evidence(scores("掌"))  # zhang3
+    assert row[1] == pytest.approx(-30.0, abs=1e-3)
+    (row,) = made("长安", "安长").evidence(scores("掌"))  # 长 by itself
+    assert row[1] == pytest.approx(-SAME_SOUND, abs=1e-3)
 
 
 def test_what_sounds_alike_counts_together() -> None:

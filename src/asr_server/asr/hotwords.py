@@ -16,7 +16,7 @@ a token can be read, W words of one length, K their length.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import NamedTuple
@@ -254,7 +254,7 @@ def compiled(
     return HotwordSet(
         pieces=pieces,
         columns=np.array([ids[piece] for piece in pieces]),
-        sounds=_sounds(pieces, vocabulary),
+        sounds=_sounds(pieces, bonuses, vocabulary),
         words=tuple(
             _Words(
                 np.array([[place[piece] for piece in word] for word in words]),
@@ -272,19 +272,25 @@ def _bonus(pieces: Sequence[str], weight: int) -> float:
     return BONUS * min(weight, SUPER_WEIGHT) * (min(tokens, MOST_TOKENS) - BY_CHANCE)
 
 
-def _sounds(pieces: Sequence[str], vocabulary: tuple[str, ...]) -> Sounds:
+def _sounds(
+    pieces: Sequence[str], words: Iterable[Sequence[str]], vocabulary: tuple[str, ...]
+) -> Sounds:
     speakers = _speakers(vocabulary)
-    readings = [_readings(piece, every=True) for piece in pieces]
+    read: dict[str, set[str]] = {piece: set() for piece in pieces}
+    for word in words:
+        for piece, syllable in zip(word, _read(word), strict=True):
+            read[piece] |= {syllable, syllable.rstrip("12345")} - {""}
+    readings = [sorted(read[piece]) for piece in pieces]
     sounds = sorted({sound for sounds in readings for sound in sounds})
     members = [speakers.get(sound, []) for sound in sounds]
     place = {sound: index for index, sound in enumerate(sounds)}
     shape = (len(pieces), max(1, *map(len, readings)))
     read_as = np.full(shape, len(sounds))
     penalties = np.zeros(shape, dtype=np.float32)
-    for piece, own in enumerate(readings):
+    for row, own in enumerate(readings):
         for way, sound in enumerate(own):
-            read_as[piece, way] = place[sound]
-            penalties[piece, way] = SAME_SOUND if sound[-1].isdigit() else SAME_BUT_TONE
+            read_as[row, way] = place[sound]
+            penalties[row, way] = SAME_SOUND if sound[-1].isdigit() else SAME_BUT_TONE
     return Sounds(
         members=np.array([token for tokens in members for token in tokens], dtype=np.int64),
         offsets=np.cumsum([0, *map(len, members)]),
@@ -296,32 +302,31 @@ def _sounds(pieces: Sequence[str], vocabulary: tuple[str, ...]) -> Sounds:
 def prepare(vocabulary: tuple[str, ...]) -> None:
     """Look up how a vocabulary sounds, which takes a moment; then `compiled` is quick."""
     _speakers(vocabulary)
-    for piece in vocabulary:
-        _readings(piece, every=True)
 
 
 @lru_cache(maxsize=2)
 def _speakers(vocabulary: tuple[str, ...]) -> dict[str, list[int]]:
-    """The tokens that are usually read as each syllable.
-
-    Rare readings would make too much sound alike; those of a hotword itself do count.
-    """
+    """The tokens that say each syllable, with its tone ("zhong4") and without."""
     speakers: dict[str, list[int]] = {}
     for token, piece in enumerate(vocabulary):
-        for sound in _readings(piece, every=False):
+        (syllable,) = _read([piece])
+        for sound in {syllable, syllable.rstrip("12345")} - {""}:
             speakers.setdefault(sound, []).append(token)
     return speakers
 
 
-@lru_cache(maxsize=50_000)
-def _readings(piece: str, *, every: bool) -> tuple[str, ...]:
-    """The syllables of a character, with tone ("zhong4") and without; none for other tokens."""
-    from pypinyin import Style, pinyin  # here and not above: it takes half a second to import
+def _read(word: Sequence[str]) -> list[str]:
+    """The syllable of every token of a word, nothing for what is no character.
 
-    if len(piece) != 1 or piece.isascii():
-        return ()
-    read = pinyin(
-        piece, style=Style.TONE3, heteronym=every, neutral_tone_with_five=True, errors="ignore"
+    Characters with several readings are read as in this word, or else as usual: with rare readings
+    too much would sound alike.
+    """
+    from pypinyin import Style, lazy_pinyin  # not above: it takes a quarter of a second to import
+
+    return lazy_pinyin(
+        "".join(piece if len(piece) == 1 else " " for piece in word),
+        style=Style.TONE3,
+        neutral_tone_with_five=True,
+        # A list is allowed, though pypinyin's type hints know of none.
+        errors=lambda other: [""] * len(other),  # type: ignore[arg-type, return-value]
     )
-    toned = read[0] if read else []
-    return tuple(dict.fromkeys([*toned, *(sound.rstrip("12345") for sound in toned)]))
