@@ -36,7 +36,7 @@ def train(work: Work = WORK, minutes: float = 60.0, threads: int = 2) -> None:
 
 
 @app.command()
-def export(work: Work = WORK, folder: Path = PRODUCTS / "asr") -> None:
+def export(work: Work = WORK, folder: Path = PRODUCTS / "asr", weights: str = "average") -> None:
     """Write the recogniser's directory from the last checkpoint, also while training goes on."""
     import numpy as np
 
@@ -46,7 +46,7 @@ def export(work: Work = WORK, folder: Path = PRODUCTS / "asr") -> None:
     tokens = json.loads((work / "speech/tokens.json").read_text("utf-8"))
     held = np.load(work / "asr/normaliser.npz")
     normaliser = Normaliser.measured(held["mean"], held["deviation"])
-    export_asr(work / "asr/checkpoint.pt", tokens, normaliser, folder)
+    export_asr(work / "asr/checkpoint.pt", tokens, normaliser, folder, weights)
 
 
 @app.command()
@@ -65,8 +65,8 @@ def punctuation_report(folder: Path = PRODUCTS / "punctuation") -> None:
     marks.report(folder)
 
 
-@app.command()
-def test_sets(work: Work = WORK) -> None:
+@app.command("test-sets")
+def make_test_sets(work: Work = WORK) -> None:
     """Speak the held-out test sets."""
     from . import test_sets as sets
 
@@ -113,7 +113,7 @@ def build(work: Work = WORK, minutes: float = 60.0) -> None:
     export(work)
     punctuation()
     samples()
-    test_sets(work)
+    make_test_sets(work)
     evaluate(work)
 
 

@@ -36,16 +36,19 @@ class Batch:
 
 
 def augment_features(features: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Mask some bins or frames, and tilt the spectrum, as microphones do."""
+    """Tilt the spectrum, as microphones do, and mask a few bins or frames now and then.
+
+    Little of it: the data is seen about three times, so the model learns too slowly, not too much.
+    """
     features = features.copy()
     mean = features.mean()
-    if rng.random() < 0.5:
+    if rng.random() < 0.15:
         size = int(rng.integers(1, 14))
         start = int(rng.integers(0, MELS - size))
         features[:, start : start + size] = mean
     if rng.random() < 0.3:
         features += np.linspace(-1, 1, MELS, dtype=np.float32) * np.float32(rng.uniform(-1.5, 1.5))
-    if rng.random() < 0.25 and len(features) > 60:
+    if rng.random() < 0.05 and len(features) > 60:
         size = int(rng.integers(1, 16))
         start = int(rng.integers(0, len(features) - size))
         features[start : start + size] = mean

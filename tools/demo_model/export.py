@@ -29,10 +29,16 @@ def write_tokens(path: Path, tokens: list[str]) -> None:
     path.write_text(json.dumps(tokens, ensure_ascii=False, indent=0), encoding="utf-8")
 
 
-def export_asr(checkpoint: Path, tokens: list[str], normaliser: Normaliser, folder: Path) -> None:
-    """Export the averaged weights of a checkpoint; works while training goes on."""
+def export_asr(
+    checkpoint: Path,
+    tokens: list[str],
+    normaliser: Normaliser,
+    folder: Path,
+    weights_name: str = "average",
+) -> None:
+    """Export a checkpoint's "average" weights or its last "model"; also while training goes on."""
     folder.mkdir(parents=True, exist_ok=True)
-    state = torch.load(checkpoint, weights_only=True)["average"]
+    state = torch.load(checkpoint, weights_only=True)[weights_name]
     prefix = "paraformer."
     weights = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
     torch.save(_halved(weights), folder / "model.pt")

@@ -32,9 +32,8 @@ class Recipe:
     flat: float = 0.25  # share of the time at the peak rate, then linear to 1 %
     weight_decay: float = 0.01
     clip: float = 2.0
-    sampler: float = 0.75
-    gold_from: int = 250  # until here all alphas are the true ones
-    gold_until: int = 600
+    sampler: tuple[float, float] = (0.0, 0.5)  # before and after `settled`
+    settled: float = 0.4  # share of the time
     frames_until: float = 0.6  # share of the time that the frame classifier helps
     average: float = 0.998
     checkpoint_every: float = 180.0
@@ -48,11 +47,6 @@ class Recipe:
         else:
             slope = max(0.01, 1 - 0.99 * (share - self.flat) / (1 - self.flat))
         return self.peak * slope * min(1.0, (step + 1) / self.warmup)
-
-    def gold(self, step: int) -> float:
-        if step < self.gold_from:
-            return 1.0
-        return max(0.0, 1 - (step - self.gold_from) / (self.gold_until - self.gold_from))
 
 
 @torch.inference_mode()
@@ -129,12 +123,17 @@ class Trainer:
 
     def _learn(self, batch) -> losses.Losses:  # noqa: ANN001
         recipe = self.recipe
-        with_frames = self.elapsed < recipe.frames_until * recipe.seconds
+        share = self.elapsed / recipe.seconds
+        sampler = recipe.sampler[int(share > recipe.settled)]
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            parts = losses.compute(
-                self.model, batch, recipe.gold(self.step), with_frames, recipe.sampler
-            )
-        loss = parts.characters + parts.quantity + 0.3 * parts.alignment + 0.5 * parts.frames
+            parts = losses.compute(self.model, batch, share < recipe.frames_until, sampler)
+        loss = (
+            parts.characters
+            + parts.quantity
+            + 0.5 * parts.alignment
+            + parts.steps
+            + 0.7 * parts.frames
+        )
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.rate(self.step, self.elapsed)
         self.optimizer.zero_grad()
@@ -175,6 +174,7 @@ class Trainer:
                     "ce": parts.characters.item(),
                     "quantity": parts.quantity.item(),
                     "alignment": parts.alignment.item(),
+                    "steps": parts.steps.item(),
                     "frames": parts.frames.item(),
                     "right": parts.accuracy,
                 }
