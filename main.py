@@ -7,4 +7,5 @@ from config import settings
 app = create_app(settings)
 
 if __name__ == "__main__":
-    raise SystemExit(serve(app, settings))
+    address = f"ws://{settings.host}:%d/api-ws/v1/inference"
+    raise SystemExit(serve(app, settings, lambda port: print("Listening on", address % port)))
