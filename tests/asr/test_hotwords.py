@@ -271,10 +271,13 @@ def test_the_device_gathers_what_the_set_means(seed: int, tokens: int) -> None:
 # Compiling --------------------------------------------------------------------------------------
 
 
-def test_words_that_the_vocabulary_cannot_spell_are_left_out_and_counted() -> None:
+def test_words_that_the_vocabulary_cannot_spell_are_left_out_and_counted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
     words = compiled((("长安", 4), ("长沙", 4), ("world", 4)), VOCABULARY)
     assert words is not None
-    assert words.unknown == 2
+    assert "2 of 3 hotwords" in caplog.text
     assert words.pieces == ("安", "长")
 
 

@@ -3,8 +3,9 @@
 Paraformer decides every token by itself, so a sentence is a row of positions with a score for
 every token of the vocabulary at each. At a position stands either the model's best token, which
 costs nothing, or a part of a hotword. A hotword of k tokens is an arc over k positions that costs
-how much worse its tokens are there than the best ones and earns a bonus; the dearest way through
-the sentence wins (Viterbi). So words cross the borders of chunks, and interims have them too.
+how much worse its tokens are there than the best ones and earns a bonus; the way through the
+sentence that earns most wins (Viterbi). So words cross the borders of chunks, and interims have
+them too.
 
 A name is often heard right and written wrong. So a character is also as good as all characters
 together that sound like it, less a penalty.
@@ -16,6 +17,7 @@ a token can be read, W words of one length, K their length.
 """
 
 import itertools
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -26,6 +28,8 @@ from numpy.typing import NDArray
 
 from asr_server.text.hotwords import check, spellings
 from asr_server.text.tokens import CONTINUES, Token
+
+log = logging.getLogger(__name__)
 
 BONUS = 1.15
 """What a word of weight 1 earns for each token that counts, in nats."""
@@ -95,8 +99,6 @@ class HotwordSet:
     """(C,) their ids."""
     sounds: Sounds
     words: tuple[_Words, ...]
-    unknown: int
-    """Words left out because the vocabulary cannot spell them."""
 
     @cached_property
     def longest(self) -> int:
@@ -197,7 +199,7 @@ class HotwordSearch:
 
 
 def best_path(arcs: Sequence[Arc], tokens: Sequence[Token]) -> list[Arc]:
-    """The arcs of the dearest way through a sentence, in order; none halves an English word."""
+    """The arcs of the way that earns most, in order; none halves an English word."""
     inside = [False, *(token.piece.endswith(CONTINUES) for token in tokens)]
     ending: list[list[Arc]] = [[] for _ in inside]
     for arc in arcs:
@@ -243,6 +245,8 @@ def compiled(
         unknown += not ways
         for pieces in ways:
             spelled[pieces] = max(_bonus(pieces, weight), spelled.get(pieces, 0.0))
+    if unknown:
+        log.info("%d of %d hotwords have no spelling in the vocabulary", unknown, len(hotwords))
     bonuses = {pieces: bonus for pieces, bonus in spelled.items() if bonus > 0}
     if not bonuses:
         return None
@@ -262,7 +266,6 @@ def compiled(
             )
             for _, words in sorted(lengths.items())
         ),
-        unknown=unknown,
     )
 
 
