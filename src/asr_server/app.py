@@ -11,7 +11,7 @@ from asr_server.access import Access
 from asr_server.api import health, page, tokens, vocabularies
 from asr_server.asr.engine import Engine
 from asr_server.asr.factory import FAKE_MODEL, build_engine
-from asr_server.errors import AsrError
+from asr_server.errors import AsrError, InternalError
 from asr_server.models.registry import choose_for
 from asr_server.settings import Settings
 from asr_server.vocabularies import Vocabularies
@@ -50,7 +50,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(vocabularies.router(lists, access, settings))
     app.include_router(Inference(engine, access, lists, settings).router)
     app.add_exception_handler(AsrError, _refuse)
-    app.include_router(page.router())
+    app.add_exception_handler(Exception, _refuse)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=settings.cors_origins,
@@ -64,8 +64,7 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 async def _refuse(_: Request, error: Exception) -> Response:
-    assert isinstance(error, AsrError)
-    return refusal(error)
+    return refusal(error if isinstance(error, AsrError) else InternalError())
 
 
 def _recogniser(settings: Settings) -> tuple[Engine, str | None]:

@@ -131,7 +131,18 @@ def test_the_v1_phrase_id_is_found_among_the_parameters_too():
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "null", "[]", '"run-task"', "1", "[" * 100_000, "9" * 10_000]
+    "text",
+    [
+        "",
+        "{",
+        "null",
+        "[]",
+        '"run-task"',
+        "1",
+        "[" * 100_000,
+        "9" * 10_000,
+        run_task() + " " * 300_000,
+    ],
 )
 def test_what_is_not_a_json_object_is_an_invalid_payload(text):
     rejected = parse(text)

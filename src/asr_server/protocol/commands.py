@@ -16,6 +16,8 @@ LONGEST_NAME = 256
 """Characters of a task id or a model name; both come back in messages and in the log."""
 
 MOST_INSTANT_HOTWORDS = 2000
+LONGEST_COMMAND = 256 * 1024
+"""Characters of a text frame; with that many hotwords it has a third of it."""
 
 
 def _one_or_many(value: Any) -> Any:
@@ -103,6 +105,8 @@ Command = RunTask | ContinueTask | FinishTask
 
 def parse(text: str) -> Command | Rejected:
     """The command in a text frame."""
+    if len(text) > LONGEST_COMMAND:
+        return Rejected("", MalformedMessage())
     try:
         message = json.loads(text)
     except (ValueError, RecursionError):

@@ -202,8 +202,9 @@ class Session:
 
     def _wait(self, tick: Tick, now: float) -> list[Output]:
         assert self._task
-        if not tick.reading:
+        if not tick.reading:  # the recogniser is behind: nobody knows what the client sends
             self._listened(now)
+            self._speechless_until = now + self._settings.response_timeout_s
         if now >= self._silent_until:
             raise IdleTimeout(self._settings.input_timeout_s)
         if now >= self._speechless_until and not self._heartbeat:

@@ -15,8 +15,8 @@ from asr_server.state.task import Task
 
 Hotwords: TypeAlias = tuple[tuple[str, int], ...]
 
-SLICE = 4096
-"""Compressed bytes decoded at once, so that little becomes much only piece by piece."""
+SLICE, BIG_SLICE = 4096, 65_536
+"""Bytes decoded at once: compressed ones, of which little becomes much, and uncompressed ones."""
 
 SENSITIVITY = 0.3
 """How far `speech_noise_threshold` 1 or -1 moves the probabilities that count as speech."""
@@ -25,15 +25,15 @@ SENSITIVITY = 0.3
 class Intake:
     """A decoder and a stream that live and end together.
 
-    Uncompressed audio is decoded at once; compressed audio waits for `room`, which decodes it in a
-    worker thread. The caller gives no more before `room` has returned.
+    What takes no time is decoded at once; compressed audio and big messages wait for `room`, which
+    decodes them in a worker thread. The caller gives no more before `room` has returned.
     """
 
     def __init__(self, decoder: Decoder, stream: Stream, max_lead: Samples) -> None:
         self._decoder = decoder
         self._stream = stream
         self._max_lead = max_lead
-        self._compressed = b""
+        self._undecoded = b""
         self._finishing = False
         self._closed = False
         self._decoded: Samples = 0
@@ -46,8 +46,8 @@ class Intake:
 
     def push(self, data: bytes) -> None:
         """More audio. Raises DecodeError."""
-        if self._decoder.slow:
-            self._compressed += data
+        if self._decoder.slow or len(data) > BIG_SLICE:
+            self._undecoded = data
         else:
             self._push(self._decoder.feed(data))
 
@@ -63,9 +63,10 @@ class Intake:
 
         Raises DecodeError, NoValidAudio.
         """
-        compressed, self._compressed = self._compressed, b""
-        for begin in range(0, len(compressed), SLICE):
-            piece = compressed[begin : begin + SLICE]
+        data, self._undecoded = self._undecoded, b""
+        size = SLICE if self._decoder.slow else BIG_SLICE
+        for begin in range(0, len(data), size):
+            piece = data[begin : begin + size]
             self._push(await asyncio.to_thread(self._decoder.feed, piece))
             await self._stream.room(self._max_lead)
         if self._finishing and not self._closed:
