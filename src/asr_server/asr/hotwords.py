@@ -31,17 +31,15 @@ from asr_server.text.tokens import CONTINUES, Token
 
 log = logging.getLogger(__name__)
 
-BONUS = 1.15
-"""What a word of weight 1 earns for each token that counts, in nats."""
+BONUSES = (0.0, 0.6, 2.0, 2.75)
+"""What words of one, two, three and more tokens earn, in nats, times their weight.
 
-BY_CHANCE = 1.5
-"""Tokens of a word that do not count: two characters often sound like others, three hardly."""
+Two characters often sound like others by chance, three hardly; long words have evidence enough.
+Found with `benchmarks.hotwords`.
+"""
 
-SUPER_WEIGHT = 10
+SUPER_WEIGHT = 7
 """What the weight 50 counts as."""
-
-MOST_TOKENS = 4
-"""Tokens of a word after which no more count: long words have evidence enough."""
 
 SAME_SOUND, SAME_BUT_TONE = 1.0, 2.5
 """Penalties in nats for a character that is taken for others of its sound."""
@@ -272,7 +270,7 @@ def compiled(
 def _bonus(pieces: Sequence[str], weight: int) -> float:
     # A whole English word in one token is no less distinct than two characters.
     tokens = max(len(pieces), min(len(pieces[0]), 2))
-    return BONUS * min(weight, SUPER_WEIGHT) * (min(tokens, MOST_TOKENS) - BY_CHANCE)
+    return BONUSES[min(tokens, len(BONUSES)) - 1] * min(weight, SUPER_WEIGHT)
 
 
 def _sounds(
