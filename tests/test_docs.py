@@ -1,0 +1,115 @@
+"""The documents, checked against what they describe."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from asr_server.models.registry import DEMO, resolve
+from asr_server.settings import Settings
+from tests.support.processes import ROOT, asr_server, environment, serving
+
+README, CHINESE = ROOT / "README.md", ROOT / "README.zh-CN.md"
+DOCUMENTS = [
+    *ROOT.glob("*.md"),
+    *(ROOT / "docs").rglob("*.md"),
+    *(path for path in (ROOT / "clients").rglob("*.md") if "node_modules" not in path.parts),
+]
+
+
+def code_blocks(path: Path, language: str) -> list[str]:
+    text = path.read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def shape(path: Path) -> list[str]:
+    """Headings, code blocks, tables, list items and paragraphs in order, without their words."""
+    kinds = []
+    fenced = False
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith("```"):
+            fenced = not fenced
+            kinds.append(line)
+        elif not fenced and line.startswith(("#", "|", "- ")):
+            kinds.append(line.split()[0])
+    return kinds
+
+
+def test_both_readmes_have_the_same_structure():
+    assert shape(README) == shape(CHINESE)
+
+
+def test_both_readmes_show_the_same_code():
+    def bare(blocks: list[str]) -> list[str]:
+        return [re.sub(r"\s*#.*", "", block) for block in blocks]
+
+    for language in ("bash", "python"):
+        assert bare(code_blocks(README, language)) == bare(code_blocks(CHINESE, language))
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_to_files_lead_somewhere(path):
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (path.parent / target).exists(), target
+
+
+def commands(path: Path) -> Iterator[list[str]]:
+    for block in code_blocks(path, "bash"):
+        for line in block.splitlines():
+            if words := line.split("#")[0].split():
+                yield words
+
+
+@pytest.mark.parametrize("path", [README, ROOT / "CONTRIBUTING.md"], ids=lambda path: path.name)
+def test_the_commands_shown_exist(path, tmp_path):
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    for command in commands(path):
+        if command[0] == "make":
+            assert command[1] in targets
+        elif command[0].endswith("/asr-server"):
+            assert asr_server(*command[1:], "--help", cwd=tmp_path).returncode == 0
+        else:
+            assert command[0] == "venv/bin/pre-commit"
+
+
+def test_every_setting_is_in_the_example_file():
+    printed = subprocess.run(
+        [sys.executable, "tools/print_settings.py"],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+    )
+    current = (ROOT / ".env.example").read_text(encoding="utf-8")
+    assert current == printed.stdout, "run: python tools/print_settings.py > .env.example"
+
+
+def test_the_example_file_holds_the_defaults(tmp_path, monkeypatch):
+    for name in ("MODELSCOPE_ENDPOINT", "MODELSCOPE_CACHE", "HF_ENDPOINT", "HF_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    example = (ROOT / ".env.example").read_text(encoding="utf-8")
+    (tmp_path / "env").write_text(re.sub("^#(ASR_)", r"\1", example, flags=re.MULTILINE))
+    assert Settings(_env_file=tmp_path / "env") == Settings(_env_file=None)
+
+
+@pytest.mark.skipif(resolve(DEMO, "") is None, reason="the demo model is not here")
+def test_the_readmes_client_prints_what_was_said(tmp_path):
+    [snippet] = code_blocks(README, "python")
+    with serving("--model", DEMO, "--port", "0", cwd=tmp_path) as server:
+        snippet = snippet.replace("127.0.0.1:8000", f"127.0.0.1:{server.port()}")
+        done = subprocess.run(
+            [sys.executable, "-c", snippet],
+            cwd=ROOT,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            timeout=60,
+        )
+        assert "DEMO MODEL" in server.said
+    assert "您好" in done.stdout, done.stderr
