@@ -30,8 +30,8 @@ check: venv/.installed-dev  ## lint, formatting, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: venv/.installed-dev  ## measure this machine
-	$(BIN)/asr-server bench
+bench: venv/.installed-dev  ## measure what a step costs on this machine
+	$(BIN)/python -m benchmarks.step
 
 demo-model: venv/.installed-dev  ## train the embedded demo model again (needs espeak-ng, hours)
 	$(BIN)/python -m tools.demo_model build
