@@ -311,7 +311,7 @@ def test_hotwords_may_come_with_the_task():
 
 def test_gummy_results_are_transcriptions_counted_from_zero():
     session = session_in(State.STREAMING, model="gummy-realtime-v1")
-    (_, final) = frames(session.receive(heard("好", end_ms=300), 0))
+    (final,) = frames(session.receive(heard("好", end_ms=300), 0))
     assert final["payload"]["output"]["transcription"]["sentence_id"] == 0
 
 

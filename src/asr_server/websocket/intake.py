@@ -1,6 +1,7 @@
 """One task's way through the recogniser, from the bytes it sends to what is heard of them."""
 
 import asyncio
+import logging
 from typing import TypeAlias
 
 from asr_server.asr.engine import Engine
@@ -8,10 +9,12 @@ from asr_server.asr.stream import Stream
 from asr_server.asr.types import Hypothesis, StreamOptions
 from asr_server.audio.decode import Decoder, Pcm, open_decoder
 from asr_server.audio.endpoint import EndpointOptions
-from asr_server.audio.units import Samples, from_ms
+from asr_server.audio.units import SAMPLE_RATE, Samples, from_ms
 from asr_server.errors import AsrError, NoValidAudio
 from asr_server.state.messages import Drained, Failed, Heard
 from asr_server.state.task import Task
+
+log = logging.getLogger(__name__)
 
 Hotwords: TypeAlias = tuple[tuple[str, int], ...]
 
@@ -29,7 +32,8 @@ class Intake:
     decodes them in a worker thread. The caller gives no more before `room` has returned.
     """
 
-    def __init__(self, decoder: Decoder, stream: Stream, max_lead: Samples) -> None:
+    def __init__(self, task_id: str, decoder: Decoder, stream: Stream, max_lead: Samples) -> None:
+        self._task_id = task_id
         self._decoder = decoder
         self._stream = stream
         self._max_lead = max_lead
@@ -42,7 +46,8 @@ class Intake:
     def open(cls, task: Task, hotwords: Hotwords, engine: Engine, max_lead_s: float) -> "Intake":
         """A place for a task. Raises what the decoder and the engine raise."""
         decoder = open_decoder(task.format, task.sample_rate)
-        return cls(decoder, engine.open(_options(task, hotwords)), from_ms(1000 * max_lead_s))
+        stream = engine.open(_options(task, hotwords))
+        return cls(task.task_id, decoder, stream, from_ms(1000 * max_lead_s))
 
     def push(self, data: bytes) -> None:
         """More audio. Raises DecodeError."""
@@ -87,6 +92,7 @@ class Intake:
     def close(self) -> None:
         """Forget everything at once."""
         self._closed = True
+        log.info("task %s: %.1f s of audio", self._task_id, self._decoded / SAMPLE_RATE)
         self._decoder.close()
         self._stream.close()
 
