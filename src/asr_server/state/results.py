@@ -51,10 +51,9 @@ class Results:
         if not self._begun and not final.text:  # noise: the client never hears of it
             return []
         said = []
-        if not self._begun:
-            said.append(
-                self._say(replace(final, end_time=None, text="", words=(), begins=True), now)
-            )
+        if not self._begun and not self._task.family.transcribes:  # Gummy knows no beginnings
+            opening = replace(final, end_time=None, text="", words=(), begins=True)
+            said.append(self._say(opening, now))
         said.append(self._say(final, now))
         self._number += 1
         self._begun = False
