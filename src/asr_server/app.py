@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
 from starlette.middleware.cors import CORSMiddleware
@@ -26,7 +27,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     Finding the model happens here, and so does downloading it where the settings allow that.
     """
-    engine, notice = _recogniser(settings)
+    engine, name, notice = _recogniser(settings)
     keys = (key.get_secret_value() for key in settings.api_keys)
     access = Access(keys, settings.api_keys_file)
     lists = Vocabularies(settings.database_url, settings.max_vocabularies)
@@ -44,7 +45,7 @@ def create_app(settings: Settings) -> FastAPI:
         title="asr-server", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
     )
     app.state.engine = engine
-    app.include_router(health.router(engine, notice))
+    app.include_router(health.router(engine, name, notice))
     app.include_router(page.router())
     app.include_router(tokens.router(access))
     app.include_router(vocabularies.router(lists, access, settings))
@@ -67,8 +68,9 @@ async def _refuse(_: Request, error: Exception) -> Response:
     return refusal(error if isinstance(error, AsrError) else InternalError())
 
 
-def _recogniser(settings: Settings) -> tuple[Engine, str | None]:
+def _recogniser(settings: Settings) -> tuple[Engine, str, str | None]:
     if settings.model == FAKE_MODEL:
-        return build_engine(settings, FAKE_MODEL), None
+        return build_engine(settings, FAKE_MODEL), FAKE_MODEL, None
     choice = choose_for(settings)
-    return build_engine(settings, choice.path, choice.punctuation), choice.notice
+    engine = build_engine(settings, choice.path, choice.punctuation)
+    return engine, Path(choice.name).name, choice.notice

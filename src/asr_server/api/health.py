@@ -8,8 +8,8 @@ from asr_server import __version__
 from asr_server.asr.engine import Engine
 
 
-def router(engine: Engine, notice: str | None) -> APIRouter:
-    """`/healthz` and `/readyz`; `notice` is what people must be told about the model."""
+def router(engine: Engine, model: str, notice: str | None) -> APIRouter:
+    """`/healthz` and `/readyz`; `model` is its name, `notice` what people must be told."""
     health = APIRouter()
 
     @health.get("/healthz")
@@ -17,7 +17,7 @@ def router(engine: Engine, notice: str | None) -> APIRouter:
         return {
             "status": "ok",
             "version": __version__,
-            "model": engine.model_name,
+            "model": model,
             "device": engine.device,
             "notice": notice,
         }
