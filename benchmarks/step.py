@@ -1,0 +1,188 @@
+"""What a step costs: our engine at several batch sizes, the machine's GEMM limit, and FunASR.
+
+    python -m benchmarks.step                      the embedded demo model
+    python -m benchmarks.step --size full          random weights in the production model's size
+
+Everything is measured in one run on one machine; run it on an idle one and compare ratios. A
+stream counts as real-time when its share of the steps, the VAD included, fits into its audio.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from asr_server.asr.backends.pytorch import PyTorchBackend, PyTorchOptions
+from asr_server.asr.types import ChunkWork, JudgeWork, Kind, Step
+from asr_server.audio.units import SAMPLE_RATE
+from benchmarks.environment import describe
+from tests.support.chunks import speechlike
+from tests.support.funasr_model import random_config, write_model_dir
+
+DEMO = Path("src/asr_server/models/demo/asr")
+FULL = Path("build/full_size")
+VOCABULARY = 8_404
+WINDOW = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Seconds of one step and how many streams rode it."""
+
+    name: str
+    dtype: str
+    streams: int
+    step_s: float
+    period_s: float
+    """Audio that a step brings each stream forward."""
+
+    @property
+    def per_stream_ms(self) -> float:
+        return 1000 * self.step_s / self.streams
+
+    @property
+    def real_time(self) -> float:
+        """Streams in real time, if every step went like this one."""
+        return self.period_s * self.streams / self.step_s
+
+
+def full_size() -> Path:
+    """A directory with the production model's sizes and random weights."""
+    if not (FULL / "model.pt").exists():
+        config = random_config(512, 50, 16)
+        config["encoder_conf"]["linear_units"] = config["decoder_conf"]["linear_units"] = 2048
+        tokens = ["<blank>", "<s>", "</s>", *(chr(0x4E00 + n) for n in range(VOCABULARY - 4))]
+        write_model_dir(FULL, config, [*tokens, "<unk>"])
+    return FULL
+
+
+def fastest(function: Callable[[], object], times: int = 5) -> float:
+    """The median of some runs after one that does not count, in seconds."""
+    function()
+    taken = []
+    for _ in range(times):
+        began = time.perf_counter()
+        function()
+        taken.append(time.perf_counter() - began)
+    return statistics.median(taken)
+
+
+def engine_steps(model: Path, dtype: str, batches: list[int]) -> list[Measured]:
+    """Steps of whole chunks with everything in them: VAD, features, encoder, CIF, decoder."""
+    options = PyTorchOptions(device="cpu", dtype=dtype, slots=max(batches))
+    backend = PyTorchBackend.load(model, options, None)
+    stride, context = backend.geometry.stride, backend.geometry.context
+    audio = [speechlike(2.0, seed) for seed in range(max(batches))]
+    measured = []
+    for streams in track(batches, f"our engine, {dtype}"):
+        rows = range(streams)
+        first = [ChunkWork(n, Kind.COMMIT, True, audio[n][:stride]) for n in rows]
+        later = [
+            ChunkWork(n, Kind.COMMIT, False, audio[n][stride - context : 2 * stride]) for n in rows
+        ]
+        judge = [JudgeWork(n, audio[n][: stride // WINDOW * WINDOW]) for n in rows]
+        backend.step(Step(opened=tuple(rows), chunks=tuple(first)))
+        step = Step(judge=tuple(judge), chunks=tuple(later))
+        seconds = fastest(lambda step=step: backend.step(step))
+        backend.step(Step(closed=tuple(rows)))
+        measured.append(Measured("our engine", dtype, streams, seconds, stride / SAMPLE_RATE))
+    return measured
+
+
+def gemm_limit(model: Path, dtype: str, streams: int) -> Measured:
+    """The matrix products of a step alone, each weight once, at the step's shapes."""
+    options = PyTorchOptions(device="cpu", dtype=dtype, slots=1)
+    paraformer = PyTorchBackend.load(model, options, None)._paraformer
+    config = paraformer.config
+    tokens = 3  # what an ordinary speaker fires in 600 ms
+    products = []
+    for name, layer in paraformer.named_modules():
+        if isinstance(layer, torch.nn.Linear):
+            over_frames = name.startswith("encoder") or name.endswith("linear_k_v")
+            rows = streams * (config.frames if over_frames else tokens)
+            products.append((torch.randn(rows, layer.in_features, dtype=layer.weight.dtype), layer))
+
+    @torch.inference_mode()
+    def run() -> None:
+        for rows, layer in products:
+            layer(rows)
+
+    return Measured("GEMM alone", dtype, streams, fastest(run), config.stride * 0.06)
+
+
+def funasr_generate(model: Path) -> Measured:
+    """FunASR's `AutoModel.generate`, one stream, chunk by chunk."""
+    from funasr import AutoModel
+
+    recogniser = AutoModel(
+        model=str(model), disable_update=True, disable_pbar=True, device="cpu", log_level="ERROR"
+    )
+    audio = speechlike(9.0)
+    seconds = []
+    for _ in range(2):
+        cache: dict[str, object] = {}
+        for chunk in range(15):
+            piece = audio[chunk * 9_600 : (chunk + 1) * 9_600]
+            began = time.perf_counter()
+            recogniser.generate(
+                input=np.ascontiguousarray(piece),
+                cache=cache,
+                is_final=False,
+                chunk_size=[0, 10, 5],
+                encoder_chunk_look_back=4,
+                decoder_chunk_look_back=1,
+            )
+            seconds.append(time.perf_counter() - began)
+    return Measured("FunASR generate", "float32", 1, statistics.median(seconds[5:]), 0.6)
+
+
+def show(console: Console, measured: list[Measured], peer: Measured | None) -> None:
+    table = Table(
+        "what", "dtype", "streams", "step ms", "ms a stream", "real-time streams", "x FunASR"
+    )
+    for one in measured:
+        ratio = f"{one.real_time / peer.real_time:.1f}" if peer else "-"
+        table.add_row(
+            one.name,
+            one.dtype,
+            str(one.streams),
+            f"{1000 * one.step_s:.1f}",
+            f"{one.per_stream_ms:.2f}",
+            f"{one.real_time:.1f}",
+            ratio,
+        )
+    console.print(table)
+
+
+def main(
+    size: Annotated[str, typer.Option(help="`demo`, `full` or a model directory.")] = "demo",
+    dtypes: Annotated[str, typer.Option(help="Separated by commas.")] = "float32,bfloat16",
+    batches: Annotated[str, typer.Option(help="Streams a step.")] = "1,4,16,32",
+    funasr: Annotated[bool, typer.Option(help="Also run FunASR's own loop.")] = True,
+) -> None:
+    """Measure steps and print a table."""
+    model = {"demo": DEMO, "full": FULL}.get(size, Path(size))
+    if size == "full":
+        full_size()
+    sizes = [int(n) for n in batches.split(",")]
+    measured: list[Measured] = []
+    peer = funasr_generate(model) if funasr else None
+    for dtype in dtypes.split(","):
+        measured += engine_steps(model, dtype, sizes)
+        measured.append(gemm_limit(model, dtype, sizes[-1]))
+    console = Console(width=120)
+    console.print(f"{model}: {describe()}")
+    show(console, [*([peer] if peer else []), *measured], peer)
+
+
+if __name__ == "__main__":
+    typer.run(main)
