@@ -9,7 +9,7 @@ import { CHROMIUM, launch, visit, wav } from './support.js';
 const SAID = '今天天气不错';
 const SOUND = wav(say(`${SAID}${' '.repeat(9)}`)).toString('base64');
 
-describe('AsrClient.js in Chromium', { skip: !existsSync(CHROMIUM), timeout: 60_000 }, () => {
+describe('AsrClient.js in Chromium', { skip: !existsSync(CHROMIUM), timeout: 180_000 }, () => {
   let server;
   let browser;
   let page;

@@ -28,7 +28,7 @@ const PCM = say(`  ${SAID.join(' '.repeat(9))}${' '.repeat(9)}`);
 const FILE = { name: 'said.wav', mimeType: 'audio/wav', buffer: wav(PCM) };
 const TEXTS = SAID.map((text) => `${text.replaceAll('一', '')}。`); // the server's silence is 一
 
-describe('the demo page', { skip: !existsSync(CHROMIUM), timeout: 120_000 }, () => {
+describe('the demo page', { skip: !existsSync(CHROMIUM), timeout: 280_000 }, () => {
   let server;
   let browser;
   let url;

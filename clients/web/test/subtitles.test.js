@@ -15,7 +15,7 @@ const FILES = [
 ];
 const axe = createRequire(import.meta.url).resolve('axe-core');
 
-describe('the subtitle page', { skip: !SERVICE || !existsSync(CHROMIUM), timeout: 60_000 }, () => {
+describe('the subtitle page', { skip: !SERVICE || !existsSync(CHROMIUM), timeout: 180_000 }, () => {
   test('a recording becomes subtitles, other files an explanation', async () => {
     const browser = await launch();
     try {
