@@ -130,3 +130,10 @@ def test_at_8_khz_it_is_heard_as_at_16(uncompressed):
     heard = sdk.stream(narrow.astype("<i2").tobytes(), sample_rate=8000, **AS_SPOKEN)
     assert len(heard.finals) == len(uncompressed)
     assert error_rate(zip(uncompressed, heard.finals, strict=True)) <= MOST_WRONG_BY_CODEC
+
+
+@pytest.mark.parametrize("level", [0, 30, 3000], ids=["silence", "hiss", "noise"])
+def test_what_is_no_speech_completes_without_a_word(level):
+    noise = np.random.default_rng(7).normal(0, level, 5 * 16_000).astype("<i2")
+    heard = sdk.stream(noise.tobytes())
+    assert heard.calls == ["open", "complete", "close"]

@@ -116,6 +116,13 @@ async def test_the_same_bytes_last_twice_as_long_at_8_khz(client):
     assert ends[1] == pytest.approx(2 * ends[0], abs=100)
 
 
+@pytest.mark.parametrize(("silence", "sentences"), [(200, 2), (800, 1), (6000, 1)])
+async def test_the_silence_a_task_asks_for_ends_its_sentences(client, silence, sentences):
+    half = QUIET[: len(QUIET) // 2]
+    events = await recognise(client, LOUD + half + LOUD, max_sentence_silence=silence)
+    assert len(texts(events)) == sentences
+
+
 async def test_events_are_single_compact_text_frames(served):
     async with connected(served) as client:
         await client.say(run_task(), SPEECH, finish_task())
