@@ -7,6 +7,7 @@ break off, inside numbers above all.
 
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -154,9 +155,20 @@ class Examples:
         marks = [NOTHING] * (len(number) - 1) + [_IGNORED]
         return head + Marked(number, marks)
 
-    def batch(self, size: int, ids: dict[str, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Ids [size, n], lengths [size], classes [size, n], and where known text ends [size]."""
-        texts = [self.draw() for _ in range(size)]
+    def batches(self, size: int, ids: dict[str, int]) -> Iterator[tuple[Tensor, ...]]:
+        """Endless batches of similar length, which saves more than half of the padding.
+
+        Each is ids [size, n], lengths [size], classes [size, n], and where known text ends [size].
+        """
+        while True:
+            texts = sorted((self.draw() for _ in range(8 * size)), key=lambda t: len(t.marks))
+            groups = [texts[start : start + size] for start in range(0, len(texts), size)]
+            self.rng.shuffle(groups)
+            for group in groups:
+                yield self._tensors(group, ids)
+
+    def _tensors(self, texts: list[Marked], ids: dict[str, int]) -> tuple[Tensor, ...]:
+        size = len(texts)
         longest = max(len(text.marks) for text in texts)
         tokens = torch.zeros(size, longest, dtype=torch.long)
         marks = torch.full((size, longest), _IGNORED, dtype=torch.long)
@@ -217,7 +229,7 @@ def train(output: Path, seconds: float = 180.0, batch: int = 96, peak: float = 2
     ids = {token: index for index, token in enumerate(tokens)}
     model = create(len(tokens))
     optimizer = torch.optim.AdamW(model.parameters(), lr=peak, weight_decay=0.01)
-    examples = Examples(corpus.training, SEED)
+    batches = Examples(corpus.training, SEED).batches(batch, ids)
     began, step, loss_now = time.monotonic(), 0, 0.0
     columns = (TextColumn("punctuation"), BarColumn(), TimeRemainingColumn())
     with Progress(*columns, TextColumn("{task.fields[state]}")) as progress:
@@ -228,10 +240,13 @@ def train(output: Path, seconds: float = 180.0, batch: int = 96, peak: float = 2
                 group["lr"] = (
                     peak * min(1.0, (step + 1) / 50) * max(0.01, min(1.0, 1.3 * (1 - share)))
                 )
-            text, lengths, marks, cuts = examples.batch(batch, ids)
+            text, lengths, marks, cuts = next(batches)
             model.train()
-            logits, _ = model.punc_forward(text, lengths, cuts)
-            loss = F.cross_entropy(logits.flatten(0, 1), marks.flatten(), ignore_index=_IGNORED)
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                logits, _ = model.punc_forward(text, lengths, cuts)
+            loss = F.cross_entropy(
+                logits.float().flatten(0, 1), marks.flatten(), ignore_index=_IGNORED
+            )
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
