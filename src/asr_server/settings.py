@@ -72,8 +72,8 @@ class Settings(BaseSettings):
     """Further model names clients may ask for, as JSON: {"my-asr": "paraformer-realtime-v2"}."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the model runs; `auto` takes a CUDA device when there is one."""
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Precision of the model's arithmetic; `auto` suits the device."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16", "int8"] = "auto"
+    """Precision of the model's arithmetic; `auto` takes the fastest that the device does well."""
     chunk_size: Annotated[tuple[int, int, int], NoDecode] = (0, 10, 5)
     """Left, centre, look-ahead of a chunk in 60 ms frames: (0, 10, 5) or the quicker (0, 8, 4)."""
     threads: int = Field(default=0, ge=0)

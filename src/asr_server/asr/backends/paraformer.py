@@ -261,9 +261,11 @@ class ParaformerState:
     chunk of a sentence means nothing: `first` rows read it as empty.
     """
 
-    def __init__(self, config: ParaformerConfig, slots: int, like: Tensor) -> None:
-        def rows(*shape: int, dtype: torch.dtype = like.dtype) -> Tensor:
-            return torch.zeros((slots, *shape), dtype=dtype, device=like.device)
+    def __init__(
+        self, config: ParaformerConfig, slots: int, memory_dtype: torch.dtype, device: torch.device
+    ) -> None:
+        def rows(*shape: int, dtype: torch.dtype = memory_dtype) -> Tensor:
+            return torch.zeros((slots, *shape), dtype=dtype, device=device)
 
         size = config.size
         self.overlap = rows(config.look_ahead, FEATURES, dtype=torch.float32)
@@ -388,12 +390,12 @@ class Paraformer(nn.Module):
         real_frames = real[:, :, None].to(dtype)
         key_values = []
         for layer, memory in zip(self.encoder.layers, state.encoder_memory, strict=True):
-            x, key_value = layer(x, memory[batch.slots], mask, real_frames)
+            x, key_value = layer(x, memory[batch.slots].to(dtype), mask, real_frames)
             key_values.append(key_value)
         hidden = self.encoder.after_norm(x) * real_frames
         # Look-ahead frames count only when no later chunk will bring them again.
         counted = real & (batch.whole[:, None] | (frame < config.stride))
-        return hidden, self.predictor(hidden).float() * counted, key_values
+        return hidden, self.predictor(hidden.float()) * counted, key_values
 
     def _decode(
         self,
@@ -417,7 +419,11 @@ class Paraformer(nn.Module):
             self.decoder.decoders, state.history, state.decoder_memory, strict=True
         ):
             x, joined, key_value = layer(
-                x, hidden, _unless(first, history[slots]), memory[slots], mask
+                x,
+                hidden,
+                _unless(first, history[slots]).to(x.dtype),
+                memory[slots].to(x.dtype),
+                mask,
             )
             histories.append(joined)
             memories.append(key_value)
@@ -437,7 +443,7 @@ class Paraformer(nn.Module):
         begin = (chunks % config.encoder_look_back) * config.stride
         ring = begin[:, None] + torch.arange(config.stride, device=begin.device)  # (B, stride)
         for memory, key_value in zip(state.encoder_memory, key_values, strict=True):
-            memory[slots[:, None], ring] = key_value[rows, : config.stride]
+            memory[slots[:, None], ring] = key_value[rows, : config.stride].to(memory.dtype)
         state.overlap[slots] = chunk[rows, -config.look_ahead :]
         state.chunks[slots] = chunks + 1
         # A sentence's first chunk also ends what an earlier sentence left behind.
@@ -464,8 +470,9 @@ class Paraformer(nn.Module):
             self.config.decoder_kernel - 1, device=counts.device
         )  # (B, kernel - 1): the last inputs that are real
         for layer, (joined, key_value) in enumerate(zip(histories, memories, strict=True)):
-            state.history[layer][slots] = joined[chosen[:, None], kept]
-            state.decoder_memory[layer][slots] = key_value[chosen, -self.config.stride :]
+            history, memory = state.history[layer], state.decoder_memory[layer]
+            history[slots] = joined[chosen[:, None], kept].to(history.dtype)
+            memory[slots] = key_value[chosen, -self.config.stride :].to(memory.dtype)
         state.fired[slots] = True
 
 

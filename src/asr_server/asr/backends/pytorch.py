@@ -21,6 +21,7 @@ from asr_server.asr.backends.paraformer import (
     ParaformerState,
 )
 from asr_server.asr.backends.punctuation import Punctuator
+from asr_server.asr.backends.quantization import best_dtype, quantise
 from asr_server.asr.backends.slots import SlotTable
 from asr_server.asr.backends.vad_state import VadState
 from asr_server.asr.hotwords import Evidence, prepare
@@ -67,6 +68,7 @@ class PyTorchBackend:
         tokens: Sequence[str],
         punctuator: Punctuator | None,
         slots: int,
+        memory_dtype: torch.dtype,
     ) -> None:
         config = paraformer.config
         weight = paraformer.decoder.output_layer.weight
@@ -78,7 +80,7 @@ class PyTorchBackend:
         self.vocabulary = tuple(tokens)
         self._punctuator = punctuator
         self._slots = SlotTable(slots)
-        self._state = ParaformerState(config, slots, weight)
+        self._state = ParaformerState(config, slots, memory_dtype, weight.device)
         self._vad = VadState(slots)
         self._torch_device = weight.device
         self._gather = EvidenceGatherer(weight.device)
@@ -94,12 +96,13 @@ class PyTorchBackend:
         if options.threads:
             torch.set_num_threads(options.threads)
         device = _device(options.device)
-        dtype = _dtype(options.dtype, device)
+        dtype = best_dtype(device) if options.dtype == "auto" else options.dtype
         model = ModelDir.open(path)
         config = ParaformerConfig.from_funasr(model.config, len(model.tokens), options.chunk_size)
         paraformer = Paraformer(config)
         load_weights(paraformer, model.weights(), str(path))
-        paraformer.eval().requires_grad_(False).to(device=device, dtype=dtype)
+        _set_precision(paraformer.eval().requires_grad_(False), dtype)
+        paraformer.to(device)
         frontend = Frontend.from_file(path / CMVN).to(device)
         log.info("loaded %s on %s in %s", path.name, device, dtype)
         return cls(
@@ -109,6 +112,8 @@ class PyTorchBackend:
             tokens=model.tokens,
             punctuator=Punctuator.load(punctuation) if punctuation else None,
             slots=options.slots + 1,
+            # Half the memory and half the traffic; less coarse than the weights around it.
+            memory_dtype=torch.bfloat16 if dtype == "int8" else getattr(torch, dtype),
         )
 
     @torch.inference_mode()
@@ -215,9 +220,12 @@ def _device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _dtype(name: str, device: torch.device) -> torch.dtype:
-    if name == "auto":
-        return torch.float16 if device.type == "cuda" else torch.float32
-    dtype = getattr(torch, name)
-    assert isinstance(dtype, torch.dtype)
-    return dtype
+def _set_precision(paraformer: Paraformer, dtype: str) -> None:
+    if dtype == "int8":
+        # The scores decide between tokens and cost little: they stay exact.
+        quantise(paraformer.encoder)
+        quantise(paraformer.decoder, spare=frozenset({"output_layer"}))
+        return
+    # The predictor adds up many small weights: too coarse a sum loses or invents tokens.
+    paraformer.encoder.to(getattr(torch, dtype))
+    paraformer.decoder.to(getattr(torch, dtype))

@@ -1,0 +1,52 @@
+"""8-bit linear layers."""
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asr_server.asr.backends.quantization import Int8Linear, quantise
+
+
+@given(
+    inputs=st.integers(8, 70),
+    outputs=st.integers(8, 70),
+    rows=st.integers(1, 40),
+    bias=st.booleans(),
+)
+def test_a_quantised_layer_is_as_close_as_rounding_allows(
+    inputs: int, outputs: int, rows: int, bias: bool
+) -> None:
+    torch.manual_seed(inputs * outputs + rows)
+    linear = torch.nn.Linear(inputs, outputs, bias=bias)
+    x = torch.randn(rows, inputs) * torch.rand(rows, 1) * 100
+    with torch.inference_mode():
+        exact, ours = linear(x), Int8Linear(linear)(x)
+        # Half a step of each factor, times the other factor.
+        half_x = x.abs().amax(1, keepdim=True) / 254  # (rows, 1)
+        half_w = linear.weight.abs().amax(1) / 254  # (outputs,)
+        size_x, size_w = x.abs().sum(1, keepdim=True), linear.weight.abs().sum(1)
+        bound = half_x * size_w + half_w * size_x + inputs * half_x * half_w
+    assert bool(((exact - ours).abs() <= bound * 1.01 + 1e-4).all())
+
+
+def test_a_row_does_not_depend_on_the_others_of_its_batch() -> None:
+    layer = Int8Linear(torch.nn.Linear(32, 16))
+    x = torch.randn(5, 7, 32)
+    x[3] *= 1e4
+    with torch.inference_mode():
+        together = layer(x)
+        for row in range(5):
+            assert torch.equal(together[row], layer(x[row]))
+
+
+def test_a_row_of_zeros_gives_the_bias() -> None:
+    linear = torch.nn.Linear(8, 4)
+    with torch.inference_mode():
+        assert torch.equal(Int8Linear(linear)(torch.zeros(2, 8))[0], linear.bias)
+
+
+def test_what_is_to_be_spared_is_spared() -> None:
+    module = torch.nn.ModuleDict({"a": torch.nn.Linear(2, 2), "b": torch.nn.Linear(2, 2)})
+    quantise(module, spare=frozenset({"b"}))
+    assert isinstance(module["a"], Int8Linear)
+    assert isinstance(module["b"], torch.nn.Linear)
