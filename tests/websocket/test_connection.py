@@ -154,14 +154,16 @@ async def test_the_server_never_pings_even_if_uvicorn_is_told_to():
         writer.close()
 
 
-async def test_no_api_key_reaches_a_log(caplog):
+async def test_neither_a_key_nor_what_was_said_reaches_a_log(caplog):
     async with serving(uvicorn={"access_log": True}, log_level="debug") as served:
         caplog.set_level("DEBUG", "asr_server")
         caplog.set_level("INFO", "uvicorn")
         async with connected(served, "/api-ws/v1/inference?a=1&api_key=sk-secret") as client:
-            await recognise(client)
+            said = texts(await recognise(client))
     assert "a=1" in caplog.text
+    assert "task = STREAMING" in caplog.text
     assert "sk-secret" not in caplog.text
+    assert not any(character in caplog.text for text in said for character in text)
 
 
 # How much at once ---------------------------------------------------------------------------------

@@ -147,7 +147,8 @@ class Session:
             raise event.error
         following = TRANSITIONS[state].get(type(event))
         if following is None:
-            assert not isinstance(event, FROM_RECOGNISER), f"{event} while {state.name}"
+            name = type(event).__name__  # and not the event, which may be what was said
+            assert not isinstance(event, FROM_RECOGNISER), f"{name} while {state.name}"
             raise invalid_action(getattr(event, "action", "audio"))
         self._enter(following)
         match state, event:
