@@ -3,6 +3,7 @@
 import os
 import tempfile
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,16 @@ def test_the_limit_holds_when_many_ask_at_once(lists):
         thread.join()
     assert len(lists.list(ME, None, 0, 100)) == 3
     assert len(refused) == 5
+
+
+def test_many_processes_may_begin_at_once(tmp_path):
+    url = f"sqlite:///{tmp_path}/lists.sqlite3"
+    everybody = [Vocabularies(url, most=100) for _ in range(6)]
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda one: one.create(ME, "demo", MODEL, WORDS), everybody))
+    assert len(everybody[0].list(ME, None, 0, 100)) == 6
+    for one in everybody:
+        one.close()
 
 
 def test_no_file_is_made_before_a_list_is_asked_for(tmp_path):

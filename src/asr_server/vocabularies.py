@@ -23,7 +23,7 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from asr_server.access import Caller
@@ -141,7 +141,10 @@ class Vocabularies:
                 if self._url.get_backend_name() == "sqlite" and file and file != ":memory:":
                     Path(file).parent.mkdir(parents=True, exist_ok=True)
                 engine = create_engine(self._url, pool_pre_ping=True)
-                _Base.metadata.create_all(engine)
+                try:
+                    _Base.metadata.create_all(engine)
+                except DBAPIError:  # another process was making them; if not, it fails again
+                    _Base.metadata.create_all(engine)
                 self._engine = engine
         return Session(self._engine)
 
