@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr_server.asr.backends.pytorch import PyTorchBackend
-from asr_server.asr.types import ChunkWork, FiredToken, Kind, Step
+from asr_server.asr.types import ChunkWork, FiredToken, JudgeWork, Kind, Step
 from tests.support.chunks import chunks_of, speechlike, transcribe
 
 Heard = list[tuple[FiredToken, ...]]
@@ -100,8 +100,9 @@ def test_a_stream_in_anothers_slot_knows_nothing_of_it(backend: PyTorchBackend) 
     assert_same(transcribe(backend, speechlike(2.0, 8)), expected)
 
 
+@pytest.mark.parametrize("place", ["_paraformer._decode", "_punctuate", "_judge"])
 def test_a_step_that_fails_changes_nothing(
-    backend: PyTorchBackend, monkeypatch: pytest.MonkeyPatch
+    backend: PyTorchBackend, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     audio = speechlike(3.0, 10)
     expected = transcribe(backend, audio)
@@ -109,9 +110,10 @@ def test_a_step_that_fails_changes_nothing(
     heard = []
     for work in chunks_of(backend, 1, audio):
         with monkeypatch.context() as broken:
-            broken.setattr(backend._paraformer, "_decode", _fail)
+            owner, name = (backend, place) if "." not in place else (backend._paraformer, "_decode")
+            broken.setattr(owner, name, _fail)
             with pytest.raises(RuntimeError, match="device fault"):
-                backend.step(Step(chunks=(work,)))
+                backend.step(Step(judge=(JudgeWork(1, audio[:512]),), chunks=(work,)))
         heard.append(backend.step(Step(chunks=(work,))).heard[0].tokens)
     backend.step(Step(closed=(1,)))
     assert_same(heard, expected)

@@ -13,9 +13,7 @@ K tokens, D model size.
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -23,93 +21,9 @@ from torch import Tensor, nn
 
 from asr_server.asr.backends.cif import integrate_and_fire
 from asr_server.asr.backends.frontend import FEATURES
+from asr_server.asr.backends.paraformer_config import ParaformerConfig
+from asr_server.asr.backends.paraformer_state import ParaformerState, Progress, unless
 from asr_server.asr.backends.sanm import LAYER_NORM_EPS, EncoderLayer, positions, split_heads
-
-
-@dataclass(frozen=True, slots=True)
-class ParaformerConfig:
-    """The sizes of a model and the operating point it runs at."""
-
-    vocabulary: int
-    size: int
-    heads: int
-    encoder_units: int
-    encoder_layers: int
-    encoder_kernel: int
-    decoder_units: int
-    decoder_layers: int
-    decoder_kernel: int
-    cif_left: int
-    cif_right: int
-    cif_threshold: float
-    cif_smooth: float
-    cif_noise: float
-    cif_tail: float
-    stride: int = 10
-    """New frames of a chunk."""
-    look_ahead: int = 5
-    """Frames of a chunk that only serve as context and are decoded with the next one."""
-    encoder_look_back: int = 4
-    """Chunks whose keys and values the encoder still sees."""
-
-    @property
-    def frames(self) -> int:
-        """Frames of a whole chunk."""
-        return self.stride + self.look_ahead
-
-    @property
-    def memory(self) -> int:
-        """Frames the encoder looks back on."""
-        return self.encoder_look_back * self.stride
-
-    @classmethod
-    def from_funasr(
-        cls, config: Mapping[str, Any], vocabulary: int, chunk_size: tuple[int, int, int]
-    ) -> "ParaformerConfig":
-        """Read a FunASR `config.yaml`; raises `ValueError` for what this engine cannot run."""
-        encoder, decoder = config["encoder_conf"], config["decoder_conf"]
-        predictor = config["predictor_conf"]
-        left, stride, look_ahead = chunk_size
-        _require(left == 0, "chunk_size must begin with 0: no left context is recomputed")
-        _require(
-            config.get("model") == "ParaformerStreaming", "the model is no ParaformerStreaming"
-        )
-        _require(
-            config.get("encoder") == "SANMEncoderChunkOpt", "the encoder is no SANMEncoderChunkOpt"
-        )
-        _require(encoder.get("sanm_shfit", 0) == 0, "the encoder's FSMN is shifted")
-        _require(
-            decoder.get("att_layer_num", 6) == decoder["num_blocks"],
-            "the decoder has layers without attention",
-        )
-        kernel = decoder.get("kernel_size", 21)
-        shift = decoder.get("sanm_shfit")
-        shift = (kernel - 1) // 2 if shift is None else shift
-        _require((kernel - 1) // 2 + shift == kernel - 1, "the decoder's FSMN looks ahead")
-        return cls(
-            vocabulary=vocabulary,
-            size=encoder["output_size"],
-            heads=encoder["attention_heads"],
-            encoder_units=encoder["linear_units"],
-            encoder_layers=encoder["num_blocks"],
-            encoder_kernel=encoder.get("kernel_size", 11),
-            decoder_units=decoder["linear_units"],
-            decoder_layers=decoder["num_blocks"],
-            decoder_kernel=kernel,
-            cif_left=predictor.get("l_order", 1),
-            cif_right=predictor.get("r_order", 1),
-            cif_threshold=predictor.get("threshold", 1.0),
-            cif_smooth=predictor.get("smooth_factor", 1.0),
-            cif_noise=predictor.get("noise_threshold", 0.0),
-            cif_tail=predictor.get("tail_threshold", 0.45),
-            stride=stride,
-            look_ahead=look_ahead,
-        )
-
-
-def _require(condition: bool, why: str) -> None:
-    if not condition:
-        raise ValueError(f"this model cannot be streamed here: {why}")
 
 
 class Encoder(nn.Module):
@@ -254,32 +168,6 @@ class Decoder(nn.Module):
         self.output_layer = nn.Linear(config.size, config.vocabulary)
 
 
-class ParaformerState:
-    """What every stream carries from chunk to chunk, one row of each tensor per slot.
-
-    Rows are written only when a chunk is committed. A row's content before the first committed
-    chunk of a sentence means nothing: `first` rows read it as empty.
-    """
-
-    def __init__(
-        self, config: ParaformerConfig, slots: int, memory_dtype: torch.dtype, device: torch.device
-    ) -> None:
-        def rows(*shape: int, dtype: torch.dtype = memory_dtype) -> Tensor:
-            return torch.zeros((slots, *shape), dtype=dtype, device=device)
-
-        size = config.size
-        self.overlap = rows(config.look_ahead, FEATURES, dtype=torch.float32)
-        self.chunks = rows(dtype=torch.int64)
-        self.fired = rows(dtype=torch.bool)
-        """Whether a chunk of the sentence has fired, so that the decoder has a memory."""
-        self.rest_weight = rows(dtype=torch.float32)
-        self.rest_hidden = rows(size, dtype=torch.float32)
-        self.encoder_memory = [rows(config.memory, 2 * size) for _ in range(config.encoder_layers)]
-        """A ring of keys and values: attention does not care in which order it sees them."""
-        self.decoder_memory = [rows(config.stride, 2 * size) for _ in range(config.decoder_layers)]
-        self.history = [rows(config.decoder_kernel - 1, size) for _ in range(config.decoder_layers)]
-
-
 @dataclass(frozen=True, slots=True)
 class ChunkBatch:
     """One chunk of each of B rows."""
@@ -302,6 +190,7 @@ class Decoded:
     confidences: Tensor  # (B, K) float32
     fired_at: Tensor  # (B, K) float32, in frames from the begin of the chunk's first new frame
     scores: Tensor  # (rows that fired, K, vocabulary) logits
+    progress: Progress
 
 
 class Paraformer(nn.Module):
@@ -316,15 +205,12 @@ class Paraformer(nn.Module):
 
     @torch.inference_mode()
     def forward(self, batch: ChunkBatch, state: ParaformerState) -> Decoded:
-        """Decode one chunk of every row and advance the state of those that commit.
-
-        Nothing is written before everything has been computed.
-        """
+        """Decode one chunk of every row; the state stays until `ParaformerState.advance`."""
         chunk = torch.cat(
             (
-                _unless(batch.first, state.overlap[batch.slots]),
+                unless(batch.first, state.overlap[batch.slots]),
                 self._with_positions(
-                    batch.features, _unless(batch.first, state.chunks[batch.slots])
+                    batch.features, unless(batch.first, state.chunks[batch.slots])
                 ),
             ),
             dim=1,
@@ -333,8 +219,8 @@ class Paraformer(nn.Module):
         fired = integrate_and_fire(
             hidden.float(),
             weights,
-            _unless(batch.first, state.rest_hidden[batch.slots]),
-            _unless(batch.first, state.rest_weight[batch.slots]),
+            unless(batch.first, state.rest_hidden[batch.slots]),
+            unless(batch.first, state.rest_weight[batch.slots]),
             batch.tail * self.config.cif_tail,
             self.config.cif_threshold,
         )
@@ -351,14 +237,19 @@ class Paraformer(nn.Module):
             best = scores.float().log_softmax(dim=2).max(dim=2)
             tokens[rows], confidences[rows] = best.indices, best.values.exp()
 
-        self._commit(batch, state, chunk, key_values)
-        committed = batch.commit.nonzero().squeeze(1)
-        slots = batch.slots[committed]
-        state.rest_weight[slots] = fired.rest_weight[committed]
-        state.rest_hidden[slots] = fired.rest_hidden[committed]
-        self._commit_decoder(batch, state, rows, fired.counts[rows], histories, memories)
-        offset = self.config.look_ahead
-        return Decoded(fired.counts, tokens, confidences, fired.fired_at - offset, scores)
+        progress = Progress(
+            batch.slots,
+            batch.first,
+            batch.commit,
+            chunk,
+            key_values,
+            fired,
+            rows,
+            histories,
+            memories,
+        )
+        at = fired.fired_at - self.config.look_ahead
+        return Decoded(fired.counts, tokens, confidences, at, scores, progress)
 
     # The parts ----------------------------------------------------------------------------------
 
@@ -380,7 +271,7 @@ class Paraformer(nn.Module):
         lengths = batch.lengths + config.look_ahead  # (B,)
         frame = torch.arange(config.frames, device=device)[None, :]  # (1, T)
         real = frame < lengths[:, None]  # (B, T)
-        chunks = _unless(batch.first, state.chunks[batch.slots])
+        chunks = unless(batch.first, state.chunks[batch.slots])
         remembered = torch.arange(config.memory, device=device)[None, :]
         seen = remembered < (chunks * config.stride)[:, None]  # (B, M)
         mask = torch.cat((seen, real), dim=1)[:, None, None, :]  # (B, 1, 1, M + T)
@@ -421,7 +312,7 @@ class Paraformer(nn.Module):
             x, joined, key_value = layer(
                 x,
                 hidden,
-                _unless(first, history[slots]).to(x.dtype),
+                unless(first, history[slots]).to(x.dtype),
                 memory[slots].to(x.dtype),
                 mask,
             )
@@ -430,53 +321,3 @@ class Paraformer(nn.Module):
         for last in self.decoder.decoders3:
             x = last(x)
         return self.decoder.output_layer(self.decoder.after_norm(x)), histories, memories
-
-    # The state ----------------------------------------------------------------------------------
-
-    def _commit(
-        self, batch: ChunkBatch, state: ParaformerState, chunk: Tensor, key_values: list[Tensor]
-    ) -> None:
-        config = self.config
-        rows = batch.commit.nonzero().squeeze(1)
-        slots = batch.slots[rows]
-        chunks = _unless(batch.first[rows], state.chunks[slots])
-        begin = (chunks % config.encoder_look_back) * config.stride
-        ring = begin[:, None] + torch.arange(config.stride, device=begin.device)  # (B, stride)
-        for memory, key_value in zip(state.encoder_memory, key_values, strict=True):
-            memory[slots[:, None], ring] = key_value[rows, : config.stride].to(memory.dtype)
-        state.overlap[slots] = chunk[rows, -config.look_ahead :]
-        state.chunks[slots] = chunks + 1
-        # A sentence's first chunk also ends what an earlier sentence left behind.
-        state.fired[slots] &= ~batch.first[rows]
-        opened = slots[batch.first[rows]]
-        for history in state.history:
-            history[opened] = 0
-
-    def _commit_decoder(
-        self,
-        batch: ChunkBatch,
-        state: ParaformerState,
-        rows: Tensor,
-        counts: Tensor,
-        histories: list[Tensor],
-        memories: list[Tensor],
-    ) -> None:
-        """Remember the decoder's inputs of the rows that fired and commit."""
-        chosen = batch.commit[rows].nonzero().squeeze(1)
-        if not len(chosen):
-            return
-        slots, counts = batch.slots[rows][chosen], counts[chosen]
-        kept = counts[:, None] + torch.arange(
-            self.config.decoder_kernel - 1, device=counts.device
-        )  # (B, kernel - 1): the last inputs that are real
-        for layer, (joined, key_value) in enumerate(zip(histories, memories, strict=True)):
-            history, memory = state.history[layer], state.decoder_memory[layer]
-            history[slots] = joined[chosen[:, None], kept].to(history.dtype)
-            memory[slots] = key_value[chosen, -self.config.stride :].to(memory.dtype)
-        state.fired[slots] = True
-
-
-def _unless(condition: Tensor, rows: Tensor) -> Tensor:
-    """The rows, zero where `condition` (B,) holds."""
-    shape = (-1, *[1] * (rows.dim() - 1))
-    return torch.where(condition.view(shape), torch.zeros_like(rows), rows)

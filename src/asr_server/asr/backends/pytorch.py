@@ -13,13 +13,9 @@ from numpy.typing import NDArray
 from asr_server.asr.backends.evidence import EvidenceGatherer
 from asr_server.asr.backends.frontend import CONTEXT, LFR_SHIFT, Frontend
 from asr_server.asr.backends.model_dir import CMVN, ModelDir, load_weights
-from asr_server.asr.backends.paraformer import (
-    ChunkBatch,
-    Decoded,
-    Paraformer,
-    ParaformerConfig,
-    ParaformerState,
-)
+from asr_server.asr.backends.paraformer import ChunkBatch, Decoded, Paraformer
+from asr_server.asr.backends.paraformer_config import ParaformerConfig
+from asr_server.asr.backends.paraformer_state import ParaformerState, Progress
 from asr_server.asr.backends.punctuation import Punctuator
 from asr_server.asr.backends.quantization import best_dtype, quantise
 from asr_server.asr.backends.slots import SlotTable
@@ -130,8 +126,10 @@ class PyTorchBackend:
         for stream in step.opened:
             self._slots.open(stream)
             self._vad.reset(self._slots[stream])
-        heard = self._hear(step.chunks) if step.chunks else []
+        heard, progress = self._hear(step.chunks) if step.chunks else ([], None)
         probabilities = self._judge(step.judge) if step.judge else []
+        if progress is not None:  # last of all: nothing can fail any more
+            self._state.advance(progress)
         return StepResult(probabilities, heard)
 
     def warm_up(self) -> None:
@@ -148,7 +146,7 @@ class PyTorchBackend:
     def _judge(self, works: Sequence[JudgeWork]) -> list[NDArray[np.float32]]:
         return self._vad.judge([self._slots[work.stream] for work in works], [w.pcm for w in works])
 
-    def _hear(self, works: Sequence[ChunkWork]) -> list[Heard]:
+    def _hear(self, works: Sequence[ChunkWork]) -> tuple[list[Heard], Progress]:
         device = self._torch_device
         stride = self._paraformer.config.stride
         features = self._frontend([w.pcm for w in works], [w.first for w in works], stride)
@@ -179,7 +177,8 @@ class PyTorchBackend:
         ]
         marks = self._punctuate(works, fired)
         evidence = self._evidence(works, decoded, counts, tokens)
-        return [Heard(*heard) for heard in zip(fired, marks, evidence, strict=True)]
+        heard = [Heard(*heard) for heard in zip(fired, marks, evidence, strict=True)]
+        return heard, decoded.progress
 
     def _evidence(
         self,

@@ -1,0 +1,102 @@
+"""What streams carry from chunk to chunk, in slots, and how a batch moves it on.
+
+Letters of shapes: B rows, T frames of a chunk, K tokens, D model size.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from asr_server.asr.backends.cif import Fired
+from asr_server.asr.backends.frontend import FEATURES
+from asr_server.asr.backends.paraformer_config import ParaformerConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What a batch computed that the next chunks of its streams need."""
+
+    slots: Tensor  # (B,)
+    first: Tensor  # (B,)
+    commit: Tensor  # (B,)
+    chunk: Tensor  # (B, T, 560)
+    key_values: list[Tensor]  # per encoder layer (B, T, 2D)
+    fired: Fired
+    decoded: Tensor  # (rows that fired,) which rows these are
+    histories: list[Tensor]  # per decoder layer (rows that fired, kernel - 1 + K, D)
+    memories: list[Tensor]  # per decoder layer (rows that fired, T, 2D)
+
+
+class ParaformerState:
+    """What every stream carries from chunk to chunk, one row of each tensor per slot.
+
+    Rows are written only by `advance`, when everything of a step has been computed. A row's content
+    before the first committed chunk of a sentence means nothing: `first` rows read it as empty.
+    """
+
+    def __init__(
+        self, config: ParaformerConfig, slots: int, memory_dtype: torch.dtype, device: torch.device
+    ) -> None:
+        self._config = config
+
+        def rows(*shape: int, dtype: torch.dtype = memory_dtype) -> Tensor:
+            return torch.zeros((slots, *shape), dtype=dtype, device=device)
+
+        size = config.size
+        self.overlap = rows(config.look_ahead, FEATURES, dtype=torch.float32)
+        self.chunks = rows(dtype=torch.int64)
+        self.fired = rows(dtype=torch.bool)
+        """Whether a chunk of the sentence has fired, so that the decoder has a memory."""
+        self.rest_weight = rows(dtype=torch.float32)
+        self.rest_hidden = rows(size, dtype=torch.float32)
+        self.encoder_memory = [rows(config.memory, 2 * size) for _ in range(config.encoder_layers)]
+        """A ring of keys and values: attention does not care in which order it sees them."""
+        self.decoder_memory = [rows(config.stride, 2 * size) for _ in range(config.decoder_layers)]
+        self.history = [rows(config.decoder_kernel - 1, size) for _ in range(config.decoder_layers)]
+
+    def advance(self, progress: Progress) -> None:
+        """Move the rows that commit past their chunk."""
+        rows = progress.commit.nonzero().squeeze(1)
+        if len(rows):
+            self._advance_encoder(progress, rows)
+            slots = progress.slots[rows]
+            self.rest_weight[slots] = progress.fired.rest_weight[rows]
+            self.rest_hidden[slots] = progress.fired.rest_hidden[rows]
+            self._advance_decoder(progress)
+
+    def _advance_encoder(self, progress: Progress, rows: Tensor) -> None:
+        config, slots, first = self._config, progress.slots[rows], progress.first[rows]
+        chunks = unless(first, self.chunks[slots])
+        begin = (chunks % config.encoder_look_back) * config.stride
+        ring = begin[:, None] + torch.arange(config.stride, device=begin.device)  # (B, stride)
+        for memory, key_value in zip(self.encoder_memory, progress.key_values, strict=True):
+            memory[slots[:, None], ring] = key_value[rows, : config.stride].to(memory.dtype)
+        self.overlap[slots] = progress.chunk[rows, -config.look_ahead :]
+        self.chunks[slots] = chunks + 1
+        # A sentence's first chunk also ends what an earlier sentence left behind.
+        self.fired[slots] &= ~first
+        for history in self.history:
+            history[slots[first]] = 0
+
+    def _advance_decoder(self, progress: Progress) -> None:
+        """Remember the decoder's inputs of the rows that fired and commit."""
+        chosen = progress.commit[progress.decoded].nonzero().squeeze(1)
+        if not len(chosen):
+            return
+        rows = progress.decoded[chosen]
+        slots, counts = progress.slots[rows], progress.fired.counts[rows]
+        kept = counts[:, None] + torch.arange(
+            self._config.decoder_kernel - 1, device=counts.device
+        )  # (B, kernel - 1): the last inputs that are real
+        for history, joined in zip(self.history, progress.histories, strict=True):
+            history[slots] = joined[chosen[:, None], kept].to(history.dtype)
+        for memory, key_value in zip(self.decoder_memory, progress.memories, strict=True):
+            memory[slots] = key_value[chosen, -self._config.stride :].to(memory.dtype)
+        self.fired[slots] = True
+
+
+def unless(condition: Tensor, rows: Tensor) -> Tensor:
+    """The rows, zero where `condition` (B,) holds."""
+    shape = (-1, *[1] * (rows.dim() - 1))
+    return torch.where(condition.view(shape), torch.zeros_like(rows), rows)
