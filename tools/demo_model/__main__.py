@@ -50,7 +50,7 @@ def export(work: Work = WORK, folder: Path = PRODUCTS / "asr", weights: str = "a
 
 
 @app.command()
-def punctuation(folder: Path = PRODUCTS / "punctuation", seconds: float = 180.0) -> None:
+def punctuation(folder: Path = PRODUCTS / "punctuation", seconds: float = 270.0) -> None:
     """Train the punctuation model and write its directory."""
     from . import punctuation as marks
 

@@ -221,7 +221,7 @@ def evaluate(model: CTTransformerStreaming, texts: list[Marked], ids: dict[str, 
     return Marking(right, set_, due, ends, len(texts))
 
 
-def train(output: Path, seconds: float = 180.0, batch: int = 96, peak: float = 2e-3) -> None:
+def train(output: Path, seconds: float = 270.0, batch: int = 96, peak: float = 2e-3) -> None:
     """Train within a budget of time and write the model directory."""
     torch.manual_seed(SEED)
     corpus = grammar.build_corpus(SEED, SENTENCES)
