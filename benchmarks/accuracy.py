@@ -45,6 +45,17 @@ class Scores:
     time_errors_ms: list[float] = field(default_factory=list)
     bound_errors_ms: list[float] = field(default_factory=list)
     worst: list[tuple[int, str, str, str]] = field(default_factory=list)
+    judged: list[tuple[float, bool]] = field(default_factory=list)
+    """Every token's confidence and whether it was right."""
+
+    @property
+    def calibration_error(self) -> float:
+        """Expected calibration error in ten bins: mean gap between confidence and accuracy."""
+        gap = 0.0
+        for tenth in range(10):
+            inside = [j for j in self.judged if min(int(j[0] * 10), 9) == tenth]
+            gap += abs(sum(confidence - right for confidence, right in inside))
+        return gap / max(1, len(self.judged))
 
 
 def read(path: Path) -> list[Pcm]:
@@ -83,6 +94,12 @@ def score(
     scores.seconds += seconds
     if errors:
         scores.worst.append((errors, entry["file"], entry["text"], heard))
+    right = set[int]()
+    for chunk in measured.alignments[0]:
+        if chunk.type == "equal":
+            right |= set(range(chunk.hyp_start_idx, chunk.hyp_end_idx))
+    if all(len(token.piece) == 1 for token in tokens):
+        scores.judged += [(token.confidence, n in right) for n, token in enumerate(tokens)]
     truth = entry.get("characters")
     if truth and heard == entry["text"]:
         scores.time_errors_ms += _time_errors(tokens, truth)
@@ -127,6 +144,7 @@ def report(name: str, scores: Scores, table: Table) -> None:
         f"{scores.wrong / max(1, scores.recordings):.1%}",
         f"{statistics.median(times):.0f}" if times else "-",
         f"{statistics.quantiles(times, n=20)[-1]:.0f}" if len(times) > 20 else "-",
+        f"{scores.calibration_error:.3f}",
         f"{statistics.median(bounds):.0f} / {bounds[int(0.95 * len(bounds))]:.0f}"
         if bounds
         else "-",
@@ -145,7 +163,9 @@ def main(
 
     stride, look_ahead = map(int, chunk.split(","))
     options = PyTorchOptions(dtype=dtype, chunk_size=(0, stride, look_ahead), slots=AT_ONCE)
-    table = Table("set", "recordings", "characters", "CER", "wrong", "times ms", "p95", "bounds ms")
+    table = Table(
+        "set", "recordings", "characters", "CER", "wrong", "times ms", "p95", "ECE", "bounds ms"
+    )
     console = Console()
 
     manifests_read = {

@@ -55,3 +55,21 @@ def test_a_part_that_is_closed_has_its_hotwords() -> None:
     track.end(STRIDE, STRIDE + 2_000)
     track.accept(Kind.FLUSH, track.audio_end, heard("安", "-----", said))
     assert [text(final) for final in track.finals()] == ["今天在长安"]
+
+
+def test_a_sentence_that_was_told_of_gets_a_final_even_without_text() -> None:
+    track = SentenceTrack(0, 0, GEOMETRY, StreamOptions(), 3_200)
+    track.advance(4_000)
+    assert text(track.accept(Kind.PREVIEW, 4_000, heard("对", "-"))) == "对"
+    track.end(4_000, 6_000)
+    track.accept(Kind.FLUSH, track.audio_end, heard("", ""))
+    assert [text(final) for final in track.finals()] == [""]
+
+
+def test_noise_that_was_never_told_of_has_no_final() -> None:
+    track = SentenceTrack(0, 0, GEOMETRY, StreamOptions(), 3_200)
+    track.advance(4_000)
+    assert track.accept(Kind.PREVIEW, 4_000, heard("", "")) is None
+    track.end(4_000, 6_000)
+    track.accept(Kind.FLUSH, track.audio_end, heard("", ""))
+    assert track.finals() == []

@@ -47,6 +47,8 @@ class SentenceTrack:
     _marks: tuple[str, ...] = ()
     _previewed: Samples = field(init=False)
     _speculation: _Speculation | None = None
+    _told: bool = False
+    """Whether somebody waits for the end of the open sentence."""
 
     def __post_init__(self) -> None:
         self.position = self.audio_end = self._previewed = self.audio_begin
@@ -125,8 +127,9 @@ class SentenceTrack:
             self._speculation = None
         elif kind.final:
             self._speculation = _Speculation(end, shown)
-        if not tokens or self.finished:
+        if not tokens or self.finished or not self.options.interim:
             return None
+        self._told = True
         return Hypothesis(self.speech_begin, None, shown)
 
     def split(self) -> Hypothesis | None:
@@ -143,6 +146,7 @@ class SentenceTrack:
         if self._speculation is not None:
             self._speculation.tokens = self._speculation.tokens[count:]
         self.speech_begin = self._tokens[0].begin
+        self._told = False
         return final
 
     def finals(self) -> list[Hypothesis]:
@@ -156,7 +160,8 @@ class SentenceTrack:
         while self.options.semantic and (count := semantic_cut(tokens, settled=1)) is not None:
             finals.append(Hypothesis(self.speech_begin, tokens[count - 1].end, tokens[:count]))
             tokens, self.speech_begin = tokens[count:], tokens[count].begin
-        if tokens:  # noise that the VAD took for speech says nothing
+            self._told = False
+        if tokens or self._told:  # noise that the VAD took for speech is never told of
             finals.append(Hypothesis(self.speech_begin, self.speech_end, tokens))
         return finals
 

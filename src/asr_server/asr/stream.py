@@ -177,7 +177,7 @@ class Stream:
         closed = sentence.split()
         if closed is not None:
             self._deliver(closed)
-        elif interim is not None and self._options.interim:
+        elif interim is not None:
             self._deliver(interim)
         self._complete()
 
