@@ -235,7 +235,8 @@ class Paraformer(nn.Module):
                 fired.embeddings[rows], hidden[rows], rows, batch, state
             )
             best = scores.float().log_softmax(dim=2).max(dim=2)
-            tokens[rows], confidences[rows] = best.indices, best.values.exp()
+            certainty = best.values.exp() / (1.0 - self.config.label_smoothing)
+            tokens[rows], confidences[rows] = best.indices, certainty.clamp(max=1.0)
 
         progress = Progress(
             batch.slots,

@@ -24,6 +24,8 @@ class ParaformerConfig:
     cif_smooth: float
     cif_noise: float
     cif_tail: float
+    label_smoothing: float
+    """What training took from the right token, so that no posterior exceeds the rest."""
     stride: int = 10
     """New frames of a chunk."""
     look_ahead: int = 5
@@ -81,6 +83,7 @@ class ParaformerConfig:
             cif_smooth=predictor.get("smooth_factor", 1.0),
             cif_noise=predictor.get("noise_threshold", 0.0),
             cif_tail=predictor.get("tail_threshold", 0.45),
+            label_smoothing=config.get("model_conf", {}).get("lsm_weight", 0.0),
             stride=stride,
             look_ahead=look_ahead,
         )
