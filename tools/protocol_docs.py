@@ -18,7 +18,12 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "docs" / "PROTOCOL.md", ROOT / "docs" / "PROTOCOL.zh-CN.md"]
 GOLDEN = ROOT / "tests" / "protocol" / "golden"
 PART = re.compile(r"(<!-- generated: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
-SAMPLES = {"IdleTimeout": (23,), "ModelNotFound": ("whisper",), "UnsupportedFormat": ("midi",)}
+SAMPLES = {
+    "AudioTooLong": (60,),
+    "IdleTimeout": (23,),
+    "ModelNotFound": ("whisper",),
+    "UnsupportedFormat": ("midi",),
+}
 """What some errors need to be made."""
 
 

@@ -4,7 +4,8 @@ AsrError
 ├── ClientError                  the client's doing; its task or request fails
 │   ├── InvalidParameter         InvalidParameter
 │   │   ├── MalformedMessage     a text frame that cannot be read; closes with 1007
-│   │   └── DecodeError          the audio is not what `format` says
+│   │   ├── DecodeError          the audio is not what `format` says
+│   │   └── AudioTooLong         more audio than a task of this model may have
 │   ├── InvalidApiKey            HTTP 401 before the upgrade
 │   ├── AccessDenied             HTTP 403 before the upgrade
 │   ├── NotFound                 what the HTTP request names does not exist
@@ -66,6 +67,11 @@ class MalformedMessage(InvalidParameter):
 
 class DecodeError(InvalidParameter):
     message = "Failed to decode audio"
+
+
+class AudioTooLong(InvalidParameter):
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"The audio is longer than {seconds:g} seconds.")
 
 
 class InvalidApiKey(ClientError):

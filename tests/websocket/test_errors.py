@@ -50,6 +50,12 @@ TASK_ERRORS = {
         INVALID,
         "Sample rate 4000 is not supported; it must be 8000 to 48000 Hz.",
     ),
+    "more than a minute for gummy-chat": (
+        {},
+        [run_task(model="gummy-chat-v1"), *[QUIET * 4] * 16],
+        INVALID,
+        "The audio is longer than 60 seconds.",
+    ),
     "two tasks at once": (
         {},
         [run_task(), run_task("second")],

@@ -3,6 +3,7 @@
 Behind all of them is the one model this server runs; a name only chooses defaults and shapes.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -20,13 +21,19 @@ class Family:
     first_sentence_id: int = 1
     single_sentence: bool = False
     """The service ends the task after the first sentence."""
+    longest_s: float = math.inf
+    """Seconds of audio that a task may have."""
 
 
 PARAFORMER = Family(max_sentence_silence_ms=800)
 FUN_ASR = Family(max_sentence_silence_ms=1300)
 GUMMY = Family(max_sentence_silence_ms=800, transcribes=True, first_sentence_id=0)
 GUMMY_CHAT = Family(
-    max_sentence_silence_ms=700, transcribes=True, first_sentence_id=0, single_sentence=True
+    max_sentence_silence_ms=700,
+    transcribes=True,
+    first_sentence_id=0,
+    single_sentence=True,
+    longest_s=60,
 )
 
 MODELS: dict[str, Family] = {

@@ -10,7 +10,7 @@ from asr_server.asr.types import Hypothesis, StreamOptions
 from asr_server.audio.decode import Decoder, Pcm, open_decoder
 from asr_server.audio.endpoint import EndpointOptions
 from asr_server.audio.units import SAMPLE_RATE, Samples, from_ms
-from asr_server.errors import AsrError, NoValidAudio
+from asr_server.errors import AsrError, AudioTooLong, NoValidAudio
 from asr_server.state.messages import Drained, Failed, Heard
 from asr_server.state.task import Task
 
@@ -32,8 +32,9 @@ class Intake:
     decodes them in a worker thread. The caller gives no more before `room` has returned.
     """
 
-    def __init__(self, task_id: str, decoder: Decoder, stream: Stream, max_lead: Samples) -> None:
-        self._task_id = task_id
+    def __init__(self, task: Task, decoder: Decoder, stream: Stream, max_lead: Samples) -> None:
+        self._task_id = task.task_id
+        self._longest_s = task.family.longest_s
         self._decoder = decoder
         self._stream = stream
         self._max_lead = max_lead
@@ -47,17 +48,17 @@ class Intake:
         """A place for a task. Raises what the decoder and the engine raise."""
         decoder = open_decoder(task.format, task.sample_rate)
         stream = engine.open(_options(task, hotwords))
-        return cls(task.task_id, decoder, stream, from_ms(1000 * max_lead_s))
+        return cls(task, decoder, stream, from_ms(1000 * max_lead_s))
 
     def push(self, data: bytes) -> None:
-        """More audio. Raises DecodeError."""
+        """More audio. Raises DecodeError, AudioTooLong."""
         if self._decoder.slow or len(data) > BIG_SLICE:
             self._undecoded = data
         else:
             self._push(self._decoder.feed(data))
 
     def finish(self) -> None:
-        """There is no more. Raises DecodeError, NoValidAudio."""
+        """There is no more. Raises DecodeError, NoValidAudio, AudioTooLong."""
         if self._decoder.slow:
             self._finishing = True
         else:
@@ -66,7 +67,7 @@ class Intake:
     async def room(self) -> None:
         """Return once all is decoded and the recogniser not too far behind.
 
-        Raises DecodeError, NoValidAudio.
+        Raises DecodeError, NoValidAudio, AudioTooLong.
         """
         data, self._undecoded = self._undecoded, b""
         size = SLICE if self._decoder.slow else BIG_SLICE
@@ -99,6 +100,8 @@ class Intake:
     def _push(self, samples: Pcm) -> None:
         if len(samples):
             self._decoded += len(samples)
+            if self._decoded > self._longest_s * SAMPLE_RATE:
+                raise AudioTooLong(self._longest_s)
             self._stream.push(samples)
 
     def _end(self, samples: Pcm) -> None:
