@@ -1,0 +1,96 @@
+"""Real recognition, cut anywhere: all speech is in the finals, once, up to the last character."""
+
+import asyncio
+import itertools
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from asr_server.asr.backends.pytorch import PyTorchBackend, PyTorchOptions
+from asr_server.asr.engine import Engine
+from asr_server.asr.types import Drained, Hypothesis, Pcm, StreamOptions
+from asr_server.audio.decode import open_decoder
+from asr_server.audio.endpoint import EndpointOptions
+from asr_server.audio.units import SAMPLE_RATE, from_ms
+
+ROOT = Path(__file__).parents[2]
+MODEL = ROOT / "src" / "asr_server" / "models" / "demo" / "asr"
+DATA = ROOT / "tests" / "data"
+PATIENCE_S = 60
+
+
+@pytest.fixture(scope="module")
+def backend() -> PyTorchBackend:
+    return PyTorchBackend.load(MODEL, PyTorchOptions(device="cpu", dtype="float32", slots=8), None)
+
+
+def recording(name: str) -> Pcm:
+    decoder = open_decoder("wav", SAMPLE_RATE)
+    data = (DATA / name).read_bytes()
+    return np.concatenate((decoder.feed(data), decoder.finish()))
+
+
+async def finals(
+    backend: PyTorchBackend, audio: Pcm, options: StreamOptions, pieces: int = 1
+) -> list[Hypothesis]:
+    engine = Engine(lambda: backend)
+    await engine.start()
+    stream = engine.open(options)
+    places = sorted(random.Random(pieces).sample(range(len(audio)), pieces - 1))
+    for piece in np.split(audio, places):
+        stream.push(piece)
+        await asyncio.sleep(0)
+    stream.finish()
+    heard = []
+    while not isinstance(event := await asyncio.wait_for(stream.next(), PATIENCE_S), Drained):
+        if event.final:
+            heard.append(event)
+    stream.close()
+    await engine.stop()
+    return heard
+
+
+def text(heard: list[Hypothesis]) -> str:
+    return "".join(token.piece for final in heard for token in final.tokens)
+
+
+async def test_the_last_character_is_heard_wherever_the_audio_stops(
+    backend: PyTorchBackend,
+) -> None:
+    manifest = json.loads((DATA / "manifest.json").read_text("utf-8"))
+    phone = next(entry for entry in manifest if entry["file"] == "phone.wav")
+    audio = recording("phone.wav")
+    for count in range(2, len(phone["text"]) + 1, 2):
+        end = from_ms(phone["characters"][count - 1]["end_ms"])
+        heard = text(await finals(backend, audio[:end], StreamOptions(interim=False)))
+        assert len(heard) in (count, count + 1), (count, heard)
+        assert heard[: count - 1] == phone["text"][: count - 1]
+
+
+@pytest.mark.parametrize("name", ["phone.wav", "two_sentences.wav"])
+@pytest.mark.parametrize("interim", [True, False])
+async def test_text_does_not_depend_on_the_cutting_into_messages(
+    backend: PyTorchBackend, name: str, interim: bool
+) -> None:
+    audio = recording(name)
+    whole = await finals(backend, audio, StreamOptions(interim=False))
+    for pieces in (2, 17, 90):
+        cut = await finals(backend, audio, StreamOptions(interim=interim), pieces)
+        assert [final.tokens for final in cut] == [final.tokens for final in whole]
+
+
+@pytest.mark.parametrize("silence_ms", [200, 800, 6000])
+async def test_finals_follow_one_another_whatever_silence_was_asked_for(
+    backend: PyTorchBackend, silence_ms: int
+) -> None:
+    options = StreamOptions(EndpointOptions(max_sentence_silence_ms=silence_ms), interim=False)
+    heard = await finals(backend, recording("two_sentences.wav"), options)
+    assert len(heard) == (1 if silence_ms == 6000 else 2)
+    for one, other in itertools.pairwise(heard):
+        assert (one.end or 0) <= other.begin
+    tokens = [token for final in heard for token in final.tokens]
+    assert all(one.end <= other.begin for one, other in itertools.pairwise(tokens))
+    assert 16 <= len(tokens) <= 24
