@@ -1,6 +1,7 @@
 """The application: everything that is configured, put together."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -10,9 +11,11 @@ from starlette.middleware.cors import CORSMiddleware
 from asr_server import __version__
 from asr_server.access import Access
 from asr_server.api import health, page, tokens, vocabularies
+from asr_server.api import metrics as metrics_route
 from asr_server.asr.engine import Engine
 from asr_server.asr.factory import FAKE_MODEL, build_engine
 from asr_server.errors import AsrError, InternalError
+from asr_server.metrics import Metrics
 from asr_server.models.registry import choose_for
 from asr_server.settings import Settings
 from asr_server.vocabularies import Vocabularies
@@ -27,7 +30,8 @@ def create_app(settings: Settings) -> FastAPI:
 
     Finding the model happens here, and so does downloading it where the settings allow that.
     """
-    engine, name, notice = _recogniser(settings)
+    metrics = Metrics()
+    engine, name, notice = _recogniser(settings, metrics)
     keys = (key.get_secret_value() for key in settings.api_keys)
     access = Access(keys, settings.api_keys_file)
     lists = Vocabularies(settings.database_url, settings.max_vocabularies)
@@ -35,9 +39,11 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await engine.start()
+        watching = asyncio.create_task(metrics.watch_loop(), name="lag")
         try:
             yield
         finally:
+            watching.cancel()
             await engine.stop()
             lists.close()
 
@@ -46,12 +52,14 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.engine = engine
     app.include_router(health.router(engine, name, notice))
+    app.include_router(metrics_route.router(metrics))
     app.include_router(page.router())
     app.include_router(tokens.router(access))
     app.include_router(vocabularies.router(lists, access, settings))
-    app.include_router(Inference(engine, access, lists, settings).router)
-    app.add_exception_handler(AsrError, _refuse)
-    app.add_exception_handler(Exception, _refuse)
+    app.include_router(Inference(engine, access, lists, settings, metrics).router)
+    refuse = _refusing(metrics)
+    app.add_exception_handler(AsrError, refuse)
+    app.add_exception_handler(Exception, refuse)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=settings.cors_origins,
@@ -59,18 +67,24 @@ def create_app(settings: Settings) -> FastAPI:
         allow_headers=["*"],
     )
     if settings.max_requests_per_minute:
-        app.add_middleware(RateLimit, per_minute=settings.max_requests_per_minute)
+        per_minute = settings.max_requests_per_minute
+        app.add_middleware(RateLimit, per_minute=per_minute, metrics=metrics)
     app.add_middleware(Connections)  # last added is outermost
     return app
 
 
-async def _refuse(_: Request, error: Exception) -> Response:
-    return refusal(error if isinstance(error, AsrError) else InternalError())
+def _refusing(metrics: Metrics) -> Callable[[Request, Exception], Awaitable[Response]]:
+    async def refuse(_: Request, error: Exception) -> Response:
+        told = error if isinstance(error, AsrError) else InternalError()
+        metrics.errors.labels(told.code).inc()
+        return refusal(told)
+
+    return refuse
 
 
-def _recogniser(settings: Settings) -> tuple[Engine, str, str | None]:
+def _recogniser(settings: Settings, metrics: Metrics) -> tuple[Engine, str, str | None]:
     if settings.model == FAKE_MODEL:
-        return build_engine(settings, FAKE_MODEL), FAKE_MODEL, None
+        return build_engine(settings, FAKE_MODEL, None, metrics), FAKE_MODEL, None
     choice = choose_for(settings)
-    engine = build_engine(settings, choice.path, choice.punctuation)
+    engine = build_engine(settings, choice.path, choice.punctuation, metrics)
     return engine, Path(choice.name).name, choice.notice

@@ -79,6 +79,16 @@ def test_previews_are_dropped_under_load_and_finals_are_not() -> None:
     s.offer(1, False, Kind.PREVIEW, now=0.0)
     s.offer(2, False, Kind.FLUSH, now=0.0)
     assert s.take(now=1.0, streams=2, load=0.9) == Batch(chunks=(2,))
+    assert s.dropped_previews == 1
+
+
+def test_a_batch_tells_how_long_its_oldest_chunk_waited() -> None:
+    s = scheduler()
+    s.offer(1, False, Kind.COMMIT, now=0.0)
+    s.offer(2, False, Kind.COMMIT, now=0.75)
+    assert s.take(now=1.0, streams=2).waited_s == 1.0
+    s.offer(1, True, None, now=1.0)
+    assert s.take(now=2.0, streams=2).waited_s == 0.0
 
 
 def test_work_that_is_no_longer_due_is_not_taken() -> None:

@@ -24,6 +24,7 @@ from asr_server.asr.types import (
 )
 from asr_server.audio.units import Samples, from_ms
 from asr_server.errors import AsrError, EngineDead, EngineError, Throttled
+from asr_server.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +57,12 @@ class Engine:
     or the model died.
     """
 
-    def __init__(self, load: Callable[[], Backend], options: EngineOptions | None = None) -> None:
+    def __init__(
+        self,
+        load: Callable[[], Backend],
+        options: EngineOptions | None = None,
+        metrics: Metrics | None = None,
+    ) -> None:
         self._options = options or EngineOptions()
         self._device = Device(load, self._options.step_timeout_s)
         self._scheduler = Scheduler(self._options.policy)
@@ -68,6 +74,9 @@ class Engine:
         self._loop_task: asyncio.Task[None] | None = None
         self._load_average = 0.0
         self._last_step_ended = 0.0
+        self._metrics = metrics or Metrics()
+        self._metrics.slots.set(self._options.max_streams)
+        self._metrics.used_slots.set_function(lambda: len(self._streams))
 
     # The application's face ---------------------------------------------------------------------
 
@@ -145,12 +154,15 @@ class Engine:
         failed_steps = 0
         while True:
             batch = self._scheduler.take(loop.time(), len(self._streams), self._load_average)
+            self._count_dropped()
             if not batch:
                 await self._sleep_until(self._scheduler.wake_at())
                 continue
             began = loop.time()
             results = await self._compute(self._cut(batch))
-            self._measure(began, loop.time())
+            ended = loop.time()
+            self._measure(began, ended)
+            self._metrics.stepped(ended - began, len(batch.chunks), batch.waited_s)
             for step, result in results:
                 self._deliver(step, result)
             failed_steps = 0 if results else failed_steps + 1
@@ -257,6 +269,11 @@ class Engine:
         weight = 1.0 / LOAD_MEMORY_STEPS
         self._load_average += weight * (busy - self._load_average)
         self._last_step_ended = ended
+
+    def _count_dropped(self) -> None:
+        if self._scheduler.dropped_previews:
+            self._metrics.dropped_previews.inc(self._scheduler.dropped_previews)
+            self._scheduler.dropped_previews = 0
 
     @property
     def _preview_interval(self) -> Samples:

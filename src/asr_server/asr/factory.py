@@ -6,13 +6,19 @@ from pathlib import Path
 from asr_server.asr.engine import Engine, EngineOptions
 from asr_server.asr.scheduler import Policy
 from asr_server.asr.types import Backend
+from asr_server.metrics import Metrics
 from asr_server.settings import Settings
 
 FAKE_MODEL = "fake"
 """The name of the backend that needs no weights, for tests of everything around the model."""
 
 
-def build_engine(settings: Settings, model: Path | str, punctuation: Path | None = None) -> Engine:
+def build_engine(
+    settings: Settings,
+    model: Path | str,
+    punctuation: Path | None = None,
+    metrics: Metrics | None = None,
+) -> Engine:
     """An engine for FunASR model directories, or for `fake`; `start()` loads them."""
     options = EngineOptions(
         max_streams=settings.max_tasks,
@@ -23,7 +29,7 @@ def build_engine(settings: Settings, model: Path | str, punctuation: Path | None
             chunk_period_s=settings.chunk_size[1] * 0.06,
         ),
     )
-    return Engine(_loader(settings, model, punctuation), options)
+    return Engine(_loader(settings, model, punctuation), options, metrics)
 
 
 def _loader(

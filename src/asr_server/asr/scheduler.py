@@ -1,6 +1,6 @@
 """Which streams ride the next step. Pure: no clock, no locks, no tensors."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from asr_server.asr.types import Kind, StreamId
 
@@ -34,6 +34,8 @@ class Batch:
 
     judge: tuple[StreamId, ...] = ()
     chunks: tuple[StreamId, ...] = ()
+    waited_s: float = field(default=0.0, compare=False)
+    """How long the oldest of the chunks waited."""
 
     def __bool__(self) -> bool:
         return bool(self.judge or self.chunks)
@@ -53,6 +55,8 @@ class Scheduler:
         self._judge: dict[StreamId, float] = {}
         self._chunks: dict[StreamId, _Ready] = {}
         self._last_taken: dict[StreamId, float] = {}
+        self.dropped_previews = 0
+        """Previews left out because the device was busy; whoever counts them sets it back."""
 
     def offer(self, stream: StreamId, judge: bool, chunk: Kind | None, now: float) -> None:
         """Tell what a stream has ready; repeating it does not renew its waiting time."""
@@ -84,11 +88,12 @@ class Scheduler:
         order = sorted(self._chunks.items(), key=lambda item: _order(item[1]))
         chunks = tuple(stream for stream, _ in order[: self._max_batch])
         judge = tuple(self._judge)
+        oldest = min((self._chunks[stream].since for stream in chunks), default=now)
         for stream in chunks:
             del self._chunks[stream]
             self._last_taken[stream] = now
         self._judge.clear()
-        return Batch(judge, chunks)
+        return Batch(judge, chunks, now - oldest)
 
     def limit_batch(self, chunks: int) -> None:
         """Never again take more than `chunks` chunks at once."""
@@ -115,6 +120,7 @@ class Scheduler:
     def _drop_previews(self) -> None:
         for stream in [s for s, ready in self._chunks.items() if ready.kind is Kind.PREVIEW]:
             del self._chunks[stream]
+            self.dropped_previews += 1
 
 
 def _order(ready: _Ready) -> tuple[bool, float]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from asr_server.audio.units import Samples
 from asr_server.errors import AsrError
 from asr_server.protocol.commands import ContinueTask, FinishTask, Rejected, RunTask
+from asr_server.protocol.events import Sentence
 from asr_server.state.task import Task
 from asr_server.text.tokens import Token
 
@@ -89,6 +90,8 @@ class Send:
     frame: str
     passing: bool = False
     """An interim result: worth nothing once a newer result is to be sent."""
+    tells: Sentence | AsrError | None = None
+    """What the frame says, for those who measure."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,7 +72,7 @@ class Results:
         self._next_at = now + self._interval_s
         self._begun = True
         passing = sentence.end_time is None and not sentence.begins
-        return Send(self._shape(self._task.task_id, sentence), passing)
+        return Send(self._shape(self._task.task_id, sentence), passing, sentence)
 
     def _sentence(self, heard: Heard) -> events.Sentence:
         asked = self._task.parameters

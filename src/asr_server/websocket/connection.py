@@ -9,13 +9,14 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from asr_server.access import Caller
 from asr_server.asr.engine import Engine
 from asr_server.errors import AsrError, InternalError
+from asr_server.metrics import Metrics, Outcome
 from asr_server.protocol import events
 from asr_server.protocol.commands import parse
 from asr_server.settings import Settings
@@ -52,6 +53,7 @@ class House:
     settings: Settings
     seats: Seats
     hotwords: Hotwords
+    metrics: Metrics = field(default_factory=Metrics)
 
 
 class Connection:
@@ -67,6 +69,8 @@ class Connection:
         self._intake: Intake | None = None
         self._outbox: deque[Send] = deque()
         self._farewell: CloseSocket | None = None
+        self._outcome: Outcome = "failed"
+        """How a task that does not finish has ended."""
         self._listening = False
         """Whether the socket is being read, as opposed to waiting for the recogniser."""
         self._wakes_at = float("inf")
@@ -83,7 +87,9 @@ class Connection:
                     await self._next()
             except Exception:
                 log.exception("task %s: the connection failed", self._session.task_id or "-")
-                self._post(Send(events.task_failed(self._session.task_id, InternalError())))
+                error = InternalError()
+                frame = events.task_failed(self._session.task_id, error)
+                self._post(Send(frame, tells=error))
                 self._farewell = CloseSocket(InternalError.close_code, InternalError.code)
             self._close_intake()
             await self._leave()
@@ -149,7 +155,9 @@ class Connection:
             hotwords = await self._house.hotwords.of(self._caller, task)
             self._house.seats.take(self._caller)
             try:
-                self._intake = Intake.open(task, hotwords, self._house.engine, lead)
+                self._intake = Intake.open(
+                    task, hotwords, self._house.engine, lead, self._house.metrics
+                )
             except BaseException:
                 self._house.seats.leave(self._caller)
                 raise
@@ -164,6 +172,8 @@ class Connection:
                 await self._websocket.send_text(self._outbox.popleft().frame)
 
     def _feed(self, event: Input) -> None:
+        if isinstance(event, Gone):
+            self._outcome = "vanished"
         for output in self._session.receive(event, self._clock()):
             try:
                 self._carry_out(output)
@@ -182,11 +192,17 @@ class Connection:
             case FinishStream() if self._intake:
                 self._intake.finish()
             case CloseStream():
-                self._close_intake()
+                finished = self._session.state is State.IDLE
+                self._close_intake("finished" if finished else self._outcome)
             case CloseSocket():
                 self._farewell = output
 
     def _post(self, message: Send) -> None:
+        match message.tells:
+            case AsrError() as error:
+                self._house.metrics.errors.labels(error.code).inc()
+            case events.Sentence() as sentence if self._intake:
+                self._intake.told(sentence)
         if self._outbox and self._outbox[-1].passing:
             self._outbox.pop()
         self._outbox.append(message)
@@ -194,9 +210,9 @@ class Connection:
             log.warning("task %s: the client does not read; cut", self._session.task_id)
             cut(self._websocket.scope)
 
-    def _close_intake(self) -> None:
+    def _close_intake(self, outcome: Outcome = "failed") -> None:
         if self._intake is not None:
-            self._intake.close()
+            self._intake.close(outcome)
             self._intake = None
             self._house.seats.leave(self._caller)
         if self._hearer is not None:

@@ -6,6 +6,7 @@ from starlette.websockets import WebSocket
 from asr_server.access import Access, Caller
 from asr_server.asr.engine import Engine
 from asr_server.errors import AccessDenied, AsrError, ServiceUnavailable
+from asr_server.metrics import Metrics
 from asr_server.settings import Settings
 from asr_server.vocabularies import Vocabularies
 from asr_server.websocket.connection import Connection, House
@@ -22,12 +23,20 @@ class Inference:
     """The endpoint; knows how many connections are open."""
 
     def __init__(
-        self, engine: Engine, access: Access, lists: Vocabularies, settings: Settings
+        self,
+        engine: Engine,
+        access: Access,
+        lists: Vocabularies,
+        settings: Settings,
+        metrics: Metrics,
     ) -> None:
         self._access = access
         self._settings = settings
-        self._house = House(engine, settings, Seats(settings.max_tasks_per_key), Hotwords(lists))
+        seats = Seats(settings.max_tasks_per_key)
+        self._house = House(engine, settings, seats, Hotwords(lists), metrics)
+        self._metrics = metrics
         self._open = 0
+        metrics.open_connections.set_function(lambda: self._open)
         self.router = APIRouter()
         self.router.add_api_websocket_route(PATH, self.connect)
         self.router.add_api_websocket_route(PATH + "/", self.connect)
@@ -37,6 +46,7 @@ class Inference:
         try:
             caller = self._admit(websocket)
         except AsrError as error:
+            self._metrics.errors.labels(error.code).inc()
             await websocket.send_denial_response(refusal(error))
             return
         self._open += 1

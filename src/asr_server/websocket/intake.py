@@ -11,8 +11,11 @@ from asr_server.audio.decode import Decoder, Pcm, open_decoder
 from asr_server.audio.endpoint import EndpointOptions
 from asr_server.audio.units import SAMPLE_RATE, Samples, from_ms
 from asr_server.errors import AsrError, AudioTooLong, NoValidAudio
+from asr_server.metrics import Metrics, Outcome
+from asr_server.protocol.events import Sentence
 from asr_server.state.messages import Drained, Failed, Heard
 from asr_server.state.task import Task
+from asr_server.websocket.stopwatch import Stopwatch
 
 log = logging.getLogger(__name__)
 
@@ -32,26 +35,42 @@ class Intake:
     decodes them in a worker thread. The caller gives no more before `room` has returned.
     """
 
-    def __init__(self, task: Task, decoder: Decoder, stream: Stream, max_lead: Samples) -> None:
+    def __init__(
+        self,
+        task: Task,
+        decoder: Decoder,
+        stream: Stream,
+        max_lead: Samples,
+        stopwatch: Stopwatch,
+    ) -> None:
         self._task_id = task.task_id
         self._longest_s = task.family.longest_s
         self._decoder = decoder
         self._stream = stream
         self._max_lead = max_lead
+        self._stopwatch = stopwatch
         self._undecoded = b""
         self._finishing = False
         self._closed = False
         self._decoded: Samples = 0
 
     @classmethod
-    def open(cls, task: Task, hotwords: Hotwords, engine: Engine, max_lead_s: float) -> "Intake":
+    def open(
+        cls,
+        task: Task,
+        hotwords: Hotwords,
+        engine: Engine,
+        max_lead_s: float,
+        metrics: Metrics,
+    ) -> "Intake":
         """A place for a task. Raises what the decoder and the engine raise."""
         decoder = open_decoder(task.format, task.sample_rate)
         stream = engine.open(_options(task, hotwords))
-        return cls(task, decoder, stream, from_ms(1000 * max_lead_s))
+        return cls(task, decoder, stream, from_ms(1000 * max_lead_s), Stopwatch(metrics))
 
     def push(self, data: bytes) -> None:
         """More audio. Raises DecodeError, AudioTooLong."""
+        self._stopwatch.frame()
         if self._decoder.slow or len(data) > BIG_SLICE:
             self._undecoded = data
         else:
@@ -59,6 +78,7 @@ class Intake:
 
     def finish(self) -> None:
         """There is no more. Raises DecodeError, NoValidAudio, AudioTooLong."""
+        self._stopwatch.finishing()
         if self._decoder.slow:
             self._finishing = True
         else:
@@ -90,9 +110,14 @@ class Intake:
             return Heard(event.begin, event.end, event.tokens)
         return Drained()
 
-    def close(self) -> None:
+    def told(self, sentence: Sentence) -> None:
+        """A result is on its way to the client."""
+        self._stopwatch.told(sentence)
+
+    def close(self, outcome: Outcome) -> None:
         """Forget everything at once."""
         self._closed = True
+        self._stopwatch.end(outcome)
         log.info("task %s: %.1f s of audio", self._task_id, self._decoded / SAMPLE_RATE)
         self._decoder.close()
         self._stream.close()
@@ -102,6 +127,7 @@ class Intake:
             self._decoded += len(samples)
             if self._decoded > self._longest_s * SAMPLE_RATE:
                 raise AudioTooLong(self._longest_s)
+            self._stopwatch.decoded(self._decoded)
             self._stream.push(samples)
 
     def _end(self, samples: Pcm) -> None:

@@ -7,6 +7,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from asr_server.errors import Throttled
+from asr_server.metrics import Metrics
 from asr_server.websocket.refusals import refusal
 
 MOST_ADDRESSES = 10_000
@@ -36,17 +37,23 @@ class RateLimit:
     """Middleware that answers 429 to who asks too often."""
 
     def __init__(
-        self, app: ASGIApp, per_minute: int, clock: Callable[[], float] = time.monotonic
+        self,
+        app: ASGIApp,
+        per_minute: int,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._app = app
         self._rate = Rate(per_minute)
         self._clock = clock
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
         if scope["type"] in ("http", "websocket"):
             address = scope["client"][0] if scope.get("client") else ""
             if not self._rate.allows(address, self._clock()):
+                self._metrics.errors.labels(Throttled.code).inc()
                 answer = refusal(Throttled())
                 if scope["type"] == "http":
                     await answer(scope, receive, send)

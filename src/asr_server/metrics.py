@@ -1,0 +1,140 @@
+"""Every figure an operator can watch: name, unit, meaning and buckets.
+
+No text, no audio, no key and no task id is in any of them; labels have a handful of values.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Final, Literal
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Metric,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+
+CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
+"""What `Metrics.text` is."""
+
+Outcome = Literal["finished", "failed", "vanished"]
+"""How a task ended; it vanished when its client left before task-finished or task-failed."""
+
+STEP_BUCKETS_S = (0.005, 0.01, 0.02, 0.04, 0.08, 0.12, 0.18, 0.24, 0.36, 0.48, 0.6, 1.2, 5.0)
+"""Around the budget of a step: a live stream brings a chunk every 0.48 or 0.6 s."""
+CHUNKS_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)
+WAIT_BUCKETS_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.6, 1.2, 5.0, 20.0)
+"""Around the 10 ms a chunk waits for company, and the chunk period after which it is late."""
+LATENCY_BUCKETS_S = (0.05, 0.1, 0.15, 0.3, 0.45, 0.6, 0.8, 0.95, 1.2, 2.0, 5.0, 20.0)
+"""Around the goals: tail 0.15 s, first text 0.6 s, final max_sentence_silence + 0.15 s."""
+LAG_BUCKETS_S = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0)
+
+LAG_PERIOD_S = 1.0
+"""Time between two samples of the event loop's lag."""
+
+
+class Metrics:
+    """The figures of one server, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self._registry = into = CollectorRegistry()
+        self.open_connections = Gauge(
+            "asr_open_connections", "WebSocket connections open now.", registry=into
+        )
+        self.open_tasks = Gauge(
+            "asr_open_tasks", "Tasks between task-started and their end.", registry=into
+        )
+        self.used_slots = Gauge(
+            "asr_used_slots", "Slots of the recogniser taken by streams.", registry=into
+        )
+        self.slots = Gauge("asr_slots", "Slots of the recogniser, taken or not.", registry=into)
+        self.step_duration = Histogram(
+            "asr_step_duration_seconds",
+            "Time one step of the device took; the rate of its sum is the device's busy share.",
+            registry=into,
+            buckets=STEP_BUCKETS_S,
+        )
+        self.step_chunks = Histogram(
+            "asr_step_chunks",
+            "Chunks computed together in a step, of the steps that had any.",
+            registry=into,
+            buckets=CHUNKS_BUCKETS,
+        )
+        self.queue_age = Histogram(
+            "asr_queue_age_seconds",
+            "How long the oldest chunk of a step had waited for it.",
+            registry=into,
+            buckets=WAIT_BUCKETS_S,
+        )
+        self.dropped_previews = Counter(
+            "asr_dropped_previews", "Previews left out because the device was busy.", registry=into
+        )
+        self.first_text_latency = Histogram(
+            "asr_first_text_latency_seconds",
+            "From the arrival of a sentence's first sample to its first interim with text.",
+            registry=into,
+            buckets=LATENCY_BUCKETS_S,
+        )
+        self.final_latency = Histogram(
+            "asr_final_latency_seconds",
+            "From the arrival of a sentence's last sample of speech to its final.",
+            registry=into,
+            buckets=LATENCY_BUCKETS_S,
+        )
+        self.tail_latency = Histogram(
+            "asr_tail_latency_seconds",
+            "From finish-task to task-finished.",
+            registry=into,
+            buckets=LATENCY_BUCKETS_S,
+        )
+        self.tasks = Counter(
+            "asr_tasks", "Tasks ended, by how they ended.", ["outcome"], registry=into
+        )
+        self.audio = Counter(
+            "asr_audio_seconds",
+            "Audio of ended tasks, by how they ended.",
+            ["outcome"],
+            registry=into,
+        )
+        self.errors = Counter(
+            "asr_errors", "Errors told to clients, by DashScope's code.", ["code"], registry=into
+        )
+        self.event_loop_lag = Histogram(
+            "asr_event_loop_lag_seconds",
+            "How late the event loop woke a task that slept for a second.",
+            registry=into,
+            buckets=LAG_BUCKETS_S,
+        )
+        ProcessCollector(registry=into)
+
+    def stepped(self, duration_s: float, chunks: int, waited_s: float) -> None:
+        """A step is done."""
+        self.step_duration.observe(duration_s)
+        if chunks:
+            self.step_chunks.observe(chunks)
+            self.queue_age.observe(waited_s)
+
+    def ended(self, outcome: Outcome, audio_s: float) -> None:
+        """A task is over."""
+        self.tasks.labels(outcome).inc()
+        self.audio.labels(outcome).inc(audio_s)
+
+    async def watch_loop(self) -> None:
+        """Sample the event loop's lag until cancelled."""
+        clock = asyncio.get_running_loop().time
+        while True:
+            due = clock() + LAG_PERIOD_S
+            await asyncio.sleep(LAG_PERIOD_S)
+            self.event_loop_lag.observe(max(0.0, clock() - due))
+
+    def families(self) -> Iterator[Metric]:
+        """All figures with their names, units and meanings."""
+        yield from self._registry.collect()
+
+    def text(self) -> bytes:
+        """All figures as they are now, in Prometheus's text format."""
+        return generate_latest(self._registry)

@@ -1,0 +1,155 @@
+"""What Prometheus sees, over a real server."""
+
+import asyncio
+import re
+
+import httpx2
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from asr_server.metrics import Metrics
+from tests.support.serving import (
+    FRAME,
+    LOUD,
+    QUIET,
+    connected,
+    finish_task,
+    run_task,
+    serving,
+)
+
+UNITS = ("seconds", "connections", "tasks", "slots", "chunks", "previews", "errors")
+
+
+async def figures(served) -> dict[str, float]:
+    """Every sample on /metrics, as `name` or `name{label}`."""
+    async with httpx2.AsyncClient(trust_env=False) as client:
+        answer = await client.get(served.http + "/metrics")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    return {
+        sample.name + "".join(f"{{{value}}}" for value in sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(answer.text)
+        for sample in family.samples
+    }
+
+
+async def settled(served, name: str, value: float) -> dict[str, float]:
+    """The figures once one of them has a value."""
+    for _ in range(100):
+        now = await figures(served)
+        if now.get(name) == value:
+            return now
+        await asyncio.sleep(0.02)
+    raise AssertionError(f"{name} is {now.get(name)}, not {value}")
+
+
+@pytest.fixture
+async def served():
+    async with serving(max_tasks=3) as server:
+        yield server
+
+
+async def speak(client, audio: bytes = LOUD + QUIET) -> None:
+    await client.say(run_task())
+    await client.until("task-started")
+    await client.stream(audio)
+    await client.say(finish_task())
+    await client.until("task-finished")
+
+
+async def test_a_finished_task_is_counted_with_its_audio_and_its_latencies(served):
+    async with connected(served) as client:
+        await speak(client)
+        now = await settled(served, "asr_open_tasks", 0)
+    assert now["asr_tasks_total{finished}"] == 1
+    assert now["asr_audio_seconds_total{finished}"] == 2
+    for latency in ("first_text", "final", "tail"):
+        assert now[f"asr_{latency}_latency_seconds_count"] == 1
+        assert 0 < now[f"asr_{latency}_latency_seconds_sum"] < 5
+    assert now["asr_step_duration_seconds_count"] >= now["asr_step_chunks_count"] > 0
+    assert now["asr_queue_age_seconds_count"] == now["asr_step_chunks_count"]
+    assert not any(name.startswith("asr_errors_total") for name in now)
+
+
+async def test_what_is_open_is_shown_while_it_is_open(served):
+    async with connected(served) as client:
+        await client.say(run_task())
+        await client.until("task-started")
+        now = await figures(served)
+        assert (now["asr_open_connections"], now["asr_open_tasks"]) == (1, 1)
+        assert (now["asr_used_slots"], now["asr_slots"]) == (1, 3)
+    now = await settled(served, "asr_open_connections", 0)
+    assert (now["asr_open_tasks"], now["asr_used_slots"]) == (0, 0)
+
+
+async def test_a_client_that_leaves_is_counted_as_vanished(served):
+    async with connected(served) as client:
+        await client.say(run_task())
+        await client.until("task-started")
+        await client.say(LOUD)
+    now = await settled(served, "asr_tasks_total{vanished}", 1)
+    assert now["asr_audio_seconds_total{vanished}"] == 1
+    assert "asr_tasks_total{failed}" not in now
+
+
+async def test_a_failed_task_is_counted_with_the_code_of_its_error(served):
+    async with connected(served) as client:
+        await client.say(run_task(), finish_task())
+        await client.until("task-failed")
+        now = await settled(served, "asr_tasks_total{failed}", 1)
+    assert [name for name in now if name.startswith("asr_errors_total")] == [
+        "asr_errors_total{NO_VALID_AUDIO_ERROR}"
+    ]
+
+
+async def test_a_refusal_before_any_task_is_an_error_and_no_task(served):
+    async with connected(served) as client:
+        await client.say("nonsense")
+        await client.until("task-failed")
+    now = await settled(served, "asr_errors_total{InvalidParameter}", 1)
+    assert not any(name.startswith("asr_tasks_total") for name in now)
+
+
+async def test_the_final_latency_counts_from_the_end_of_speech(served):
+    async with connected(served) as client:
+        await client.say(run_task(max_sentence_silence=200))
+        await client.until("task-started")
+        await client.stream(LOUD)
+        await asyncio.sleep(0.3)  # the frame with the end of speech waits for the silence after it
+        await client.stream(QUIET[: 8 * FRAME])
+        await client.say(finish_task())
+        await client.until("task-finished")
+        now = await settled(served, "asr_open_tasks", 0)
+    assert 0.3 <= now["asr_final_latency_seconds_sum"] < 2
+    assert now["asr_tail_latency_seconds_sum"] < 0.3
+
+
+async def test_the_event_loops_lag_is_sampled(monkeypatch):
+    monkeypatch.setattr("asr_server.metrics.LAG_PERIOD_S", 0.01)
+    async with serving() as server:
+        await asyncio.sleep(0.1)
+        assert (await figures(server))["asr_event_loop_lag_seconds_count"] > 1
+
+
+async def test_two_servers_in_one_process_share_no_figures(served):
+    async with serving() as other, connected(other) as client:
+        await speak(client)
+        await settled(other, "asr_tasks_total{finished}", 1)
+    assert "asr_tasks_total{finished}" not in await figures(served)
+
+
+async def test_every_metric_that_is_made_is_shown(served):
+    async with httpx2.AsyncClient(trust_env=False) as client:
+        shown = (await client.get(served.http + "/metrics")).text
+    families = [*Metrics().families()]
+    assert len(families) > 15
+    for family in families:
+        assert re.search(rf"^# HELP {family.name}(_total)? ", shown, re.MULTILINE), family.name
+
+
+def test_names_of_metrics_end_in_their_unit_and_help_is_a_sentence():
+    for family in Metrics().families():
+        if family.name.startswith("asr_"):
+            assert family.name.endswith(UNITS), family.name
+            assert family.documentation.endswith("."), family.name
