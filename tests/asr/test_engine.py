@@ -347,3 +347,19 @@ async def test_an_unread_interim_is_replaced_and_finals_are_kept(engine: Engine)
     events = await listen(stream)
     assert [isinstance(e, Drained) or e.final for e in events] == [True, True, True]
     stream.close()
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_the_engine_stops_even_if_work_comes_at_that_moment(turns: int) -> None:
+    engine = Engine(FakeBackend)
+    await engine.start()
+    stream = engine.open(StreamOptions())
+    stream.push(np.zeros(512, dtype=np.float32))
+    await asyncio.sleep(0.005)  # it waits for company, with a timeout
+    stream.push(np.zeros(512, dtype=np.float32))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    stopping = asyncio.create_task(engine.stop())
+    done, _ = await asyncio.wait({stopping}, timeout=3)
+    stopping.cancel()
+    assert done

@@ -88,9 +88,9 @@ class Engine:
     async def stop(self) -> None:
         """Stop stepping; open streams end with an error."""
         if self._loop_task is not None:
-            self._loop_task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._loop_task
+            while not self._loop_task.done():  # until 3.12, wait_for may swallow a cancellation
+                self._loop_task.cancel()
+                await asyncio.wait({self._loop_task}, timeout=0.1)
             self._loop_task = None
         self._fail_all(EngineError())
         await self._device.stop()
