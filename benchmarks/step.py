@@ -7,6 +7,7 @@ Everything is measured in one run on one machine; run it on an idle one and comp
 stream counts as real-time when its share of the steps, the VAD included, fits into its audio.
 """
 
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from rich.progress import track
 from rich.table import Table
 
 from asr_server.asr.backends.pytorch import PyTorchBackend, PyTorchOptions
+from asr_server.asr.backends.quantization import Int8Linear
 from asr_server.asr.types import ChunkWork, JudgeWork, Kind, Step
 from asr_server.audio.units import SAMPLE_RATE
 from benchmarks.environment import describe
@@ -106,10 +108,11 @@ def gemm_limit(model: Path, dtype: str, streams: int) -> Measured:
     tokens = 3  # what an ordinary speaker fires in 600 ms
     products = []
     for name, layer in paraformer.named_modules():
-        if isinstance(layer, torch.nn.Linear):
+        if isinstance(layer, torch.nn.Linear | Int8Linear):
             over_frames = name.startswith("encoder") or name.endswith("linear_k_v")
             rows = streams * (config.frames if over_frames else tokens)
-            products.append((torch.randn(rows, layer.in_features, dtype=layer.weight.dtype), layer))
+            inputs = torch.float32 if isinstance(layer, Int8Linear) else layer.weight.dtype
+            products.append((torch.randn(rows, layer.in_features, dtype=inputs), layer))
 
     @torch.inference_mode()
     def run() -> None:
@@ -124,7 +127,12 @@ def funasr_generate(model: Path) -> Measured:
     from funasr import AutoModel
 
     recogniser = AutoModel(
-        model=str(model), disable_update=True, disable_pbar=True, device="cpu", log_level="ERROR"
+        model=str(model),
+        disable_update=True,
+        disable_pbar=True,
+        device="cpu",
+        log_level="ERROR",
+        ncpu=os.cpu_count(),
     )
     audio = speechlike(9.0)
     seconds = []
@@ -142,6 +150,7 @@ def funasr_generate(model: Path) -> Measured:
                 decoder_chunk_look_back=1,
             )
             seconds.append(time.perf_counter() - began)
+    torch.set_num_threads(os.cpu_count() or 1)  # it sets its own number, for the whole process
     return Measured("FunASR generate", "float32", 1, statistics.median(seconds[5:]), 0.6)
 
 

@@ -78,6 +78,7 @@ def random_config(
             "lfr_n": 6,
         },
         "tokenizer": "CharTokenizer",
+        "tokenizer_conf": {"unk_symbol": "<unk>", "split_with_space": True},
     }
 
 
@@ -91,6 +92,14 @@ def write_model_dir(path: Path, config: dict[str, Any], tokens: list[str], seed:
     (path / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     (path / "tokens.json").write_text(json.dumps(tokens, ensure_ascii=False), encoding="utf-8")
     (path / "am.mvn").write_text(_cmvn(), encoding="utf-8")
+    files = {
+        "init_param": "model.pt",
+        "config": "config.yaml",
+        "tokenizer_conf": {"token_list": "tokens.json"},
+        "frontend_conf": {"cmvn_file": "am.mvn"},
+    }
+    description = {"framework": "pytorch", "model": {"type": "funasr"}, "file_path_metas": files}
+    (path / "configuration.json").write_text(json.dumps(description), encoding="utf-8")
     return path
 
 
