@@ -33,7 +33,7 @@ check: venv/.installed-dev  ## lint, formatting, types, layers
 bench: venv/.installed-dev  ## measure what a step costs on this machine
 	$(BIN)/python -m benchmarks.step
 
-demo-model: venv/.installed-dev  ## train the embedded demo model again (needs espeak-ng, over an hour)
+demo-model: venv/.installed-dev  ## train the embedded demo model again (needs espeak-ng, over two hours)
 	$(BIN)/python -m tools.demo_model build
 
 # torch's own dependencies on CUDA libraries differ by build and are left to pip.

@@ -28,7 +28,7 @@ def speech(work: Work = WORK, processes: int = 2) -> None:
 
 
 @app.command()
-def train(work: Work = WORK, minutes: float = 60.0, threads: int = 2) -> None:
+def train(work: Work = WORK, minutes: float = 120.0, threads: int = 2) -> None:
     """Train the recogniser; goes on from the last checkpoint."""
     from .train import Recipe, Trainer
 
@@ -106,7 +106,7 @@ def verify(work: Work = WORK, folder: Path = PRODUCTS / "asr", count: int = 10) 
 
 
 @app.command()
-def build(work: Work = WORK, minutes: float = 60.0) -> None:
+def build(work: Work = WORK, minutes: float = 120.0) -> None:
     """Everything, from nothing to the committed files (about 75 minutes on two cores)."""
     speech(work)
     train(work, minutes)
