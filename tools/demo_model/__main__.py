@@ -107,7 +107,7 @@ def verify(work: Work = WORK, folder: Path = PRODUCTS / "asr", count: int = 10) 
 
 @app.command()
 def build(work: Work = WORK, minutes: float = 120.0) -> None:
-    """Everything, from nothing to the committed files (about 75 minutes on two cores)."""
+    """Everything, from nothing to the committed files (over two hours on two cores)."""
     speech(work)
     train(work, minutes)
     export(work)
