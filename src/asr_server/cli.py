@@ -1,19 +1,21 @@
 """The command line: `asr-server serve`, `asr-server transcribe`, `asr-server models ...`."""
 
-import logging
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from pydantic import ValidationError
-from rich.console import Console
 
-from asr_server import __version__, cli_models
-from asr_server.models.catalog import PRODUCTION, ModelError
-from asr_server.models.registry import Choice, choose_for
-from asr_server.settings import Settings
-
-err = Console(stderr=True, highlight=False)
+from asr_server import __version__, cli_models, cli_transcribe
+from asr_server.cli_options import (
+    Device,
+    Download,
+    Dtype,
+    ModelDir,
+    err,
+    model_from,
+    settings_from,
+)
+from asr_server.models.catalog import PRODUCTION
+from asr_server.models.registry import Choice
 
 app = typer.Typer(
     help="Real-time Mandarin speech recognition for every DashScope client.",
@@ -23,6 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.add_typer(cli_transcribe.app)
 app.add_typer(cli_models.app, name="models")
 
 
@@ -39,18 +42,6 @@ def _main(
     ] = False,
 ) -> None:
     pass
-
-
-Model = Annotated[
-    str | None,
-    typer.Option(help="A model's name, its hub id, a directory, `auto`, or `demo`."),
-]
-Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda.")]
-Dtype = Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.")]
-ModelDir = Annotated[Path | None, typer.Option(help="Where downloaded models lie.")]
-Download = Annotated[
-    bool | None, typer.Option(help="Fetch the model first if it is not on this machine.")
-]
 
 
 @app.command(
@@ -115,69 +106,6 @@ def serve(
             lambda port: err.print(_greeting(settings.host, port, choice), soft_wrap=True),
         )
     )
-
-
-@app.command(
-    epilog="""
-[bold]Examples[/]
-
-asr-server transcribe meeting.wav
-
-asr-server transcribe --model demo --times tests/data/*.wav
-"""
-)
-def transcribe(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Recordings.")],
-    model: Model = None,
-    times: Annotated[bool, typer.Option(help="Put each sentence's time before it.")] = False,
-    device: Device = None,
-    dtype: Dtype = None,
-    model_dir: ModelDir = None,
-    download: Download = None,
-) -> None:
-    """Print what is said in recordings, one sentence a line, without a server."""
-    settings = settings_from(
-        model=model, device=device, dtype=dtype, model_dir=model_dir, download=download
-    )
-    logging.basicConfig(level=logging.WARNING)
-    choice = model_from(settings)
-    if choice.notice:
-        err.print(choice.notice, style="bold yellow")
-
-    from asr_server.transcribing import transcribe_files
-
-    if not transcribe_files(settings, choice, files, times=times):
-        raise typer.Exit(1)
-
-
-def settings_from(**given: Any) -> Settings:
-    """The environment and `.env`, overruled by what was given; exits with 2 if that is invalid."""
-    overrides = {name: value for name, value in given.items() if value is not None}
-    if "model_dir" in overrides:
-        overrides["model_dir"] = str(overrides["model_dir"])
-    if "download" in overrides:
-        overrides["download"] = "always" if overrides["download"] else "never"
-    try:
-        settings = Settings(_env_file=".env", **overrides)  # type: ignore[call-arg]  # pydantic-settings adds it
-    except ValidationError as exc:
-        for error in exc.errors():
-            name = "_".join(str(part) for part in error["loc"][:1]) or "settings"
-            option = f"--{name.replace('_', '-')}" if name in overrides else f"ASR_{name.upper()}"
-            err.print(f"{option}: {error['msg']}", style="bold red")
-        raise typer.Exit(2) from exc
-    if "model" in settings.model_fields_set:
-        return settings
-    return settings.model_copy(update={"model": PRODUCTION})
-
-
-def model_from(settings: Settings) -> Choice:
-    """The model that the settings ask for, downloaded where they allow it; else exits with 1."""
-    try:
-        with cli_models.progress_bars(err) as progress:
-            return choose_for(settings, progress)
-    except ModelError as exc:
-        err.print(f"[bold red]No model:[/] {exc}", soft_wrap=True)
-        raise typer.Exit(1) from exc
 
 
 def _greeting(host: str, port: int, choice: Choice) -> str:
