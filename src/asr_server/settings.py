@@ -72,6 +72,8 @@ class Settings(BaseSettings):
     """Further model names clients may ask for, as JSON: {"my-asr": "paraformer-realtime-v2"}."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the model runs; `auto` takes a CUDA device when there is one."""
+    device_fallback: Literal["none", "cpu"] = "none"
+    """Where to go on when the CUDA device is lost or missing; a CPU holds fewer streams."""
     dtype: Literal["auto", "float32", "bfloat16", "float16", "int8"] = "auto"
     """Precision of the model's arithmetic; `auto` takes the fastest that the device does well."""
     chunk_size: Annotated[tuple[int, int, int], NoDecode] = (0, 10, 5)
@@ -96,6 +98,8 @@ class Settings(BaseSettings):
     """Open WebSocket connections; further ones are answered 503 at the handshake."""
     max_tasks: int = Field(default=64, ge=1)
     """Tasks recognised at once; further ones fail with Throttling.RateQuota."""
+    max_delay_ms: float = Field(default=120, ge=0)
+    """Delay of live audio in the recogniser over which further tasks fail too; 0 for no limit."""
     max_tasks_per_key: int = Field(default=0, ge=0)
     """Tasks at once for one API key; 0 is unlimited."""
     max_requests_per_minute: int = Field(default=0, ge=0)
@@ -122,6 +126,12 @@ class Settings(BaseSettings):
     """Least time between two interim results of a task."""
     close_timeout_s: float = Field(default=5, gt=0)
     """Seconds a client has to take the last messages before its connection is cut."""
+    drain_timeout_s: float = Field(default=60, ge=0)
+    """Seconds running tasks may go on after SIGTERM before they fail with ServiceUnavailable."""
+    step_timeout_s: float = Field(default=60, gt=0)
+    """Seconds a step of the model may take before the device counts as hung and is replaced."""
+    database_timeout_s: float = Field(default=5, gt=0)
+    """Seconds the database has to answer before what needs it fails with ServiceUnavailable."""
 
     # Who may
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
@@ -138,12 +148,22 @@ class Settings(BaseSettings):
     # What is told
     log_level: Literal["critical", "error", "warning", "info", "debug"] = "info"
     """Least severity that is logged; `debug` traces every state of every connection."""
+    log_format: Literal["auto", "text", "json"] = "auto"
+    """One line a record, on stderr; `auto` is `text` on a terminal and `json` anywhere else."""
 
     _lists = field_validator(
         "cors_origins", "allowed_origins", "chunk_size", "api_keys", mode="before"
     )(_listed)
 
-    @field_validator("log_level", "device", "dtype", "default_format", mode="before")
+    @field_validator(
+        "log_level",
+        "log_format",
+        "device",
+        "device_fallback",
+        "dtype",
+        "default_format",
+        mode="before",
+    )
     @classmethod
     def _lower(cls, value: Any) -> Any:
         return value.lower() if isinstance(value, str) else value
