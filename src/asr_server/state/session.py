@@ -223,7 +223,6 @@ class Session:
 
     def _fail(self, task_id: str, error: AsrError) -> list[Output]:
         outputs: list[Output] = [CloseStream()] if self._task else []
-        log.info("task %s failed: %s: %s", task_id or "-", error.code, error)
         self._enter(State.CLOSED)
         outputs.append(Send(events.task_failed(task_id, error), tells=error))
         outputs.append(CloseSocket(error.close_code, error.code))

@@ -18,6 +18,8 @@ class Task:
     """What the rest of the server needs to know of a run-task."""
 
     task_id: str
+    model: str
+    """As the client calls it."""
     family: Family
     format: str
     sample_rate: int
@@ -45,6 +47,7 @@ def accept(command: RunTask, settings: Settings) -> Task:
     silence = asked.max_sentence_silence or asked.max_end_silence or family.max_sentence_silence_ms
     return Task(
         task_id=command.task_id,
+        model=command.model,
         family=family,
         format=(asked.format or settings.default_format).lower(),
         sample_rate=asked.sample_rate or settings.default_sample_rate,
