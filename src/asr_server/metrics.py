@@ -1,11 +1,15 @@
 """Every figure an operator can watch: name, unit, meaning and buckets.
 
 No text, no audio, no key and no task id is in any of them; labels have a handful of values.
+
+One registry is one process: each worker of `uvicorn --workers N` is a server of its own, and a
+scrape reaches any one of them. Give every process a port and a scrape target instead.
 """
 
 import asyncio
-from collections.abc import Iterator
-from typing import Final, Literal
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Final, Literal, get_args
 
 from prometheus_client import (
     CollectorRegistry,
@@ -16,13 +20,22 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
+from prometheus_client.core import InfoMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.registry import Collector
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 """What `Metrics.text` is."""
 
 Outcome = Literal["finished", "failed", "vanished"]
 """How a task ended; it vanished when its client left before task-finished or task-failed."""
+
+ServerState = Literal["loading", "ready", "restarting", "draining", "failed"]
+"""What the server is doing: it takes tasks when it is ready, and then only."""
+
+FIRST_TEXT_GOAL_S, TAIL_GOAL_S = 0.6, 0.15
+"""What 95 % of the latencies shall stay under; for a final it is the task's own
+`max_sentence_silence` and 0.15 s."""
 
 STEP_BUCKETS_S = (0.005, 0.01, 0.02, 0.04, 0.08, 0.12, 0.18, 0.24, 0.36, 0.48, 0.6, 1.2, 5.0)
 """Around the budget of a step: a live stream brings a chunk every 0.48 or 0.6 s."""
@@ -64,6 +77,12 @@ class Metrics:
             registry=into,
             buckets=CHUNKS_BUCKETS,
         )
+        self.received_audio = Counter(
+            "asr_received_audio_seconds",
+            "Audio taken in, as it arrives; the device's busy share over its rate is the real-time "
+            "factor, seconds of the device per second of audio.",
+            registry=into,
+        )
         self.queue_age = Histogram(
             "asr_queue_age_seconds",
             "How long the oldest chunk of a step had waited for it.",
@@ -103,6 +122,34 @@ class Metrics:
         self.errors = Counter(
             "asr_errors", "Errors told to clients, by DashScope's code.", ["code"], registry=into
         )
+        self.device_restarts = Counter(
+            "asr_device_restarts",
+            "Times the device died or hung and was started anew; all its tasks failed.",
+            registry=into,
+        )
+        self._state = Gauge(
+            "asr_server_state",
+            "1 for what the server is doing now, 0 for all else it could do.",
+            ["state"],
+            registry=into,
+        )
+        self._build = _Build()
+        into.register(self._build)
+        self.gpu_used_memory = Gauge(
+            "asr_gpu_used_memory_bytes",
+            "Memory of the GPU in use, by whatever process.",
+            ["gpu"],
+            registry=into,
+        )
+        self.gpu_memory = Gauge(
+            "asr_gpu_memory_bytes", "Memory of the GPU.", ["gpu"], registry=into
+        )
+        self.gpu_utilization = Gauge(
+            "asr_gpu_utilization_ratio",
+            "Share of the last moments in which the GPU computed anything, 0 to 1.",
+            ["gpu"],
+            registry=into,
+        )
         self.event_loop_lag = Histogram(
             "asr_event_loop_lag_seconds",
             "How late the event loop woke a task that slept for a second.",
@@ -110,6 +157,15 @@ class Metrics:
             buckets=LAG_BUCKETS_S,
         )
         ProcessCollector(registry=into)
+
+    def watch_state(self, read: Callable[[], ServerState]) -> None:
+        """Show what `read` says of the server's state."""
+        for state in get_args(ServerState):
+            self._state.labels(state).set_function(partial(_is, state, read))
+
+    def watch_build(self, read: Callable[[], Mapping[str, str]]) -> None:
+        """Show what `read` says of what runs: `version`, `model`, `device`, `dtype`."""
+        self._build.read = read
 
     def stepped(self, duration_s: float, chunks: int, waited_s: float) -> None:
         """A step is done."""
@@ -138,3 +194,18 @@ class Metrics:
     def text(self) -> bytes:
         """All figures as they are now, in Prometheus's text format."""
         return generate_latest(self._registry)
+
+
+def _is(state: ServerState, read: Callable[[], ServerState]) -> bool:
+    return read() == state
+
+
+class _Build(Collector):
+    """Labels that are asked for when they are shown: a restart may change the device."""
+
+    def __init__(self) -> None:
+        self.read: Callable[[], Mapping[str, str]] = dict
+
+    def collect(self) -> Iterator[Metric]:
+        """What runs, as labels of a 1."""
+        yield InfoMetricFamily("asr_build", "What runs, and on what.", dict(self.read()))

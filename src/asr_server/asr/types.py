@@ -182,6 +182,10 @@ class Backend(Protocol):
 
     name: str
     device: str
+    dtype: str
+    """Precision of the weights."""
+    gpu: str | None
+    """UUID of the GPU that computes, if one does."""
     geometry: ChunkGeometry
     vocabulary: tuple[str, ...]
 

@@ -38,6 +38,7 @@ class Stopwatch:
     def decoded(self, end: Samples) -> None:
         """All audio before sample `end` is there."""
         begin, self._decoded = self._decoded, end
+        self._metrics.received_audio.inc((end - begin) / SAMPLE_RATE)
         arrivals = self._arrivals
         if arrivals and begin - self._begin_of_newest < GRAIN:
             arrivals.pop()

@@ -37,6 +37,8 @@ class FakeBackend:
 
     name = "fake"
     device = "cpu"
+    dtype = "none"
+    gpu: str | None = None
     geometry = ChunkGeometry(stride=9_600, context=480)
     vocabulary = tuple(TEXT + SOUNDALIKES)
 

@@ -64,18 +64,22 @@ class PyTorchBackend:
         tokens: Sequence[str],
         punctuator: Punctuator | None,
         slots: int,
-        memory_dtype: torch.dtype,
+        dtype: str,
     ) -> None:
         config = paraformer.config
         weight = paraformer.decoder.output_layer.weight
         self.name = name
         self.device = weight.device.type
+        self.dtype = dtype
+        self.gpu = _uuid(weight.device)
         self.geometry = ChunkGeometry(stride=config.stride * LFR_SHIFT, context=CONTEXT)
         self._frontend = frontend
         self._paraformer = paraformer
         self.vocabulary = tuple(tokens)
         self._punctuator = punctuator
         self._slots = SlotTable(slots)
+        # Half the memory and half the traffic; less coarse than the weights around it.
+        memory_dtype = torch.bfloat16 if dtype == "int8" else getattr(torch, dtype)
         self._state = ParaformerState(config, slots, memory_dtype, weight.device)
         self._vad = VadState(slots)
         self._torch_device = weight.device
@@ -108,8 +112,7 @@ class PyTorchBackend:
             tokens=model.tokens,
             punctuator=Punctuator.load(punctuation) if punctuation else None,
             slots=options.slots + 1,
-            # Half the memory and half the traffic; less coarse than the weights around it.
-            memory_dtype=torch.bfloat16 if dtype == "int8" else getattr(torch, dtype),
+            dtype=dtype,
         )
 
     @torch.inference_mode()
@@ -217,6 +220,14 @@ def _device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
+
+
+def _uuid(device: torch.device) -> str | None:
+    """As NVIDIA's tools write it; None for a CPU, and before PyTorch 2.5, which does not say."""
+    if device.type != "cuda":
+        return None
+    uuid = getattr(torch.cuda.get_device_properties(device), "uuid", None)
+    return f"GPU-{uuid}" if uuid else None
 
 
 def _set_precision(paraformer: Paraformer, dtype: str) -> None:
