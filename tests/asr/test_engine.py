@@ -3,6 +3,7 @@
 import asyncio
 import random
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from asr_server.asr.admission import Limits
 from asr_server.asr.backends.fake import FakeBackend
 from asr_server.asr.engine import Engine, EngineOptions
 from asr_server.asr.stream import Stream
@@ -185,6 +187,26 @@ async def test_one_stream_more_than_there_are_is_told_to_come_again() -> None:
     with pytest.raises(Throttled):
         engine.open(StreamOptions())
     streams[0].close()
+    engine.open(StreamOptions())
+    await engine.stop()
+
+
+async def test_a_task_that_would_make_the_others_late_is_told_to_come_again() -> None:
+    class Slow(FakeBackend):
+        def step(self, step: Step) -> StepResult:
+            time.sleep(0.04 * len(step.chunks))
+            return super().step(step)
+
+    engine = Engine(Slow, EngineOptions(limits=Limits(max_delay_s=0.1)))
+    await engine.start()
+    streams = [engine.open(StreamOptions(interim=False)) for _ in range(8)]
+    for stream in streams:
+        stream.push(speech(2.0))
+    await asyncio.sleep(1.0)
+    with pytest.raises(Throttled):
+        engine.open(StreamOptions())
+    for stream in streams:
+        stream.close()
     engine.open(StreamOptions())
     await engine.stop()
 

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from asr_server.asr.admission import Admission, Limits
 from asr_server.asr.device import Device, DeviceDeadError
 from asr_server.asr.hotwords import compiled
 from asr_server.asr.scheduler import Batch, Policy, Scheduler
@@ -44,6 +45,8 @@ class EngineOptions:
     preview_interval_ms: int = 200
     """New audio worth another preview of an open sentence; 0 turns previews off."""
     policy: Policy = Policy()
+    limits: Limits = Limits(max_delay_s=0)
+    """When tasks are refused although there are slots."""
     step_timeout_s: float = 60.0
     """A step that takes longer hangs, and the device is given up."""
     failed_steps: int = 3
@@ -66,6 +69,7 @@ class Engine:
         self._options = options or EngineOptions()
         self._device = Device(load, self._options.step_timeout_s)
         self._scheduler = Scheduler(self._options.policy)
+        self._admission = Admission(self._options.limits)
         self._streams: dict[StreamId, Stream] = {}
         self._ids = itertools.count(1)
         self._opened: set[StreamId] = set()
@@ -116,14 +120,16 @@ class Engine:
         return len(self._streams)
 
     def open(self, options: StreamOptions) -> Stream:
-        """A new stream; raises `Throttled` when all are taken and `EngineError` when not ready.
+        """A new stream; raises `Throttled` when full or too busy and `EngineError` when not ready.
 
         Raises `ValueError` with a sentence for the client when a hotword is none.
         """
         backend = self._device.backend
         if backend is None:
             raise EngineError
-        if len(self._streams) >= self._options.max_streams:
+        streams = len(self._streams)
+        now = asyncio.get_running_loop().time()
+        if streams >= self._options.max_streams or not self._admission.admits(now, streams):
             raise Throttled
         stream = Stream(
             next(self._ids),
@@ -159,8 +165,10 @@ class Engine:
                 await self._sleep_until(self._scheduler.wake_at())
                 continue
             began = loop.time()
+            self._admission.began(began, len(self._streams))
             results = await self._compute(self._cut(batch))
             ended = loop.time()
+            self._admission.ended(ended, len(self._streams), len(batch.chunks), batch.waited_s)
             self._measure(began, ended)
             self._metrics.stepped(ended - began, len(batch.chunks), batch.waited_s)
             for step, result in results:
@@ -174,6 +182,7 @@ class Engine:
         self._device.abandon()
         self._fail_all(EngineDead())
         self._opened, self._closed = set(), set()
+        self._admission = Admission(self._options.limits)
         for pause_s in itertools.chain(RESTART_PAUSES_S, itertools.repeat(RESTART_PAUSES_S[-1])):
             await asyncio.sleep(pause_s)
             try:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from asr_server.asr.admission import Limits
 from asr_server.asr.engine import Engine, EngineOptions
 from asr_server.asr.scheduler import Policy
 from asr_server.asr.types import Backend
@@ -20,13 +21,18 @@ def build_engine(
     metrics: Metrics | None = None,
 ) -> Engine:
     """An engine for FunASR model directories, or for `fake`; `start()` loads them."""
+    chunk_period_s = settings.chunk_size[1] * 0.06
     options = EngineOptions(
         max_streams=settings.max_tasks,
         preview_interval_ms=200 if settings.previews else 0,
         policy=Policy(
             max_batch=settings.max_batch,
             max_wait_s=settings.max_wait_ms / 1000,
-            chunk_period_s=settings.chunk_size[1] * 0.06,
+            chunk_period_s=chunk_period_s,
+        ),
+        limits=Limits(
+            max_delay_s=settings.max_delay_ms / 1000,
+            chunk_period_s=chunk_period_s,
         ),
     )
     return Engine(_loader(settings, model, punctuation), options, metrics)

@@ -1,0 +1,114 @@
+"""Whether one more task can be taken without making those already taken late. Pure: no clock.
+
+What is watched is the delay, not how busy the device is: batching keeps a device busy long before
+it is full, and a file sent at full speed makes it busy without making anybody late. A batch takes
+in what arrived while the batch before it ran, so with a share u of the capacity in use the delay
+is that of a lone step divided by 1 - u. Read backwards, the delay tells u, and so what it will
+become with one stream more, while there is still time to say no.
+"""
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When to refuse. Times in seconds."""
+
+    max_delay_s: float = 0.100
+    """How long live audio may take through the recogniser; 0 never refuses for that."""
+    resume: float = 0.8
+    """Share of it under which the delay must fall before tasks are taken again."""
+    first: int = 4
+    """Streams that are always taken: too few to learn from, and a slow machine must serve some."""
+    burst: int = 16
+    """Streams that may open together before it is known what a step costs."""
+    chunk_period_s: float = 0.600
+    """What a stream in real time leaves between its chunks."""
+
+
+DELAY_MEMORY_S = 1.0
+"""Of busy time: pauses between steps say nothing about how long work takes."""
+IDLE_MEMORY_S = 3.0
+STREAMS_MEMORY_S = 4.0
+"""Longer than the delay's: a stream is counted at once and felt when somebody speaks on it."""
+MOST_USED = 0.9
+"""Share of the capacity that may be planned with; beyond, the next breath makes everybody late."""
+LONE_STEPS = 16
+"""Steps over which the cost of a lone one is averaged."""
+
+
+class Admission:
+    """Told when steps begin and end, and how many streams are open; times in seconds."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._delay = 0.0
+        self._felt = 0.0
+        """Streams that were open while the delay came about."""
+        self._lone: float | None = None
+        """Delay through a step with a single chunk."""
+        self._known_at = 0.0
+        self._running_since: float | None = None
+        self._refusing = False
+
+    def began(self, now: float, streams: int) -> None:
+        """A step begins with that many streams open."""
+        self._pass(now, streams)
+        self._running_since = now
+
+    def ended(self, now: float, streams: int, chunks: int, waited_s: float) -> None:
+        """The step is done; its oldest chunk had waited that long for it."""
+        assert self._running_since is not None
+        duration = now - self._running_since
+        self._running_since = None
+        taken = waited_s + duration
+        self._delay += (taken - self._delay) * _weight(duration, DELAY_MEMORY_S)
+        self._felt += (streams - self._felt) * _weight(duration, STREAMS_MEMORY_S)
+        self._known_at = now
+        if chunks == 1:
+            before = taken if self._lone is None else self._lone
+            self._lone = before + (taken - before) / LONE_STEPS
+
+    def admits(self, now: float, streams: int) -> bool:
+        """Whether one more may be opened when that many are."""
+        limits = self._limits
+        if not limits.max_delay_s or streams < limits.first:
+            return True
+        self._pass(now, streams)
+        limit = limits.max_delay_s * (limits.resume if self._refusing else 1.0)
+        self._refusing = self._with(streams + 1, now) > limit
+        return not self._refusing and streams < max(self._burst, 2 * self._felt)
+
+    def delay(self, now: float) -> float:
+        """How long live audio takes through the recogniser; a step that hangs counts, too."""
+        running = 0.0 if self._running_since is None else now - self._running_since
+        return max(self._delay, running)
+
+    @property
+    def _burst(self) -> float:
+        """Streams that may open before they are felt: half of what would fit without batching."""
+        if self._lone is None:
+            return self._limits.burst
+        return 0.5 * self._limits.chunk_period_s / self._lone
+
+    def _pass(self, now: float, streams: int) -> None:
+        """Nothing ran since the last step, if none runs now."""
+        if self._running_since is None:
+            idle = max(0.0, now - self._known_at)
+            self._delay -= self._delay * _weight(idle, IDLE_MEMORY_S)
+            self._felt += (streams - self._felt) * _weight(idle, STREAMS_MEMORY_S)
+            self._known_at = now
+
+    def _with(self, streams: int, now: float) -> float:
+        """The delay to be expected with that many streams."""
+        delay = self.delay(now)
+        if self._lone is None or delay <= self._lone or streams <= self._felt:
+            return delay
+        used = (1 - self._lone / delay) * streams / max(self._felt, 1.0)
+        return self._lone / (1 - used) if used < MOST_USED else math.inf
+
+
+def _weight(seconds: float, memory_s: float) -> float:
+    """Of what happened during the last seconds in an average that forgets."""
+    return 1 - math.exp(-seconds / memory_s)
