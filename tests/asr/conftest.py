@@ -4,11 +4,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from asr_server.asr.backends.pytorch import PyTorchBackend, PyTorchOptions
 from tests.support.funasr_model import random_config, small_vocabulary, write_model_dir
 
 CHUNK_SIZES = [(0, 10, 5), (0, 8, 4)]
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
+
+
+@pytest.fixture(scope="session", params=DEVICES)
+def device(request: pytest.FixtureRequest) -> str:
+    """Everything that asks for it runs on each device that is here."""
+    if request.param == "cuda":
+        if not torch.cuda.is_available():
+            pytest.skip("no CUDA device here")
+        torch.backends.cudnn.allow_tf32 = False  # tokens are compared with those of a CPU
+    return str(request.param)
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +40,6 @@ def chunk_size(request: pytest.FixtureRequest) -> tuple[int, int, int]:
 
 
 @pytest.fixture(scope="session")
-def backend(model_dir: Path, chunk_size: tuple[int, int, int]) -> PyTorchBackend:
-    options = PyTorchOptions(device="cpu", dtype="float32", chunk_size=chunk_size, slots=64)
+def backend(model_dir: Path, chunk_size: tuple[int, int, int], device: str) -> PyTorchBackend:
+    options = PyTorchOptions(device=device, dtype="float32", chunk_size=chunk_size, slots=64)
     return PyTorchBackend.load(model_dir, options, None)
