@@ -1,0 +1,242 @@
+"""Recordings with transcripts, in the four shapes people have them in.
+
+A JSONL manifest, a Kaldi data directory, a folder as AISHELL comes, or recordings with a text file
+beside each. Whatever is wrong with one is said before anything is recognised.
+"""
+
+import json
+import random
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from asr_server.evaluation.normalise import units
+
+AUDIO_KEYS = ("file", "audio", "audio_filepath", "source", "wav")
+TEXT_KEYS = ("text", "target", "transcript")
+ID_KEYS = ("id", "key", "utt")
+SPEAKER_KEYS = ("speaker", "spk", "voice")
+"""What manifests call these: ours, NeMo's, FunASR's."""
+
+SUFFIXES = frozenset(
+    ".wav .flac .mp3 .m4a .mp4 .ogg .opus .aac .amr .webm .mkv .mov .wma .pcm .raw".split()
+)
+SHOWN_PROBLEMS = 5
+SHAPES = """Expected one of:
+  a manifest, one JSON object a line: {"file": "a.wav", "text": "..."}
+  a Kaldi data directory: wav.scp and text
+  a folder as AISHELL comes: wav/**/*.wav and transcript/*.txt
+  a folder of recordings with a text file beside each: a.wav and a.txt"""
+
+
+class DataError(Exception):
+    """The data cannot be evaluated; says what to do about it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Character:
+    """A character of a transcript and when it is said, in ms from the start of the recording."""
+
+    begin_ms: int
+    end_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """A recording and what is said in it."""
+
+    id: str
+    audio: Path
+    text: str
+    speaker: str | None = None
+    characters: tuple[Character, ...] = ()
+    """One for each character of `text`, or none where nobody knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataSet:
+    """What one SOURCE holds."""
+
+    name: str
+    utterances: tuple[Utterance, ...]
+    left_out: int = 0
+    """Recordings without a transcript."""
+
+    def sample(self, size: int) -> "DataSet":
+        """At most `size` of the utterances, drawn at random and always the same."""
+        if size >= len(self.utterances):
+            return self
+        chosen = sorted(random.Random(0).sample(range(len(self.utterances)), size))
+        return replace(self, utterances=tuple(self.utterances[index] for index in chosen))
+
+
+def read_data_set(source: Path) -> DataSet:
+    """The utterances of a SOURCE. Raises DataError."""
+    left_out = 0
+    if source.is_file():
+        utterances = list(_manifest(source))
+    elif (source / "wav.scp").is_file():
+        utterances = list(_kaldi(source))
+    elif source.is_dir() and (transcripts := _transcript_files(source)):
+        utterances, left_out = _aishell(source, transcripts)
+    elif source.is_dir():
+        utterances, left_out = _pairs(source)
+    else:
+        raise DataError(f"{source}: there is no such file or folder.")
+    if not utterances:
+        raise DataError(f"{source}: no recording with a transcript.\n{SHAPES}")
+    _check(source, utterances)
+    name = source.stem if source.is_file() else source.resolve().name
+    return DataSet(name, tuple(utterances), left_out)
+
+
+def _check(source: Path, utterances: list[Utterance]) -> None:
+    counted = Counter(u.id for u in utterances)
+    found = (
+        ("occur more than once", [id for id, count in counted.items() if count > 1]),
+        (
+            "have no audio file",
+            [f"{u.id} ({u.audio})" for u in utterances if not u.audio.is_file()],
+        ),
+        ("have an empty transcript", [u.id for u in utterances if not units(u.text)]),
+    )
+    problems = [f"{len(which)} {what}: {_some(which)}" for what, which in found if which]
+    if problems:
+        raise DataError("\n".join([f"{source}: of {len(utterances)} recordings", *problems]))
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - SHOWN_PROBLEMS
+    return ", ".join(names[:SHOWN_PROBLEMS]) + (f" and {more} more" if more > 0 else "")
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Numbered lines that are not blank. Raises DataError."""
+    try:
+        text = path.read_text("utf-8-sig")
+    except UnicodeDecodeError as exc:
+        raise DataError(
+            f"{path}: not UTF-8. Convert it first: iconv -f gb18030 -t utf-8 OLD > NEW"
+        ) from exc
+    except OSError as exc:
+        raise DataError(f"{path}: {exc.strerror}.") from exc
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip():
+            yield number, line.strip()
+
+
+# JSONL -------------------------------------------------------------------------------------------
+
+
+def _manifest(path: Path) -> Iterator[Utterance]:
+    for number, line in _lines(path):
+        where = f"{path}, line {number}"
+        try:
+            entry = json.loads(line)
+        except ValueError as exc:
+            raise DataError(f"{where}: not JSON ({exc}).\n{SHAPES}") from exc
+        if not isinstance(entry, dict):
+            raise DataError(f"{where}: not a JSON object.\n{SHAPES}")
+        audio, text = _first(entry, AUDIO_KEYS), _first(entry, TEXT_KEYS)
+        if audio is None or text is None:
+            missing = "the recording (`file`)" if audio is None else "what is said (`text`)"
+            raise DataError(f"{where}: does not tell {missing}.")
+        yield Utterance(
+            id=_first(entry, ID_KEYS) or audio,
+            audio=path.parent / audio,
+            text=text,
+            speaker=_first(entry, SPEAKER_KEYS),
+            characters=tuple(_characters(entry.get("characters"), where)),
+        )
+
+
+def _first(entry: dict[str, Any], keys: Iterable[str]) -> str | None:
+    return next((str(entry[key]) for key in keys if entry.get(key) is not None), None)
+
+
+def _characters(given: Any, where: str) -> Iterator[Character]:
+    try:
+        for character in given or ():
+            yield Character(int(character["begin_ms"]), int(character["end_ms"]))
+    except (TypeError, KeyError, ValueError) as exc:
+        raise DataError(f"{where}: `characters` must have begin_ms and end_ms each.") from exc
+
+
+# Kaldi -------------------------------------------------------------------------------------------
+
+
+def _kaldi(folder: Path) -> Iterator[Utterance]:
+    if (folder / "segments").exists():
+        raise DataError(
+            f"{folder}: has `segments`, parts of longer recordings. Cut them out first: "
+            "extract-segments, or `utils/data/extract_wav_segments_data_dir.sh`."
+        )
+    if not (folder / "text").is_file():
+        raise DataError(f"{folder}: has wav.scp but no `text`.")
+    texts = _table(folder / "text")
+    speakers = _table(folder / "utt2spk") if (folder / "utt2spk").is_file() else {}
+    for id, audio in _table(folder / "wav.scp").items():
+        if audio.endswith("|"):
+            raise DataError(
+                f"{folder / 'wav.scp'}: {id} is a command ({audio}), and commands are not run. "
+                "Write the recordings to files first: utils/data/... or wav-copy scp:wav.scp."
+            )
+        if id not in texts:
+            raise DataError(f"{folder / 'text'}: has no line for {id}.")
+        path = Path(audio)
+        yield Utterance(id, path if path.is_file() else folder / path, texts[id], speakers.get(id))
+
+
+def _table(path: Path) -> dict[str, str]:
+    """A Kaldi table: a key, white space, the rest. Raises DataError."""
+    table: dict[str, str] = {}
+    for number, line in _lines(path):
+        key, *rest = line.split(maxsplit=1)
+        if key in table:
+            raise DataError(f"{path}, line {number}: {key} occurs a second time.")
+        table[key] = rest[0] if rest else ""
+    return table
+
+
+# Folders -----------------------------------------------------------------------------------------
+
+
+def _transcript_files(folder: Path) -> list[Path]:
+    """Of the folder itself, or of the corpus it is a part of (data_aishell/wav/test)."""
+    for place in (folder, *folder.resolve().parents[:3]):
+        if files := sorted((place / "transcript").glob("*.txt")):
+            return files
+    return []
+
+
+def _aishell(folder: Path, transcripts: list[Path]) -> tuple[list[Utterance], int]:
+    texts: dict[str, str] = {}
+    for path in transcripts:
+        texts.update(_table(path))
+    audio = _recordings(folder / "wav" if (folder / "wav").is_dir() else folder)
+    utterances = [
+        Utterance(path.stem, path, texts[path.stem], path.parent.name)
+        for path in audio
+        if path.stem in texts
+    ]
+    return utterances, len(audio) - len(utterances)
+
+
+def _pairs(folder: Path) -> tuple[list[Utterance], int]:
+    audio = _recordings(folder)
+    utterances = [
+        Utterance(
+            str(path.relative_to(folder)),
+            path,
+            " ".join(line for _, line in _lines(path.with_suffix(".txt"))),
+        )
+        for path in audio
+        if path.with_suffix(".txt").is_file()
+    ]
+    return utterances, len(audio) - len(utterances)
+
+
+def _recordings(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)

@@ -1,0 +1,1 @@
+"""Recordings through the server's own protocol, for the commands that work on files."""
