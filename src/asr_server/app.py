@@ -3,19 +3,21 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
 from starlette.middleware.cors import CORSMiddleware
 
-from asr_server import __version__
+from asr_server import __version__, gpu
 from asr_server.access import Access
-from asr_server.api import health, page, tokens, vocabularies
+from asr_server.api import health, page, status, tokens, vocabularies
 from asr_server.api import metrics as metrics_route
 from asr_server.asr.engine import Engine
 from asr_server.asr.factory import FAKE_MODEL, build_engine
 from asr_server.errors import AsrError, InternalError
-from asr_server.metrics import Metrics
+from asr_server.history import History
+from asr_server.metrics import Metrics, ServerState
 from asr_server.models.registry import choose_for
 from asr_server.settings import Settings
 from asr_server.vocabularies import Vocabularies
@@ -35,15 +37,23 @@ def create_app(settings: Settings) -> FastAPI:
     keys = (key.get_secret_value() for key in settings.api_keys)
     access = Access(keys, settings.api_keys_file)
     lists = Vocabularies(settings.database_url, settings.max_vocabularies)
+    metrics.watch_state(partial(_state, engine))
+    metrics.watch_build(partial(_build, engine, name))
+    history = History(metrics)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await engine.start()
-        watching = asyncio.create_task(metrics.watch_loop(), name="lag")
+        watching = [
+            asyncio.create_task(metrics.watch_loop(), name="lag"),
+            asyncio.create_task(gpu.watch(metrics, lambda: engine.gpu), name="gpu"),
+            asyncio.create_task(history.watch(), name="history"),
+        ]
         try:
             yield
         finally:
-            watching.cancel()
+            for watcher in watching:
+                watcher.cancel()
             await engine.stop()
             lists.close()
 
@@ -53,6 +63,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.engine = engine
     app.include_router(health.router(engine, name, notice))
     app.include_router(metrics_route.router(metrics))
+    app.include_router(status.router(history, notice))
     app.include_router(page.router())
     app.include_router(tokens.router(access))
     app.include_router(vocabularies.router(lists, access, settings))
@@ -80,6 +91,20 @@ def _refusing(metrics: Metrics) -> Callable[[Request, Exception], Awaitable[Resp
         return refusal(told)
 
     return refuse
+
+
+def _state(engine: Engine) -> ServerState:
+    return "ready" if engine.ready else "loading"
+
+
+def _build(engine: Engine, model: str) -> dict[str, str]:
+    """What runs; the device is known once the model is loaded, and a restart may change it."""
+    return {
+        "version": __version__,
+        "model": model,
+        "device": engine.device,
+        "dtype": engine.dtype,
+    }
 
 
 def _recogniser(settings: Settings, metrics: Metrics) -> tuple[Engine, str, str | None]:

@@ -115,6 +115,16 @@ class Engine:
         return self._device.backend.device if self._device.backend else ""
 
     @property
+    def dtype(self) -> str:
+        """Precision of the weights, or nothing before they are loaded."""
+        return self._device.backend.dtype if self._device.backend else ""
+
+    @property
+    def gpu(self) -> str | None:
+        """UUID of the GPU that computes, if one does."""
+        return self._device.backend.gpu if self._device.backend else None
+
+    @property
     def open_streams(self) -> int:
         """Streams open now."""
         return len(self._streams)
@@ -191,6 +201,7 @@ class Engine:
                 log.exception("the device does not start; trying again")
                 self._device.abandon()
             else:
+                self._metrics.device_restarts.inc()
                 log.warning("the device is back")
                 return
 

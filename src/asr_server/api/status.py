@@ -1,0 +1,114 @@
+"""The status page: what runs, how it does now and how it did over the last ten minutes.
+
+Whoever may see /metrics may see this: there is no key, text or caller in it.
+"""
+
+import time
+from dataclasses import asdict, fields
+from html import escape
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from fastapi import APIRouter, Response
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse
+
+from asr_server.api.page import HEADERS
+from asr_server.history import PERIOD_S, WINDOW, History, Point
+from asr_server.metrics import FIRST_TEXT_GOAL_S, TAIL_GOAL_S
+
+STATIC = Path(__file__).parent / "static" / "status"
+FILES = ("status.css", "status.js", "plot.js", "words.js")
+STRICT = {**HEADERS, "Content-Security-Policy": "default-src 'self'; img-src data:"}
+NEVER_KEPT = {**STRICT, "Cache-Control": "no-store"}
+
+SHARES = {"busy", "gpu_utilization"}
+NOTHING = "–"
+
+
+def router(history: History, notice: str | None) -> APIRouter:
+    """`/status`, its files, and `/status/data`; `notice` is what people must be told."""
+    status = APIRouter(include_in_schema=False)
+    template = Template((STATIC / "index.html").read_text(encoding="utf-8"))
+
+    @status.get("/status")
+    async def page() -> Response:
+        return HTMLResponse(template.substitute(_texts(history, notice)), headers=NEVER_KEPT)
+
+    @status.get("/status/data")
+    async def data() -> Response:
+        return JSONResponse(_data(history, notice), headers=NEVER_KEPT)
+
+    @status.get("/status/{name}")
+    async def file(name: str) -> Response:
+        if name in FILES:
+            return FileResponse(STATIC / name, headers=STRICT)
+        return Response(status_code=404)
+
+    return status
+
+
+def _data(history: History, notice: str | None) -> dict[str, Any]:
+    """All that the page draws; of the points, each figure's values in order, oldest first."""
+    now_s = time.monotonic()
+    names = [field.name for field in fields(Point) if field.name != "at_s"]
+    return {
+        "server": _server(history) | {"notice": notice},
+        "totals": _totals(history),
+        "goals": {"first_text_s": FIRST_TEXT_GOAL_S, "tail_s": TAIL_GOAL_S},
+        "period_s": PERIOD_S,
+        "window_s": PERIOD_S * WINDOW,
+        "ages_s": [round(now_s - point.at_s, 1) for point in history.points],
+        "points": {
+            name: [_short(getattr(point, name)) for point in history.points] for name in names
+        },
+    }
+
+
+def _server(history: History) -> dict[str, Any]:
+    latest = history.latest
+    return {
+        **{name: latest.build.get(name, "") for name in ("version", "model", "device", "dtype")},
+        "state": latest.state,
+        "uptime_s": round(time.monotonic() - history.began_s),
+    }
+
+
+def _totals(history: History) -> dict[str, float]:
+    """What was counted since the start."""
+    latest = history.latest
+    tasks = latest.labelled("asr_tasks_total")
+    return {
+        "tasks_finished": tasks.get("finished", 0),
+        "tasks_failed": tasks.get("failed", 0),
+        "tasks_vanished": tasks.get("vanished", 0),
+        "errors": latest.total("asr_errors_total"),
+        "device_restarts": latest.total("asr_device_restarts_total"),
+        "audio_s": round(latest.total("asr_received_audio_seconds_total"), 1),
+    }
+
+
+def _texts(history: History, notice: str | None) -> dict[str, str]:
+    """The figures of now as the page shows them to a browser without JavaScript."""
+    now = asdict(history.points[-1])
+    figures = {name: _shown(name, value) for name, value in now.items()}
+    totals = {name: f"{value:g}" for name, value in _totals(history).items()}
+    server = {name: escape(str(value)) or NOTHING for name, value in _server(history).items()}
+    return figures | totals | server | {"notice": escape(notice or "")}
+
+
+def _shown(name: str, value: float | None) -> str:
+    if value is None:
+        return NOTHING
+    if name in SHARES:
+        return f"{value:.0%}"
+    if name.endswith("_s"):
+        return f"{1000 * value:.0f} ms"
+    if name.endswith("_bytes"):
+        return f"{value / 1e6:.0f} MB"
+    return f"{value:.3g}"
+
+
+def _short(value: float | None) -> float | None:
+    """Digits that no plot shows are not sent."""
+    return None if value is None else float(f"{value:.4g}")
