@@ -39,6 +39,7 @@ class Access:
         self._file = Path(file) if file else None
         self._clock = clock
         self._stamp: tuple[int, int] | None = None
+        self._unreadable = False
         self._keys = dict(self._given)
         if self._file is not None:
             self._read(self._file)
@@ -96,8 +97,12 @@ class Access:
             return
         try:
             self._read(self._file)
-        except OSError as error:  # an editor at work; what was valid stays so
-            log.warning("keys file: %s", error.strerror)
+        except (OSError, UnicodeDecodeError) as error:  # what was valid stays so
+            if not self._unreadable:  # once, and not for every client that comes
+                log.error("the keys file cannot be read; the last keys stay valid: %s", _why(error))
+            self._unreadable = True
+        else:
+            self._unreadable = False
 
     def _read(self, file: Path) -> None:
         status = os.stat(file)
@@ -108,7 +113,11 @@ class Access:
         keys = [line for line in lines if line and not line.startswith("#")]
         self._keys = self._given | {_fingerprint(key): key for key in keys}
         self._stamp = stamp
-        log.info("keys file: %d keys", len(keys))
+        log.info("keys read from the keys file", extra={"keys": len(keys)})
+
+
+def _why(error: OSError | UnicodeDecodeError) -> str:
+    return error.strerror or "" if isinstance(error, OSError) else "it is not UTF-8 text"
 
 
 def _bare(authorization: str | None) -> str:

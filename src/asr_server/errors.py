@@ -16,9 +16,11 @@ AsrError
 │   └── ResponseTimeout          a minute of audio without speech
 ├── Throttled                    every slot is taken; try again later
 ├── ServiceUnavailable           every connection is taken: HTTP 503 before the upgrade
+│   ├── ShuttingDown             the server is about to stop: 503, or the task fails
+│   └── DatabaseUnavailable      the hotword lists cannot be had: 503, or the task fails
 └── InternalError                our doing; the client learns no details
     ├── EngineError              this task fails
-    └── EngineDead               every task fails; the server is not ready any more
+    └── EngineDead               every task fails, until the recogniser is back
 
 Codes and messages follow the error catalogue of DashScope's real-time recognition; texts that
 clients are known to compare are kept to the letter.
@@ -142,6 +144,14 @@ class ServiceUnavailable(AsrError):
     retryable = True
 
 
+class ShuttingDown(ServiceUnavailable):
+    message = "The server is shutting down, please connect again."
+
+
+class DatabaseUnavailable(ServiceUnavailable):
+    message = "The hotword lists are unavailable, please try again later or go on without one."
+
+
 class InternalError(AsrError):
     """Our doing; its text is for the log, the client has its task id to ask for."""
 
@@ -161,6 +171,6 @@ class EngineError(InternalError):
 
 
 class EngineDead(InternalError):
-    """The engine will not come back without a restart."""
+    """The recogniser died or hangs; it is being started anew."""
 
     http_status = 503

@@ -6,6 +6,7 @@ belong there, so foreign modules are held at `info`: the WebSocket library's `de
 
 import logging
 import sys
+import traceback
 
 import structlog
 from rich.console import Console
@@ -37,6 +38,17 @@ def configure(settings: Settings) -> None:
         logger.propagate = True
         if logger.level < logging.INFO:
             logger.setLevel(logging.NOTSET)  # then the root decides
+
+
+def fault(error: BaseException) -> dict[str, str]:
+    """As `extra`: what went wrong and where, without what the exception may quote.
+
+    The machine's own errors speak of devices, files and shapes; others may repeat what was said.
+    """
+    kind = type(error).__name__
+    speaks = isinstance(error, (RuntimeError, OSError, MemoryError))
+    stack = "".join(traceback.format_tb(error.__traceback__))
+    return {"fault": f"{kind}: {error}" if speaks else kind, "stack": stack.rstrip()}
 
 
 def _formatter(json: bool) -> logging.Formatter:

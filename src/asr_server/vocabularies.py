@@ -1,16 +1,19 @@
 """Hotword lists and where they are kept: SQLite by default, PostgreSQL by URL.
 
-Calls block for as long as the database takes; from the event loop they belong in a thread.
+Calls block for as long as the database takes; from the event loop they go through `run`.
 """
 
+import asyncio
 import contextlib
+import logging
 import threading
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from sqlalchemy import (
     JSON,
@@ -23,11 +26,19 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from asr_server.access import Caller
-from asr_server.errors import NotFound, Throttled
+from asr_server.errors import DatabaseUnavailable, NotFound, Throttled
+
+log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+THREADS = 4
+"""Calls on the database at once; what waits for a dead one must not keep audio from its decoder."""
 
 Word = dict[str, Any]
 """`text` and `weight`, with `lang` and whatever else the client gave."""
@@ -69,13 +80,29 @@ class Vocabulary:
 
 
 class Vocabularies:
-    """Everybody's lists; nobody sees another caller's."""
+    """Everybody's lists; nobody sees another caller's.
 
-    def __init__(self, url: str, most: int) -> None:
+    Every call raises DatabaseUnavailable when the database is full, locked, read-only or away.
+    """
+
+    def __init__(self, url: str, most: int, timeout_s: float = 5) -> None:
         self._url = make_url(url)
         self._most = most
+        self._timeout_s = timeout_s
         self._engine: Engine | None = None
         self._opening = threading.Lock()
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="database")
+
+    async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """One of the calls below, in a thread, for so long and no longer."""
+        running = asyncio.get_running_loop().run_in_executor(
+            self._threads, lambda: call(*args, **kwargs)
+        )
+        try:
+            return await asyncio.wait_for(running, self._timeout_s)
+        except asyncio.TimeoutError:
+            log.error("the database does not answer", extra={"timeout_s": self._timeout_s})
+            raise DatabaseUnavailable from None
 
     def create(self, caller: Caller, prefix: str, model: str, words: Sequence[Word]) -> str:
         """The id of a new list. Raises Throttled when the caller has as many as it may."""
@@ -130,23 +157,59 @@ class Vocabularies:
 
     def close(self) -> None:
         """Give the connections back."""
-        if self._engine is not None:
-            self._engine.dispose()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._forget()
 
-    def _session(self) -> Session:
+    @contextlib.contextmanager
+    def _session(self) -> Iterator[Session]:
         """A session on the database, which is made when it is first needed."""
+        try:
+            with Session(self._opened()) as session:
+                yield session
+        except IntegrityError:
+            raise
+        except (SQLAlchemyError, OSError) as error:
+            log.error("the database fails: %s", _reason(error))
+            self._forget()
+            raise DatabaseUnavailable from error
+
+    def _opened(self) -> Engine:
         with self._opening:
             if self._engine is None:
-                file = self._url.database
-                if self._url.get_backend_name() == "sqlite" and file and file != ":memory:":
+                file, backend = self._url.database, self._url.get_backend_name()
+                if backend == "sqlite" and file and file != ":memory:":
                     Path(file).parent.mkdir(parents=True, exist_ok=True)
-                engine = create_engine(self._url, pool_pre_ping=True)
+                engine = create_engine(
+                    self._url,
+                    pool_pre_ping=True,
+                    hide_parameters=True,  # errors would quote the words of a list
+                    connect_args=_patience(backend, self._timeout_s),
+                )
                 try:
                     _Base.metadata.create_all(engine)
                 except DBAPIError:  # another process was making them; if not, it fails again
                     _Base.metadata.create_all(engine)
                 self._engine = engine
-        return Session(self._engine)
+            return self._engine
+
+    def _forget(self) -> None:
+        """Open the database anew at the next call; its tables may have to be made again."""
+        with self._opening:
+            engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.dispose()
+
+
+def _patience(backend: str, seconds: float) -> dict[str, float]:
+    """How the drivers are told to give up: before the event loop does, for they can say why."""
+    if backend == "sqlite":
+        return {"timeout": 0.8 * seconds}
+    return {"connect_timeout": max(2, int(0.8 * seconds))} if backend == "postgresql" else {}
+
+
+def _reason(error: Exception) -> str:
+    """What the database or the system says, without the statement."""
+    return str(getattr(error, "orig", None) or error).splitlines()[0]
 
 
 def _find(session: Session, caller: Caller, id: str) -> _Row:

@@ -15,7 +15,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from asr_server.access import Caller
 from asr_server.asr.engine import Engine
-from asr_server.errors import AsrError, InternalError
+from asr_server.errors import AsrError, InternalError, ShuttingDown
+from asr_server.logs import fault
 from asr_server.metrics import Metrics, Outcome
 from asr_server.protocol import events
 from asr_server.protocol.commands import parse
@@ -37,12 +38,16 @@ from asr_server.state.messages import (
 )
 from asr_server.state.session import Session, State
 from asr_server.state.task import Task
+from asr_server.websocket import report
 from asr_server.websocket.hotwords import Hotwords
 from asr_server.websocket.intake import Intake
 from asr_server.websocket.seats import Seats
 from asr_server.websocket.server import cut
 
 log = logging.getLogger(__name__)
+
+GOING_AWAY = 1001
+"""Close code of a server that stops; clients connect again, to another one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +74,14 @@ class Connection:
         self._intake: Intake | None = None
         self._outbox: deque[Send] = deque()
         self._farewell: CloseSocket | None = None
-        self._outcome: Outcome = "failed"
-        """How a task that does not finish has ended."""
+        self._vanished = False
+        """The client left without a word."""
+        self._failure: AsrError | None = None
+        """What the client is told to have gone wrong."""
+        self._leaving = False
+        """No further task is taken, and the connection closes when none runs."""
+        self._nudge = asyncio.get_running_loop().create_future()
+        """Done when something has happened that nothing else would wake for."""
         self._listening = False
         """Whether the socket is being read, as opposed to waiting for the recogniser."""
         self._wakes_at = float("inf")
@@ -83,21 +94,44 @@ class Connection:
         """Serve the client until either side has closed."""
         try:
             try:
-                while self._session.state is not State.CLOSED:
+                while not self._over:
                     await self._next()
-            except Exception:
-                log.exception("task %s: the connection failed", self._session.task_id or "-")
-                error = InternalError()
+            except Exception as exc:
+                about = {"task_id": self._session.task_id, **fault(exc)}
+                log.error("the connection failed", extra=about)
+                error = self._failure = InternalError()
                 frame = events.task_failed(self._session.task_id, error)
                 self._post(Send(frame, tells=error))
                 self._farewell = CloseSocket(InternalError.close_code, InternalError.code)
             self._close_intake()
+            if self._session.state is State.IDLE and self._farewell is None:
+                self._farewell = CloseSocket(GOING_AWAY, "going away")
             await self._leave()
         finally:
             self._close_intake()
             for task in (self._reader, self._writer):
                 if task is not None:
                     task.cancel()
+
+    def leave(self) -> None:
+        """Close as soon as no task runs, and take no further one."""
+        self._leaving = True
+        self._wake()
+
+    def give_up(self) -> None:
+        """Fail the task that still runs."""
+        if self._session.state is not State.IDLE:
+            self._feed(Failed(ShuttingDown()))
+        self._wake()
+
+    @property
+    def _over(self) -> bool:
+        state = self._session.state
+        return state is State.CLOSED or (self._leaving and state is State.IDLE)
+
+    def _wake(self) -> None:
+        if not self._nudge.done():
+            self._nudge.set_result(None)
 
     async def _next(self) -> None:
         """Wait for anything to happen and act on it."""
@@ -107,11 +141,15 @@ class Connection:
             self._hearer = asyncio.create_task(self._intake.next(), name="hear")
         if self._writer is None and self._outbox:
             self._writer = asyncio.create_task(self._write(), name="write")
-        waiting = [task for task in (self._reader, self._hearer, self._writer) if task]
+        tasks = [task for task in (self._reader, self._hearer, self._writer) if task]
         deadline = self._session.deadline
         self._wakes_at = float("inf") if deadline is None else deadline
         timeout = None if deadline is None else max(0.0, deadline - self._clock())
-        await asyncio.wait(waiting, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(
+            [*tasks, self._nudge], timeout=timeout, return_when=asyncio.FIRST_COMPLETED
+        )
+        if self._nudge.done():
+            self._nudge = asyncio.get_running_loop().create_future()
         if self._writer is not None and self._writer.done():
             self._writer = None
         if self._hearer is not None and self._hearer.done():
@@ -172,9 +210,15 @@ class Connection:
                 await self._websocket.send_text(self._outbox.popleft().frame)
 
     def _feed(self, event: Input) -> None:
-        if isinstance(event, Gone):
-            self._outcome = "vanished"
-        for output in self._session.receive(event, self._clock()):
+        self._vanished |= isinstance(event, Gone)
+        task_id = self._session.task_id or getattr(event, "task_id", None)
+        outputs = self._session.receive(event, self._clock())
+        for output in outputs:
+            if isinstance(output, Send) and isinstance(output.tells, AsrError):
+                self._failure = output.tells
+                if self._intake is None:  # the task never began
+                    report.ended("failed", self._failure, self._caller, task_id=task_id or None)
+        for output in outputs:
             try:
                 self._carry_out(output)
             except AsrError as error:  # the audio is not what it should be
@@ -185,6 +229,8 @@ class Connection:
         match output:
             case Send():
                 self._post(output)
+            case OpenStream() if self._leaving:
+                raise ShuttingDown
             case OpenStream(task):
                 self._reader = asyncio.create_task(self._open(task), name="open")
             case PushAudio(data) if self._intake:
@@ -192,8 +238,7 @@ class Connection:
             case FinishStream() if self._intake:
                 self._intake.finish()
             case CloseStream():
-                finished = self._session.state is State.IDLE
-                self._close_intake("finished" if finished else self._outcome)
+                self._close_intake()
             case CloseSocket():
                 self._farewell = output
 
@@ -207,17 +252,27 @@ class Connection:
             self._outbox.pop()
         self._outbox.append(message)
         if len(self._outbox) > self._settings.max_unread_results:
-            log.warning("task %s: the client does not read; cut", self._session.task_id)
+            about = {"task_id": self._session.task_id}
+            log.warning("the client does not read; it is cut", extra=about)
             cut(self._websocket.scope)
 
-    def _close_intake(self, outcome: Outcome = "failed") -> None:
+    def _close_intake(self) -> None:
         if self._intake is not None:
-            self._intake.close(outcome)
+            outcome = self._outcome
+            figures = self._intake.close(outcome)
+            report.ended(outcome, self._failure, self._caller, **figures)
             self._intake = None
             self._house.seats.leave(self._caller)
         if self._hearer is not None:
             self._hearer.cancel()
             self._hearer = None
+
+    @property
+    def _outcome(self) -> Outcome:
+        """How the task ended that is being closed."""
+        if self._failure is None and self._session.state is State.IDLE:
+            return "finished"
+        return "vanished" if self._failure is None and self._vanished else "failed"
 
     async def _leave(self) -> None:
         """Let the last messages out and close; cut a client that does not take them in time."""

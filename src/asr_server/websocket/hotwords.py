@@ -1,9 +1,6 @@
 """The hotwords of a task: its own, and those of the list it names."""
 
-import asyncio
 import logging
-
-from sqlalchemy.exc import SQLAlchemyError
 
 from asr_server.access import Caller
 from asr_server.errors import NotFound
@@ -14,7 +11,7 @@ log = logging.getLogger(__name__)
 
 
 class Hotwords:
-    """Looks lists up; a task whose list cannot be had is recognised without it.
+    """Looks lists up; a task that names one nobody has here is recognised without it.
 
     Clients that came from DashScope name lists that lie there and not here, and must not notice.
     """
@@ -23,16 +20,15 @@ class Hotwords:
         self._vocabularies = vocabularies
 
     async def of(self, caller: Caller, task: Task) -> tuple[tuple[str, int], ...]:
-        """Words and their weights."""
+        """Words and their weights. Raises DatabaseUnavailable."""
         if task.vocabulary_id is None:
             return task.hotwords
+        lists = self._vocabularies
         try:
-            found = await asyncio.to_thread(self._vocabularies.get, caller, task.vocabulary_id)
+            found = await lists.run(lists.get, caller, task.vocabulary_id)
         except NotFound:
-            log.info("task %s: no such vocabulary here, going on without", task.task_id)
-            return task.hotwords
-        except SQLAlchemyError:
-            log.exception("task %s: the database fails, going on without", task.task_id)
+            about = {"task_id": task.task_id}
+            log.info("no such vocabulary here; the task goes on without it", extra=about)
             return task.hotwords
         listed = tuple((str(word["text"]), int(word["weight"])) for word in found.words)
         return listed + task.hotwords

@@ -1,8 +1,7 @@
 """One task's way through the recogniser, from the bytes it sends to what is heard of them."""
 
 import asyncio
-import logging
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from asr_server.asr.engine import Engine
 from asr_server.asr.stream import Stream
@@ -16,8 +15,6 @@ from asr_server.protocol.events import Sentence
 from asr_server.state.messages import Drained, Failed, Heard
 from asr_server.state.task import Task
 from asr_server.websocket.stopwatch import Stopwatch
-
-log = logging.getLogger(__name__)
 
 Hotwords: TypeAlias = tuple[tuple[str, int], ...]
 
@@ -43,8 +40,7 @@ class Intake:
         max_lead: Samples,
         stopwatch: Stopwatch,
     ) -> None:
-        self._task_id = task.task_id
-        self._longest_s = task.family.longest_s
+        self._task = task
         self._decoder = decoder
         self._stream = stream
         self._max_lead = max_lead
@@ -114,19 +110,25 @@ class Intake:
         """A result is on its way to the client."""
         self._stopwatch.told(sentence)
 
-    def close(self, outcome: Outcome) -> None:
-        """Forget everything at once."""
+    def close(self, outcome: Outcome) -> dict[str, Any]:
+        """Forget everything at once; what there is to log of the task."""
         self._closed = True
-        self._stopwatch.end(outcome)
-        log.info("task %s: %.1f s of audio", self._task_id, self._decoded / SAMPLE_RATE)
         self._decoder.close()
         self._stream.close()
+        return {
+            "task_id": self._task.task_id,
+            "model": self._task.model,
+            "format": self._task.format,
+            "sample_rate": self._task.sample_rate,
+            **self._stopwatch.end(outcome),
+        }
 
     def _push(self, samples: Pcm) -> None:
         if len(samples):
             self._decoded += len(samples)
-            if self._decoded > self._longest_s * SAMPLE_RATE:
-                raise AudioTooLong(self._longest_s)
+            longest_s = self._task.family.longest_s
+            if self._decoded > longest_s * SAMPLE_RATE:
+                raise AudioTooLong(longest_s)
             self._stopwatch.decoded(self._decoded)
             self._stream.push(samples)
 

@@ -15,12 +15,15 @@ MOST_ARRIVALS = 1024
 
 
 class Stopwatch:
-    """Measures one task for the metrics. Latencies count from the frame that brought a sample."""
+    """Measures one task for the metrics and the log.
+
+    Latencies count from the frame that brought a sample.
+    """
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._clock = asyncio.get_running_loop().time
-        self._frame_at = self._clock()
+        self._began_at = self._frame_at = self._clock()
         self._arrivals: deque[tuple[Samples, float]] = deque(maxlen=MOST_ARRIVALS)
         """The end of each stretch of audio and when it arrived, oldest first."""
         self._forgotten: Samples = 0
@@ -29,6 +32,10 @@ class Stopwatch:
         self._shown = -1
         """The last sentence of which text was shown."""
         self._finishing_at: float | None = None
+        self._sentences = self._characters = 0
+        self._first_text_s: float | None = None
+        self._final_s: float | None = None
+        """The slowest of each."""
         metrics.open_tasks.inc()
 
     def frame(self) -> None:
@@ -50,25 +57,43 @@ class Stopwatch:
         """A result is on its way to the client."""
         now = self._clock()
         if sentence.end_time is not None:
+            self._sentences += 1
+            self._characters += len(sentence.text)
             arrived = self._arrival(from_ms(sentence.end_time) - 1)
             if arrived is not None:
                 self._metrics.final_latency.observe(now - arrived)
+                self._final_s = max(now - arrived, self._final_s or 0.0)
         elif sentence.text and sentence.sentence_id != self._shown:
             self._shown = sentence.sentence_id
             arrived = self._arrival(from_ms(sentence.begin_time))
             if arrived is not None:
                 self._metrics.first_text_latency.observe(now - arrived)
+                self._first_text_s = max(now - arrived, self._first_text_s or 0.0)
 
     def finishing(self) -> None:
         """The client said finish-task."""
         self._finishing_at = self._clock()
 
-    def end(self, outcome: Outcome) -> None:
-        """The task is over."""
+    def end(self, outcome: Outcome) -> dict[str, float | None]:
+        """The task is over; its figures for the log."""
+        now = self._clock()
+        audio_s, duration_s = self._decoded / SAMPLE_RATE, now - self._began_at
+        tail_s = None
         self._metrics.open_tasks.dec()
-        self._metrics.ended(outcome, self._decoded / SAMPLE_RATE)
+        self._metrics.ended(outcome, audio_s)
         if outcome == "finished" and self._finishing_at is not None:
-            self._metrics.tail_latency.observe(self._clock() - self._finishing_at)
+            tail_s = now - self._finishing_at
+            self._metrics.tail_latency.observe(tail_s)
+        return {
+            "audio_s": round(audio_s, 3),
+            "duration_s": round(duration_s, 3),
+            "rtf": round(duration_s / audio_s, 3) if audio_s else None,
+            "sentences": self._sentences,
+            "characters": self._characters,
+            "first_text_ms": _ms(self._first_text_s),
+            "final_ms": _ms(self._final_s),
+            "tail_ms": _ms(tail_s),
+        }
 
     @property
     def _begin_of_newest(self) -> Samples:
@@ -82,3 +107,7 @@ class Stopwatch:
         while self._arrivals and self._arrivals[0][0] <= sample:
             self._forgotten = self._arrivals.popleft()[0]
         return self._arrivals[0][1] if self._arrivals else None
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else round(1000 * seconds, 1)
