@@ -1,9 +1,9 @@
 """`asr-server evaluate`: how well it hears, on recordings with transcripts."""
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
+from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,6 +19,7 @@ from asr_server.cli_options import (
     Dtype,
     ModelDir,
     err,
+    log_warnings,
     model_from,
     settings_from,
 )
@@ -124,7 +125,7 @@ def evaluate(
     Every recording goes through what a client meets: the protocol, the decoder, the voice activity
     detector, the batched engine. Punctuation, width, case and spaces do not count.
     """
-    logging.basicConfig(level=logging.WARNING)
+    log_warnings()
     _need_libraries()
     if url and any(option is not None for option in (dtype, device, chunk_size, model_dir)):
         err.print("--url: that server has its own --dtype, --device, --chunk-size and --model-dir.")
@@ -273,11 +274,18 @@ def _write(
     json_file: Path | None,
     reliability: Path | None,
 ) -> None:
+    from asr_server.evaluation import report as page
     from asr_server.evaluation.results_json import to_json
 
-    texts = []
+    texts: list[tuple[Path, str]] = []
+    if report:
+        texts.append((report, page.to_html(summaries, configuration, datetime.now())))
     if json_file:
         texts.append((json_file, to_json(summaries, configuration)))
+    if reliability and page.confident(summaries):
+        texts.append((reliability, page.reliability(summaries) + "\n"))
+    elif reliability:
+        err.print("--reliability: the server sends no confidences.")
     for path, text in texts:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, "utf-8")

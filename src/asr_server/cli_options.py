@@ -1,5 +1,6 @@
 """What the commands share: options of the recogniser, settings made from them, the model."""
 
+import logging
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +25,12 @@ ModelDir = Annotated[Path | None, typer.Option(help="Where downloaded models lie
 Download = Annotated[
     bool | None, typer.Option(help="Fetch the model first if it is not on this machine.")
 ]
+
+
+def log_warnings() -> None:
+    """What a user must know goes to stderr; how a task ends, the command says itself."""
+    logging.basicConfig(level=logging.WARNING)
+    logging.getLogger("asr_server.websocket").setLevel(logging.ERROR)
 
 
 def settings_from(**given: Any) -> Settings:

@@ -1,6 +1,5 @@
 """`asr-server transcribe`: recordings to text without a server."""
 
-import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +12,7 @@ from asr_server.cli_options import (
     Model,
     ModelDir,
     err,
+    log_warnings,
     model_from,
     settings_from,
 )
@@ -42,7 +42,7 @@ def transcribe(
     settings = settings_from(
         model=model, device=device, dtype=dtype, model_dir=model_dir, download=download
     )
-    logging.basicConfig(level=logging.WARNING)
+    log_warnings()
     choice = model_from(settings)
     if choice.notice:
         err.print(choice.notice, style="bold yellow")

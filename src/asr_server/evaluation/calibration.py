@@ -78,3 +78,19 @@ def calibration_error(bins: Sequence[Bin]) -> float:
     """Expected calibration error: the mean distance of confidence and truth (Guo et al., 2017)."""
     total = sum(one.count for one in bins)
     return sum(one.count * abs(one.confidence - one.right) for one in bins) / max(1, total)
+
+
+def pooled(many: Sequence[Sequence[Bin]]) -> list[Bin]:
+    """The bins of several data sets as if they were one."""
+    together = []
+    for bins in zip(*many, strict=True):
+        count = sum(one.count for one in bins)
+        size = max(1, count)
+        together.append(
+            Bin(
+                count,
+                sum(one.count * one.confidence for one in bins) / size,
+                sum(one.count * one.right for one in bins) / size,
+            )
+        )
+    return together

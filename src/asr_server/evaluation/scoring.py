@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Literal, cast
 
 import jiwer
 import numpy as np
 
-from asr_server.evaluation.normalise import same_digit, units, written_numbers
+from asr_server.evaluation.normalise import joined, same_digit, units, written_numbers
 
 RESAMPLES = 4000
 FEWEST_SPEAKERS = 10
@@ -60,6 +61,16 @@ class Score:
     def rate(self) -> float:
         """Character error rate; 0 where nothing was said and nothing heard."""
         return self.errors / max(1, self.characters)
+
+    @property
+    def runs(self) -> list[Edit]:
+        """The alignment as text: neighbours of one kind together."""
+        return [
+            Edit(kind, joined(e.said for e in part), joined(e.heard for e in part))
+            for kind, part in (
+                (kind, list(group)) for kind, group in groupby(self.edits, lambda edit: edit.kind)
+            )
+        ]
 
     def _count(self, kind: Kind) -> int:
         return sum(edit.kind == kind for edit in self.edits)

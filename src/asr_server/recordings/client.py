@@ -22,8 +22,8 @@ from asr_server.recordings.files import Recording
 
 PATH = "/api-ws/v1/inference"
 FRAME_BYTES = 32 * 1024
-BUSY_PAUSES_S = (0.5, 1, 2, 4, 8, 16)
-"""Waits before a server that has no place for a task is asked again."""
+BUSY_PAUSES_S = (0.5, 1.0, 2.0, *75 * (4.0,))
+"""Waits before a server that has no place for a task is asked again: five minutes of them."""
 
 
 class RecognitionError(Exception):

@@ -21,6 +21,7 @@ def for_recordings(settings: Settings, streams: int) -> Settings:
     return settings.model_copy(
         update={
             "max_tasks": streams,
+            "max_delay_ms": 0,  # nobody waits for text
             "max_connections": streams,
             "max_tasks_per_key": 0,
             "max_requests_per_minute": 0,
