@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from asr_server import __version__, cli_evaluate, cli_models, cli_transcribe
+from asr_server import __version__, cli_bench, cli_evaluate, cli_models, cli_transcribe
 from asr_server.cli_options import (
     Device,
     Download,
@@ -26,6 +26,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(cli_transcribe.app)
+app.add_typer(cli_bench.app)
 app.add_typer(cli_evaluate.app)
 app.add_typer(cli_models.app, name="models")
 

@@ -1,0 +1,1 @@
+"""Paced clients for any server that speaks DashScope's protocol, and what they measure."""

@@ -1,0 +1,95 @@
+"""Many clients at once, one task after another each, for a while."""
+
+import asyncio
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from asr_server.load import server
+from asr_server.load.account import Account
+from asr_server.load.figures import Figures, Goals, figures
+from asr_server.load.recordings import Recording
+from asr_server.load.server import ServerFigures
+from asr_server.load.speaker import Target, speak
+
+JOIN_S, JOIN_EACH_S = 5.0, 0.125
+"""Everybody joins within 5 s, and no more than 8 a second: nowhere do all calls begin at once."""
+PAUSE_S = 1.0
+"""A client whose task was refused or failed tries again after that long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """What so many streams were like."""
+
+    streams: int
+    clients: Figures
+    server: ServerFigures | None
+    refused_while_joining: int
+    broken: tuple[str, ...]
+    """Which goals were not kept, and what else went wrong."""
+
+    @property
+    def held(self) -> bool:
+        """Whether the server kept all goals."""
+        return not self.broken
+
+
+class Crowd:
+    """So many people who speak for so long."""
+
+    def __init__(
+        self, target: Target, recordings: Sequence[Recording], streams: int, seconds: float
+    ) -> None:
+        self._target = target
+        self._recordings = recordings
+        self.streams = streams
+        self.accounts: list[Account] = []
+        """Tasks that are over, in the order in which they ended."""
+        self.open = 0
+        """People with a task right now."""
+        self.join_s = max(JOIN_S, JOIN_EACH_S * streams)
+        self._clock = asyncio.get_running_loop().time
+        self.began = self._clock()
+        self.full = self.began + self.join_s
+        """When the last one joins and measuring begins."""
+        self.until = self.full + seconds
+
+    async def hold(self, goals: Goals) -> Level:
+        """Let them speak and say how it was."""
+        people = [asyncio.create_task(self._person(n), name=f"{n}") for n in range(self.streams)]
+        try:
+            await asyncio.sleep(self.full - self._clock())
+            before = await server.read(self._target.url)
+            await asyncio.sleep(self.until - self._clock())
+            after = await server.read(self._target.url)
+            await asyncio.gather(*people)
+        finally:
+            for person in people:
+                person.cancel()
+            await asyncio.wait(people)
+        seen = self.figures()
+        joining = [a for a in self.accounts if a.refused and (a.ended or 0.0) < self.full]
+        broken = tuple(seen.broken(goals))
+        told = server.between(before, after, self.until - self.full)
+        return Level(self.streams, seen, told, len(joining), broken)
+
+    def figures(self) -> Figures:
+        """What was seen since everybody had joined."""
+        return figures(self.accounts, self.full, self.until)
+
+    async def _person(self, number: int) -> None:
+        dice = random.Random(number)  # spread evenly, their frames would come in bursts
+        await asyncio.sleep(dice.uniform(0, self.join_s))
+        turn = number
+        while self._clock() < self.until:
+            self.open += 1
+            try:
+                recording = self._recordings[turn % len(self._recordings)]
+                account = await speak(self._target, recording, self.until)
+            finally:
+                self.open -= 1
+            self.accounts.append(account)
+            turn += 1
+            if account.error is not None:
+                await asyncio.sleep(PAUSE_S)

@@ -1,0 +1,145 @@
+"""What the clients say: sound in frames, and where in it somebody speaks.
+
+Where a manifest does not tell, speech is where the sound is loud: every 10 ms within 30 dB of the
+recording's loud parts. That is right to a few hundredths of a second for a clean recording; noisy
+ones deserve a manifest.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asr_server.audio.units import SAMPLE_RATE
+from asr_server.recordings.files import FileDecodedHere, RecordingError
+
+FRAME_S = 0.1
+"""Sound in one message, as the official SDK's examples have it."""
+SUFFIXES = frozenset(".wav .flac .mp3 .m4a .mp4 .ogg .opus .aac .amr .webm".split())
+GRAIN = SAMPLE_RATE // 100
+LOUD_PERCENTILE = 95
+RANGE_DB = 30
+"""How much softer than the loud parts speech may be."""
+SHORTEST_GRAINS = 5
+"""Shorter than 50 ms is a click."""
+
+
+@dataclass(frozen=True, slots=True)
+class Speech:
+    """A stretch of speech, in seconds from the start of the recording."""
+
+    begin_s: float
+    end_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """One task's sound, cut into the messages that carry it."""
+
+    name: str
+    frames: tuple[bytes, ...]
+    """100 ms each."""
+    speech: tuple[Speech, ...]
+    """One for each sentence to be expected."""
+    format: str = "pcm"
+    sample_rate: int = SAMPLE_RATE
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds, quiet included."""
+        return len(self.frames) * FRAME_S
+
+    @property
+    def spoken_s(self) -> float:
+        """Seconds in which somebody speaks."""
+        return sum(one.end_s - one.begin_s for one in self.speech)
+
+
+def read_recordings(paths: Sequence[Path], quiet_s: float, pause_s: float) -> tuple[Recording, ...]:
+    """The recordings of files, folders and manifests, each followed by `quiet_s` of silence.
+
+    Where nobody says where sentences are, they are `pause_s` or more apart. Raises RecordingError.
+    """
+    found = [
+        Recording(path.name, _frames(pcm, quiet_s), spans or spoken(pcm, pause_s))
+        for path, spans in _listed(paths or [samples()])
+        for pcm in [_read(path)]
+    ]
+    if not found:
+        raise RecordingError("there is no recording")
+    return tuple(found)
+
+
+def samples() -> Path:
+    """The manifest of the recordings that come with the package."""
+    api = Path(__file__).parents[1] / "api"
+    places = [api / "static" / "samples", Path(__file__).parents[3] / "tests" / "data"]
+    for place in places:
+        if (place / "manifest.json").is_file():
+            return place / "manifest.json"
+    raise RecordingError("the package came without recordings: name some with --recordings")
+
+
+def spoken(pcm: NDArray[np.int16], pause_s: float) -> tuple[Speech, ...]:
+    """Where (n,) samples at 16 kHz are loud, merged over pauses shorter than `pause_s`."""
+    grains = pcm[: len(pcm) // GRAIN * GRAIN].astype(np.float64).reshape(-1, GRAIN)
+    if not len(grains):
+        return ()
+    level_db = 10 * np.log10(np.mean(grains**2, axis=1) + 1e-3)
+    loud = level_db > max(np.percentile(level_db, LOUD_PERCENTILE) - RANGE_DB, 0.0)
+    edges = np.flatnonzero(np.diff(np.concatenate(([0], loud.astype(np.int8), [0]))))
+    stretches: list[list[int]] = []
+    for begin, end in edges.reshape(-1, 2):
+        if stretches and begin - stretches[-1][1] < 100 * pause_s:
+            stretches[-1][1] = end
+        elif end - begin >= SHORTEST_GRAINS:
+            stretches.append([begin, end])
+    return tuple(Speech(begin / 100, end / 100) for begin, end in stretches)
+
+
+def _frames(pcm: NDArray[np.int16], quiet_s: float) -> tuple[bytes, ...]:
+    sound = pcm.astype("<i2").tobytes() + bytes(2 * int(quiet_s * SAMPLE_RATE))
+    size = 2 * int(FRAME_S * SAMPLE_RATE)
+    return tuple(sound[place : place + size] for place in range(0, len(sound), size))
+
+
+def _read(path: Path) -> NDArray[np.int16]:
+    data = b"".join(piece.data for piece in FileDecodedHere(path, None).pieces())
+    return np.frombuffer(data, "<i2")
+
+
+def _listed(paths: Iterable[Path]) -> Iterator[tuple[Path, tuple[Speech, ...]]]:
+    for path in paths:
+        if path.is_dir():
+            files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+            yield from ((file, ()) for file in files)
+        elif path.suffix in (".json", ".jsonl"):
+            yield from _manifest(path)
+        elif path.is_file():
+            yield path, ()
+        else:
+            raise RecordingError(f"{path}: there is no such file or folder")
+
+
+def _manifest(path: Path) -> Iterator[tuple[Path, tuple[Speech, ...]]]:
+    """Entries with `file` and, if known, `sentences` or `characters` with their times."""
+    try:
+        text = path.read_text("utf-8")
+        entries = json.loads(text) if path.suffix == ".json" else map(json.loads, text.splitlines())
+        for entry in entries:
+            yield path.parent / entry["file"], _told(entry)
+    except OSError as exc:
+        raise RecordingError(f"{path}: {exc.strerror}") from exc
+    except (ValueError, KeyError, TypeError) as exc:
+        raise RecordingError(f'{path}: not a manifest; it needs {{"file": "a.wav"}} each') from exc
+
+
+def _told(entry: dict[str, Any]) -> tuple[Speech, ...]:
+    stretches = entry.get("sentences")
+    if not stretches and (characters := entry.get("characters")):
+        stretches = [{"begin_ms": characters[0]["begin_ms"], "end_ms": characters[-1]["end_ms"]}]
+    return tuple(Speech(s["begin_ms"] / 1000, s["end_ms"] / 1000) for s in stretches or ())

@@ -1,0 +1,86 @@
+"""What a server tells about itself at `/metrics`, if it is one of ours and lets us ask."""
+
+from dataclasses import dataclass
+from urllib.parse import urlsplit, urlunsplit
+
+import httpx2
+from prometheus_client.parser import text_string_to_metric_families
+
+TIMEOUT_S = 2.0
+FIGURES = {
+    "process_resident_memory_bytes": "rss_bytes",
+    "process_open_fds": "open_files",
+    "asr_open_tasks": "open_tasks",
+    "asr_step_duration_seconds_sum": "step_s",
+    "asr_step_duration_seconds_count": "steps",
+    "asr_step_chunks_sum": "chunks",
+    "asr_step_chunks_count": "chunk_steps",
+    "asr_dropped_previews_total": "dropped_previews",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """All of it at one moment; counters since the server's start."""
+
+    rss_bytes: float = 0
+    open_files: float = 0
+    open_tasks: float = 0
+    step_s: float = 0
+    steps: float = 0
+    chunks: float = 0
+    chunk_steps: float = 0
+    dropped_previews: float = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFigures:
+    """Between two readings."""
+
+    rss_mb: float
+    """At the second."""
+    step_ms: float
+    """Mean of all steps."""
+    busy: float
+    """Share of the time in which the device computed."""
+    chunks_a_step: float
+    dropped_previews: int
+
+
+async def read(url: str) -> Reading | None:
+    """The server's figures now, or None where there are none to be had."""
+    try:
+        async with httpx2.AsyncClient(timeout=TIMEOUT_S) as client:
+            answer = await client.get(metrics_url(url))
+        if answer.status_code != 200:
+            return None
+        found: dict[str, float] = {}
+        for family in text_string_to_metric_families(answer.text):
+            for sample in family.samples:
+                if (name := FIGURES.get(sample.name)) is not None:
+                    found[name] = found.get(name, 0.0) + sample.value
+    except (httpx2.HTTPError, ValueError):
+        return None
+    return Reading(**found) if "steps" in found else None
+
+
+def metrics_url(url: str) -> str:
+    """Where a server at a WebSocket address shows its figures."""
+    parts = urlsplit(url)
+    scheme = {"ws": "http", "wss": "https"}.get(parts.scheme, parts.scheme)
+    prefix = parts.path.partition("/api-ws/")[0].rstrip("/")
+    return urlunsplit((scheme, parts.netloc, f"{prefix}/metrics", "", ""))
+
+
+def between(first: Reading | None, last: Reading | None, seconds: float) -> ServerFigures | None:
+    """What happened in the `seconds` from one reading to the other."""
+    if first is None or last is None or last.steps < first.steps:  # it was restarted
+        return None
+    steps = max(1.0, last.steps - first.steps)
+    return ServerFigures(
+        rss_mb=last.rss_bytes / 2**20,
+        step_ms=1000 * (last.step_s - first.step_s) / steps,
+        busy=(last.step_s - first.step_s) / seconds,
+        chunks_a_step=(last.chunks - first.chunks) / max(1.0, last.chunk_steps - first.chunk_steps),
+        dropped_previews=int(last.dropped_previews - first.dropped_previews),
+    )
