@@ -1,6 +1,6 @@
 """Recordings cut into chunks for a backend, as the engine does it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -48,4 +48,17 @@ def transcribe(
         for work in chunks_of(backend, stream, samples)
     ]
     backend.step(Step(closed=(stream,)))
+    return heard
+
+
+def transcribe_together(backend: Backend, recordings: Sequence[Pcm]) -> list[list[str]]:
+    """The pieces of every sentence, one chunk of each in every step."""
+    streams = range(len(recordings))
+    backend.step(Step(opened=tuple(streams)))
+    waiting = [list(chunks_of(backend, stream, recordings[stream])) for stream in streams]
+    heard: list[list[str]] = [[] for _ in streams]
+    while works := tuple(chunks.pop(0) for chunks in waiting if chunks):
+        for work, result in zip(works, backend.step(Step(chunks=works)).heard, strict=True):
+            heard[work.stream] += [token.piece for token in result.tokens]
+    backend.step(Step(closed=tuple(streams)))
     return heard

@@ -1,0 +1,59 @@
+"""Coarser arithmetic hears what float32 hears: the demo model on its recordings.
+
+`benchmarks.precision` measures the same on hundreds of recordings.
+"""
+
+import json
+from pathlib import Path
+
+import jiwer
+import numpy as np
+import pytest
+
+from asr_server.asr.backends.pytorch import PyTorchBackend, PyTorchOptions
+from asr_server.asr.types import Pcm
+from asr_server.audio.decode import open_decoder
+from asr_server.audio.units import SAMPLE_RATE, from_ms
+from asr_server.models.registry import EMBEDDED
+from tests.support.chunks import transcribe_together
+
+DATA = Path(__file__).parents[1] / "data"
+DELAYS_MS = (0, 130, 260, 390, 520)
+"""Silence before a recording, so that the chunks' edges fall on other places of it."""
+AGREEMENT = 0.995
+
+
+@pytest.fixture(scope="module")
+def recordings() -> list[Pcm]:
+    sounds = []
+    for entry in json.loads((DATA / "manifest.json").read_text("utf-8")):
+        decoder = open_decoder("wav", SAMPLE_RATE)
+        sounds += [decoder.feed((DATA / entry["file"]).read_bytes())]
+    return [np.pad(sound, (from_ms(delay), 0)) for sound in sounds for delay in DELAYS_MS]
+
+
+def hear(device: str, dtype: str, recordings: list[Pcm]) -> list[list[str]]:
+    options = PyTorchOptions(device=device, dtype=dtype, slots=len(recordings))
+    backend = PyTorchBackend.load(EMBEDDED / "asr", options, None)
+    return transcribe_together(backend, recordings)
+
+
+@pytest.fixture(scope="module")
+def exact(device: str, recordings: list[Pcm]) -> list[list[str]]:
+    heard = hear(device, "float32", recordings)
+    assert sum(map(len, heard)) > 400  # else a single token would decide
+    return heard
+
+
+FOR_GPUS = pytest.param("float16", marks=pytest.mark.gpu)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "int8", FOR_GPUS])
+def test_coarser_numbers_give_the_tokens_of_float32(
+    device: str, dtype: str, recordings: list[Pcm], exact: list[list[str]]
+) -> None:
+    if (device, dtype) in {("cpu", "float16"), ("cuda", "int8")}:
+        pytest.skip(f"{dtype} is not for this device")
+    said = [" ".join(tokens) for tokens in exact]
+    heard = [" ".join(tokens) for tokens in hear(device, dtype, recordings)]
+    assert jiwer.wer(said, heard) <= 1 - AGREEMENT
