@@ -2,16 +2,30 @@
 rem The same as `make run`: ./venv, the locked packages, and the server on port 8000.
 setlocal
 cd /d "%~dp0"
-where py >nul 2>nul && (set PYTHON=py -3) || (set PYTHON=python)
-if exist venv\.installed goto run
+if exist venv\Scripts\python.exe goto installed
+
+rem Named one by one: `py -3` takes the newest, which may be too new. PYTHON=... before decides.
+for %%v in (3.13 3.12 3.11 3.10) do if not defined PYTHON py -%%v -c "" >nul 2>nul && set PYTHON=py -%%v
+if not defined PYTHON set PYTHON=python
 %PYTHON% -c "import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14) and 'asr-server needs Python 3.10 to 3.13')" || goto failed
-if not exist venv\Scripts\python.exe %PYTHON% -m venv venv || goto failed
+%PYTHON% -m venv venv || goto failed
+
+:installed
+rem Again whenever what is wanted is not what was installed, as after an update.
+copy /y /b requirements.lock+pyproject.toml venv\.wanted >nul || goto failed
+fc /b venv\.wanted venv\.installed >nul 2>nul && goto run
 venv\Scripts\python -m pip install -q -r requirements.lock || goto failed
 venv\Scripts\python -m pip install -q --no-deps -e . || goto failed
-type nul > venv\.installed
+move /y venv\.wanted venv\.installed >nul || goto failed
+
 :run
 venv\Scripts\asr-server serve --model auto %*
-exit /b %errorlevel%
+set STATUS=%errorlevel%
+rem A window that was opened by a double click closes with the last line.
+if %STATUS% neq 0 pause
+exit /b %STATUS%
+
 :failed
 echo Setup stopped; the lines above say why. Run start.bat again to go on.
+pause
 exit /b 1

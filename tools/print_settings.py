@@ -3,6 +3,7 @@
 import inspect
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from asr_server.settings import Settings
@@ -15,21 +16,35 @@ HEAD = """\
 
 def main() -> None:
     print(HEAD.rstrip())
-    sections = _sections()
-    for name, field in Settings.model_fields.items():
-        if name in sections:
-            print(f"\n# --- {sections[name]}")
-        print(f"\n# {field.description}")
-        print(f"#ASR_{name.upper()}={_written(field.get_default(call_default_factory=True))}")
+    for title, names in groups():
+        print(f"\n# --- {title}")
+        for name in names:
+            print(f"\n# {meaning(name)}")
+            print(f"#{variable(name)}={default(name)}")
 
 
-def _sections() -> dict[str, str]:
-    """The comment above a group of fields, by the group's first field."""
+def groups() -> Iterator[tuple[str, list[str]]]:
+    """Names of settings in their order, under the comment above their group in `Settings`."""
     source = inspect.getsource(Settings)
-    return {m[2]: m[1] for m in re.finditer(r"^    # (.+)\n    (\w+):", source, re.MULTILINE)}
+    titles = {m[2]: m[1] for m in re.finditer(r"^    # (.+)\n    (\w+):", source, re.MULTILINE)}
+    names = list(Settings.model_fields)
+    begins = [names.index(name) for name in titles]
+    for begin, end in zip(begins, [*begins[1:], len(names)], strict=True):
+        yield titles[names[begin]], names[begin:end]
 
 
-def _written(value: Any) -> str:
+def variable(name: str) -> str:
+    return f"ASR_{name.upper()}"
+
+
+def meaning(name: str) -> str:
+    """One sentence."""
+    return str(Settings.model_fields[name].description)
+
+
+def default(name: str) -> str:
+    """As it is written in `.env`."""
+    value: Any = Settings.model_fields[name].get_default(call_default_factory=True)
     if value is None:
         return ""
     if isinstance(value, tuple):

@@ -1,0 +1,82 @@
+# syntax=docker/dockerfile:1
+#
+#   docker build -t asr-server .                                    for CPUs
+#   docker build -t asr-server:cuda --build-arg VARIANT=cuda .      for an NVIDIA GPU
+#
+# The host of a GPU needs NVIDIA's driver and container toolkit; CUDA itself comes with PyTorch.
+# Behind a firewall: --build-arg PYTHON_IMAGE=... PIP_INDEX_URL=... TORCH_INDEX_URL=... name mirrors.
+
+ARG PYTHON_IMAGE=python:3.11-slim-bookworm
+
+FROM ${PYTHON_IMAGE} AS python
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore
+
+# The packages change seldom and weigh nearly everything: a stage and a layer of their own.
+FROM python AS packages
+ARG VARIANT=cpu
+ARG PIP_INDEX_URL=https://pypi.org/simple
+ARG TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu
+WORKDIR /build
+RUN python -m venv --without-pip /opt/asr-server
+COPY requirements.lock requirements-dev.lock ./
+# PyPI's torch is the CUDA build; the one without comes from PyTorch's index. psycopg is for those
+# who keep hotword lists in PostgreSQL. The headers and tests of torch are for building on it.
+RUN --mount=type=cache,target=/root/.cache/pip \
+    case "$VARIANT" in \
+        cpu) pip --python /opt/asr-server install --no-deps --index-url "$TORCH_INDEX_URL" \
+            "$(grep '^torch==' requirements.lock)" ;; \
+        cuda) ;; \
+        *) echo "VARIANT is cpu or cuda, not $VARIANT" >&2; exit 1 ;; \
+    esac \
+    && pip --python /opt/asr-server install -r requirements.lock \
+    && pip --python /opt/asr-server install -c requirements-dev.lock "psycopg[binary]" \
+    && rm -rf /opt/asr-server/lib/python3*/site-packages/torch/include \
+        /opt/asr-server/lib/python3*/site-packages/torch/test
+
+FROM python AS wheel
+ARG PIP_INDEX_URL=https://pypi.org/simple
+WORKDIR /build
+COPY pyproject.toml setup.py README.md LICENSE NOTICE ./
+COPY clients/web clients/web
+COPY tests/data tests/data
+COPY src src
+RUN --mount=type=cache,target=/root/.cache/pip pip wheel --no-deps --wheel-dir /dist .
+
+FROM python AS server
+ARG VERSION=unreleased
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="asr-server" \
+    org.opencontainers.image.description="Real-time Mandarin speech recognition for DashScope clients" \
+    org.opencontainers.image.licenses="Apache-2.0" \
+    org.opencontainers.image.version="${VERSION}" \
+    org.opencontainers.image.revision="${REVISION}"
+
+# A number and not a name, so that Kubernetes can see that it is not root. An empty volume takes
+# over the owner of the directory below it.
+RUN groupadd --gid 10001 asr \
+    && useradd --uid 10001 --gid asr --no-create-home --home-dir /data --shell /usr/sbin/nologin asr \
+    && install -d -o asr -g asr /models /data
+COPY --from=packages /opt/asr-server /opt/asr-server
+RUN --mount=type=bind,from=wheel,source=/dist,target=/dist \
+    pip --python /opt/asr-server install --no-cache-dir --no-deps --no-index /dist/*.whl
+COPY --chmod=755 deploy/docker/entrypoint.sh deploy/docker/healthcheck.py /usr/local/bin/
+
+ENV PATH=/opt/asr-server/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    ASR_MODEL_DIR=/models \
+    ASR_DATABASE_URL=sqlite:////data/asr_server.sqlite3
+USER 10001:10001
+WORKDIR /data
+VOLUME ["/models", "/data"]
+EXPOSE 8000
+
+# /readyz and not /healthz: "healthy" is what a proxy or a dependent service waits for. A device that
+# is lost comes back by itself, so a minute passes before the container counts as unhealthy. Loading
+# takes seconds, a download at the first start takes minutes.
+HEALTHCHECK --start-period=15m --start-interval=2s --interval=10s --timeout=5s --retries=6 \
+    CMD ["python", "-IS", "/usr/local/bin/healthcheck.py"]
+
+# The server then finishes what it is doing; `docker stop` kills after 10 s unless told otherwise.
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["entrypoint.sh"]
+CMD ["serve"]

@@ -1,0 +1,40 @@
+"""Windows starts as `make run` does; the script itself runs on Windows only."""
+
+import re
+
+from tests.support.processes import ROOT
+
+SCRIPT = (ROOT / "start.bat").read_bytes().decode("ascii")
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
+def test_it_has_the_line_ends_that_goto_needs():
+    assert SCRIPT.count("\n") == SCRIPT.count("\r\n") > 10
+
+
+def test_every_label_is_there_once_and_used():
+    labels = re.findall(r"^:(\w+)", SCRIPT, re.MULTILINE)
+    assert sorted(labels) == sorted(set(re.findall(r"goto (\w+)", SCRIPT)))
+
+
+def test_it_installs_and_starts_what_make_does():
+    def commands(text: str) -> list[str]:
+        return re.findall(
+            r"-m pip install [^|\n]+?(?= \|\||$)|serve --model \S+", text, re.MULTILINE
+        )
+
+    assert commands(SCRIPT) == [
+        command for command in commands(MAKEFILE) if "requirements-dev" not in command
+    ]
+
+
+def test_it_accepts_the_versions_of_python_that_make_does():
+    [asked] = re.findall(r"not \(3, \d+\) <= sys.version_info < \(3, \d+\)", SCRIPT)
+    assert asked in MAKEFILE
+    newest, *_, oldest = re.findall(r"3\.\d+", re.findall(r"for %%v in \((.+?)\)", SCRIPT)[0])
+    assert f"Python {oldest} to {newest}" in MAKEFILE
+
+
+def test_it_installs_again_when_make_would():
+    [prerequisites] = re.findall(r"^venv/\.installed: (.+)$", MAKEFILE, re.MULTILINE)
+    assert f"{prerequisites.replace(' ', '+')} venv\\.wanted" in SCRIPT
