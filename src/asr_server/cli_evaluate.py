@@ -224,6 +224,7 @@ async def _run(
         TimeRemainingColumn(),
         console=err,
         transient=True,
+        disable=not err.is_terminal,
     )
     async with connecting as connect:
         with bars:

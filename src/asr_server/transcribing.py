@@ -1,86 +1,179 @@
-"""Recordings to text through the engine in this process, without a socket."""
+"""Recordings to text, several at once, printed or written in the order they were named."""
 
 import asyncio
-import sys
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
+from typing import Any, Protocol
 
-from asr_server.asr.engine import Engine
-from asr_server.asr.factory import build_engine
-from asr_server.asr.types import Drained, StreamOptions
-from asr_server.audio.decode import open_decoder
-from asr_server.audio.units import SAMPLE_RATE, Samples
-from asr_server.errors import AsrError
-from asr_server.models.registry import Choice
-from asr_server.settings import Settings
-from asr_server.state.sentence import render
-
-READ_BYTES = 64 * 1024
-LEAD: Samples = 30 * SAMPLE_RATE
-"""Audio that may wait inside the engine, so that a long recording is not held in memory."""
+from asr_server.protocol.events import Sentence, Word
+from asr_server.recordings.client import Connect, RecognitionError, Request, recognise
+from asr_server.recordings.files import STDIN, RecordingError, open_recording
+from asr_server.subtitles import clock, to_srt, to_vtt
 
 
-def transcribe_files(settings: Settings, choice: Choice, files: list[Path], *, times: bool) -> bool:
-    """Print every file's sentences; whether all could be read."""
-    return asyncio.run(_transcribe(settings, choice, files, times))
+class Format(str, Enum):
+    """What a transcript is written as."""
+
+    text = "text"
+    srt = "srt"
+    vtt = "vtt"
+    json = "json"
+
+    @property
+    def suffix(self) -> str:
+        """Of the files that hold it."""
+        return ".txt" if self is Format.text else f".{self.value}"
 
 
-async def _transcribe(settings: Settings, choice: Choice, files: list[Path], times: bool) -> bool:
-    engine = build_engine(settings, choice.path, choice.punctuation)
-    await engine.start()
-    fine = True
-    try:
-        for file in files:
-            if len(files) > 1:
-                print(f"{file}:")
+@dataclass(frozen=True, slots=True)
+class Input:
+    """How recordings are read that do not tell themselves what they are."""
+
+    format: str
+    sample_rate: int
+
+
+@dataclass(slots=True)
+class Transcript:
+    """One recording on its way."""
+
+    path: Path
+    duration_s: float | None = None
+    sentences: list[Sentence] = field(default_factory=list)
+    error: str = ""
+    """Why it did not become text, or not all of it."""
+
+    @property
+    def name(self) -> str:
+        """As a person knows it."""
+        return "stdin" if self.path == STDIN else str(self.path)
+
+
+class Watcher(Protocol):
+    """Told how far recordings are."""
+
+    def progress(self, transcript: Transcript, position: float) -> None:
+        """A share of it, 0 to 1, has been read."""
+        ...
+
+    def done(self, transcript: Transcript) -> None:
+        """It is over, one way or the other."""
+        ...
+
+
+async def transcribe(
+    paths: Sequence[Path],
+    connecting: AbstractAsyncContextManager[Connect],
+    request: Request,
+    given: Input,
+    streams: int,
+    watcher: Watcher,
+    say: Callable[[Transcript, Sentence], None],
+    finish: Callable[[Transcript], None],
+) -> list[Transcript]:
+    """Recognise `streams` recordings at once.
+
+    `say` gets every sentence, `finish` every transcript, both recording after recording in their
+    order, however the work is interleaved.
+    """
+    places = asyncio.Semaphore(streams)
+    async with connecting as connect:
+
+        async def work(transcript: Transcript, heard: asyncio.Queue[Sentence | None]) -> None:
             try:
-                await _one(engine, settings, file, times)
-            except (AsrError, OSError) as exc:
-                print(f"{file}: {exc}", file=sys.stderr)
-                fine = False
-    finally:
-        await engine.stop()
-    return fine
+                async with places:
+                    async for sentence in _sentences(transcript, connect, request, given, watcher):
+                        heard.put_nowait(sentence)
+            except (RecognitionError, RecordingError) as exc:
+                transcript.error = str(exc)
+            finally:
+                heard.put_nowait(None)
+                watcher.done(transcript)
+
+        transcripts = [Transcript(path) for path in paths]
+        queues: list[asyncio.Queue[Sentence | None]] = [asyncio.Queue() for _ in paths]
+        working = [
+            asyncio.create_task(work(transcript, queue), name=f"transcribe {transcript.name}")
+            for transcript, queue in zip(transcripts, queues, strict=True)
+        ]
+        try:
+            for transcript, queue, task in zip(transcripts, queues, working, strict=True):
+                while (sentence := await queue.get()) is not None:
+                    transcript.sentences.append(sentence)
+                    say(transcript, sentence)
+                await task
+                finish(transcript)
+        finally:
+            for task in working:
+                task.cancel()
+            await asyncio.gather(*working, return_exceptions=True)
+    return transcripts
 
 
-async def _one(engine: Engine, settings: Settings, file: Path, times: bool) -> None:
-    kind = file.suffix.lstrip(".").lower() or settings.default_format
-    decoder = open_decoder(kind, settings.default_sample_rate)
-    stream = engine.open(StreamOptions(interim=False))
-
-    async def read() -> None:
-        with file.open("rb") as recording:
-            while data := recording.read(READ_BYTES):
-                stream.push(decoder.feed(data))
-                await stream.room(LEAD)
-        stream.push(decoder.finish())
-        stream.finish()
-
-    reading = asyncio.create_task(read(), name=f"read {file.name}")
-    try:
-        while True:
-            upcoming = asyncio.ensure_future(stream.next())
-            await asyncio.wait({reading, upcoming}, return_when=asyncio.FIRST_COMPLETED)
-            if reading.done() and reading.exception():
-                upcoming.cancel()
-                await reading
-            event = await upcoming
-            if isinstance(event, Drained):
-                break
-            if event.final:
-                shown = render(
-                    event.tokens,
-                    begin=event.begin,
-                    end=event.end,
-                    final=True,
-                    itn=True,
-                    punctuation=True,
-                )
-                print(f"{_clock(event.begin)}  {shown.text}" if times else shown.text)
-    finally:
-        reading.cancel()
-        stream.close()
+async def _sentences(
+    transcript: Transcript, connect: Connect, request: Request, given: Input, watcher: Watcher
+) -> AsyncIterator[Sentence]:
+    recording = await asyncio.to_thread(
+        open_recording, transcript.path, given.format, given.sample_rate
+    )
+    transcript.duration_s = recording.duration_s
+    watcher.progress(transcript, 0.0)
+    async for sentence in recognise(
+        connect, recording, request, lambda position: watcher.progress(transcript, position)
+    ):
+        if sentence.text:
+            yield sentence
 
 
-def _clock(position: Samples) -> str:
-    seconds, rest = divmod(position, SAMPLE_RATE)
-    return f"{seconds // 60:02}:{seconds % 60:02}.{rest * 100 // SAMPLE_RATE:02}"
+# Formats -----------------------------------------------------------------------------------------
+
+
+def formatted(transcript: Transcript, format: Format, *, times: bool = False) -> str:
+    """The whole transcript."""
+    match format:
+        case Format.text:
+            return "".join(f"{line(s, times=times)}\n" for s in transcript.sentences)
+        case Format.srt:
+            return to_srt(transcript.sentences)
+        case Format.vtt:
+            return to_vtt(transcript.sentences)
+        case Format.json:
+            return json.dumps(_object(transcript), ensure_ascii=False) + "\n"
+
+
+def line(sentence: Sentence, *, times: bool) -> str:
+    """A sentence in a line of its own."""
+    return f"[{clock(sentence.begin_time)}]  {sentence.text}" if times else sentence.text
+
+
+def _object(transcript: Transcript) -> dict[str, Any]:
+    seconds = transcript.duration_s
+    return {
+        "file": transcript.name,
+        "duration_ms": None if seconds is None else round(1000 * seconds),
+        "sentences": [
+            {
+                "begin_ms": sentence.begin_time,
+                "end_ms": sentence.end_time,
+                "text": sentence.text,
+                "words": [_word(word) for word in sentence.words],
+            }
+            for sentence in transcript.sentences
+        ],
+    }
+
+
+def _word(word: Word) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "begin_ms": word.begin_time,
+        "end_ms": word.end_time,
+        "text": word.text,
+        "punctuation": word.punctuation,
+    }
+    if word.confidence is not None:
+        told["confidence"] = word.confidence
+    return told
