@@ -6,7 +6,7 @@ like length. No piece is shown for less than a second where there is room behind
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from unicodedata import east_asian_width
 
 from asr_server.protocol.events import Sentence, Word
@@ -34,8 +34,7 @@ class Caption:
 def captions(sentences: Iterable[Sentence], max_width: int = MAX_WIDTH) -> list[Caption]:
     """One after the other, never two at once, none without a duration."""
     cut = [caption for sentence in sentences for caption in _pieces(sentence, max_width)]
-    following: Iterator[Caption | None] = iter([*cut[1:], None])
-    return [_lasting(caption, after) for caption, after in zip(cut, following, strict=True)]
+    return [_lasting(one, after) for one, after in zip_longest(cut, cut[1:])]
 
 
 def _lasting(caption: Caption, after: Caption | None) -> Caption:

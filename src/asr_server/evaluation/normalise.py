@@ -10,12 +10,12 @@ import unicodedata
 from collections.abc import Iterable
 
 from asr_server.text import itn
-from asr_server.text.tokens import needs_space
 
 _LATIN = "a-zà-öø-ɏ"
 _UNIT = re.compile(
-    rf"(?P<said>[{_LATIN}]+(?:'[{_LATIN}]+)*|\d|(?<=\d)\.(?=\d)|(?<=\d)%)|(?P<other>\S)"
+    rf"(?P<said>[{_LATIN}]+(?:'[{_LATIN}]+)*|\d|(?<=\d)\.(?=\d)|(?<=\d)%|(?<=\d )%)|(?P<other>\S)"
 )
+_WORD, _WORD_END = re.compile(f"[{_LATIN}]"), re.compile(f"[{_LATIN}]$")
 _APOSTROPHES = str.maketrans("’‘`", "'''")
 _UNHEARD = frozenset("PSCZ")
 """Unicode categories of what is not said: punctuation, symbols, control characters, spaces."""
@@ -37,7 +37,7 @@ def joined(parts: Iterable[str]) -> str:
     """Units as a text again, with spaces between Latin words."""
     text = ""
     for part in parts:
-        text += " " + part if needs_space(text, part) else part
+        text += " " + part if _WORD_END.search(text) and _WORD.match(part) else part
     return text
 
 

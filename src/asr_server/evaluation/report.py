@@ -31,7 +31,7 @@ def to_html(summaries: Sequence[Summary], configuration: Mapping[str, str], made
         configuration=configuration,
         made=made,
         version=__version__,
-        widest=max((summary.interval[1] for summary in summaries), default=0) or 1,
+        widest=max(max(s.interval or (0.0,)) for s in summaries) or 1.0,
         reliability=Markup(reliability(summaries)) if confident(summaries) else None,
         shown=SHOWN,
         shown_speakers=SHOWN_SPEAKERS,

@@ -20,7 +20,7 @@ def _data_set(summary: Summary) -> dict[str, Any]:
         "recordings": len(summary.scored),
         "characters": summary.characters,
         "cer": summary.cer,
-        "cer_95_percent": list(summary.interval),
+        "cer_95_percent": list(summary.interval) if summary.interval else None,
         "substitutions": summary.substitutions,
         "deletions": summary.deletions,
         "insertions": summary.insertions,

@@ -13,6 +13,7 @@ from asr_server.evaluation.normalise import joined, same_digit, units, written_n
 RESAMPLES = 4000
 FEWEST_SPEAKERS = 10
 """With fewer, resampling speakers says nothing."""
+FEWEST_RECORDINGS = 5
 
 Kind = Literal["equal", "substitute", "delete", "insert"]
 
@@ -116,16 +117,19 @@ def align(
 
 def confidence_interval(
     scores: Sequence[Score], speakers: Sequence[str | None]
-) -> tuple[float, float]:
+) -> tuple[float, float] | None:
     """The 95 % interval of the error rate, by bootstrap (Bisani and Ney, 2004).
 
     Whole speakers are drawn where at least ten are known, since one speaker's errors go together;
-    otherwise recordings. Without a single error, up to 3 in as many characters (the rule of three).
+    otherwise recordings; fewer than five say nothing. Without a single error it ends at 3 in as
+    many characters (the rule of three).
     """
     errors = np.array([one.errors for one in scores], np.int64)
     characters = np.array([one.characters for one in scores], np.int64)
     if not errors.any():
         return 0.0, min(1.0, 3 / max(1, int(characters.sum())))
+    if len(scores) < FEWEST_RECORDINGS:
+        return None
     names = sorted({speaker for speaker in speakers if speaker})
     if None not in speakers and len(names) >= FEWEST_SPEAKERS:
         place = {name: index for index, name in enumerate(names)}

@@ -59,8 +59,8 @@ class Summary:
     substitutions: int
     deletions: int
     insertions: int
-    interval: tuple[float, float]
-    """Of the error rate, 95 %."""
+    interval: tuple[float, float] | None
+    """Of the error rate, 95 %; None with too few recordings to tell."""
     wrong: int
     """Recordings with an error."""
     audio_s: float

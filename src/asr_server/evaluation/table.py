@@ -19,7 +19,7 @@ def overview(summaries: Sequence[Summary]) -> Table:
             str(len(one.scored)),
             f"{one.characters:,}",
             f"[bold]{one.cer:.2%}[/]",
-            f"{100 * one.interval[0]:.2f} - {100 * one.interval[1]:.2f}",
+            "{:.2f} - {:.2f}".format(*(100 * end for end in one.interval)) if one.interval else "-",
             f"{one.substitutions} / {one.deletions} / {one.insertions}",
             f"{one.wrong / max(1, len(one.scored)):.1%}",
             f"{one.rtf:.3f}",
@@ -61,7 +61,10 @@ FINER = (
 def _table(*columns: str) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for number, name in enumerate(columns):
-        table.add_column(name, justify="right" if number else "left", no_wrap=True)
+        if number:
+            table.add_column(name, justify="right", no_wrap=True)
+        else:
+            table.add_column(name, overflow="fold")  # gives way where there is no room for all
     return table
 
 
