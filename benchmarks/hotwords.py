@@ -7,7 +7,7 @@
 `speak` puts invented names into held-out sentences of the demo grammar and has them read out: the
 characters are the grammar's, their company is not, so the model often writes others of the same
 sound. `measure` recognises them with a list of 500 names, those that are said among many that are
-not, and then plain recordings (manifests as `benchmarks.accuracy` reads them) in which none is.
+not, and then plain recordings (manifests as `asr-server evaluate` reads them) in which none is.
 """
 
 import asyncio
@@ -29,13 +29,16 @@ from rich.table import Table
 from asr_server.asr.backends.evidence import EvidenceGatherer
 from asr_server.asr.engine import Engine, EngineOptions
 from asr_server.asr.hotwords import HotwordSearch, compiled, prepare
-from asr_server.asr.types import Drained, StreamOptions
+from asr_server.asr.types import Drained, Pcm, StreamOptions
+from asr_server.audio.decode import open_decoder
+from asr_server.audio.units import SAMPLE_RATE
 from asr_server.text.tokens import Token
-from benchmarks.accuracy import AT_ONCE, read
 from benchmarks.environment import describe
 
 SEED = 7
 LISTED = 500
+AT_ONCE = 16
+"""Recordings recognised together."""
 RECORDINGS = 150
 SNR_DB = {"quiet": 25.0, "noise": 15.0}
 
@@ -110,6 +113,12 @@ class Heard(NamedTuple):
     entry: dict[str, Any]
     without: str
     with_list: str
+
+
+def read(path: Path) -> list[Pcm]:
+    """A recording at 16 kHz, in pieces."""
+    decoder = open_decoder("wav", SAMPLE_RATE)
+    return [decoder.feed(path.read_bytes()), decoder.finish()]
 
 
 async def recognise(engine: Engine, path: Path, hotwords: Sequence[tuple[str, int]]) -> str:
