@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import websockets
 
 from asr_server.protocol.events import Sentence
 from asr_server.recordings import client
@@ -153,6 +154,16 @@ async def test_a_server_that_stays_full_is_given_up(speech, monkeypatch):
 
     with pytest.raises(client.ServerBusy):
         await heard(full, speech)
+
+
+async def test_a_server_that_hangs_up_is_said_so(speech):
+    async def hang_up(socket):
+        await socket.recv()
+
+    async with websockets.serve(hang_up, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(RecognitionError, match="the server closed the connection"):
+            await heard(remote(f"127.0.0.1:{port}"), speech)
 
 
 @pytest.mark.parametrize(

@@ -16,14 +16,14 @@ WIDTH = 2 * SIDE + LEFT + GAP + 16
 HEIGHT = TOP + SIDE + HISTOGRAM + 62
 
 STYLE = """
-.rel{--ink:#1f2328;--soft:#6a737d;--line:#d8dee4;--bar:#2f6fdb;--gap:#d1495b;
+.rel{--ink:#1f2328;--soft:#6a737d;--line:#d8dee4;--bar:#2f6fdb;
 font:12px system-ui,-apple-system,"Segoe UI","PingFang SC","Microsoft YaHei",sans-serif}
 @media (prefers-color-scheme:dark){.rel{--ink:#e6edf3;--soft:#9aa4af;--line:#3a424c;
---bar:#6ea8ff;--gap:#ff8a8a}}
+--bar:#6ea8ff}}
 .rel text{fill:var(--ink)}.rel .soft{fill:var(--soft)}.rel .grid{stroke:var(--line)}
 .rel .bar{fill:var(--bar);opacity:.28}.rel .count{fill:var(--soft);opacity:.55}
 .rel .ideal{stroke:var(--soft);stroke-dasharray:4 4}.rel .dot{fill:var(--bar)}
-.rel .span{stroke:var(--bar);stroke-width:1.5}.rel .off{stroke:var(--gap);stroke-width:2}
+.rel .span{stroke:var(--bar);stroke-width:1.5}
 .rel .title{font-size:14px;font-weight:600}
 """.replace("\n", "")
 
@@ -88,7 +88,6 @@ def _bin(index: int, one: Bin, most: int) -> Iterator[str]:
         f'height="{SIDE - y:.1f}"/>'
         f'<rect class="count" x="{at + 1:g}" y="{SIDE + 6}" width="{width - 2:g}" '
         f'height="{tall:.1f}"/>'
-        f'<path class="off" d="M{x:.1f} {SIDE - x:.1f}V{y:.1f}"/>'
         f'<path class="span" d="M{x:.1f} {SIDE * (1 - low):.1f}V{SIDE * (1 - high):.1f}"/>'
         f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="3.5"/></g>'
     )

@@ -91,17 +91,20 @@ async def _one_task(
 ) -> AsyncIterator[Sentence]:
     task_id = uuid.uuid4().hex
     async with connect() as connection:
-        await connection.send(_run_task(task_id, recording, request))
-        async for _ in _events(connection, "task-started"):
-            pass
-        sending = asyncio.create_task(_send(connection, task_id, recording, sent), name="send")
         try:
-            async for message in _events(connection, "task-finished", sending):
-                if sentence := _final(message):
-                    yield sentence
-        finally:
-            sending.cancel()
-            await asyncio.wait({sending})
+            await connection.send(_run_task(task_id, recording, request))
+            async for _ in _events(connection, "task-started"):
+                pass
+            sending = asyncio.create_task(_send(connection, task_id, recording, sent), name="send")
+            try:
+                async for message in _events(connection, "task-finished", sending):
+                    if sentence := _final(message):
+                        yield sentence
+            finally:
+                sending.cancel()
+                await asyncio.wait({sending})
+        except Closed as exc:
+            raise RecognitionError("the server closed the connection") from exc
 
 
 async def _events(
@@ -116,8 +119,6 @@ async def _events(
                 if sending.done():
                     sending.result()
             message = json.loads(await receiving)
-        except Closed as exc:
-            raise RecognitionError("the server closed the connection") from exc
         finally:
             receiving.cancel()
         header = message["header"]
