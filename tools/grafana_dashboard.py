@@ -246,7 +246,7 @@ def engine() -> Iterator[Builder]:
         "Chunks a step",
         "How many streams ride together.",
         "short",
-        *quantiles("asr_step_chunks", 0.5, 0.95),
+        *quantiles("asr_step_chunks", 0.95),
         (f"{rate('asr_step_chunks_sum')} / {rate('asr_step_chunks_count')}", "mean"),
     )
     yield lines(

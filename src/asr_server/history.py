@@ -10,8 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from asr_server.errors import InternalError, ServiceUnavailable, Throttled
-from asr_server.metrics import Metrics
+from asr_server.metrics import OUR_ERRORS, REFUSALS, Metrics
 
 PERIOD_S = 5.0
 """Time between two points."""
@@ -19,10 +18,6 @@ POINTS = 120
 """Points kept: ten minutes."""
 WINDOW = 6
 """Periods that a point's rates and quantiles look back, 30 s: fewer would hold too few events."""
-
-OURS = {InternalError.code}
-REFUSALS = {Throttled.code, ServiceUnavailable.code}
-"""Codes of errors that are the server's doing; every other code is the client's."""
 
 Buckets: TypeAlias = list[tuple[float, float]]
 """Upper bounds of a histogram's buckets, ascending, and how many were at or below each."""
@@ -167,7 +162,7 @@ def _point(older: Reading, newer: Reading) -> Point:
 
     computed_s = growth("asr_step_duration_seconds_sum")
     heard_s = growth("asr_received_audio_seconds_total")
-    theirs = newer.labelled("asr_errors_total").keys() - OURS - REFUSALS
+    theirs = newer.labelled("asr_errors_total").keys() - OUR_ERRORS - REFUSALS
     return Point(
         at_s=newer.at_s,
         connections=newer.total("asr_open_connections"),
@@ -184,7 +179,7 @@ def _point(older: Reading, newer: Reading) -> Point:
         tail_p95_s=latency("tail_latency", 0.95),
         queue_age_p95_s=latency("queue_age", 0.95),
         loop_lag_p95_s=latency("event_loop_lag", 0.95),
-        own_errors_per_min=errors_per_min(OURS),
+        own_errors_per_min=errors_per_min(OUR_ERRORS),
         refusals_per_min=errors_per_min(REFUSALS),
         client_errors_per_min=errors_per_min(theirs),
         memory_bytes=newer.get("process_resident_memory_bytes"),

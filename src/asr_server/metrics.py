@@ -24,6 +24,8 @@ from prometheus_client.core import InfoMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
+from asr_server.errors import InternalError, ServiceUnavailable, Throttled
+
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 """What `Metrics.text` is."""
 
@@ -32,6 +34,10 @@ Outcome = Literal["finished", "failed", "vanished"]
 
 ServerState = Literal["loading", "ready", "restarting", "draining", "failed"]
 """What the server is doing: it takes tasks when it is ready, and then only."""
+
+OUR_ERRORS = {InternalError.code}
+REFUSALS = {Throttled.code, ServiceUnavailable.code}
+"""Codes of errors that are the server's doing; every other code is the client's."""
 
 FIRST_TEXT_GOAL_S, TAIL_GOAL_S = 0.6, 0.15
 """What 95 % of the latencies shall stay under; for a final it is the task's own
@@ -157,6 +163,12 @@ class Metrics:
             buckets=LAG_BUCKETS_S,
         )
         ProcessCollector(registry=into)
+        # A rate sees a counter grow, but not appear: what is waited for is there from the start.
+        for code in OUR_ERRORS | REFUSALS:
+            self.errors.labels(code)
+        for outcome in get_args(Outcome):
+            self.tasks.labels(outcome)
+            self.audio.labels(outcome)
 
     def watch_state(self, read: Callable[[], ServerState]) -> None:
         """Show what `read` says of the server's state."""

@@ -7,6 +7,8 @@ import httpx2
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from asr_server import __version__
+from asr_server.asr.types import Step, StepResult
 from asr_server.metrics import Metrics
 from tests.support.serving import (
     FRAME,
@@ -18,7 +20,9 @@ from tests.support.serving import (
     serving,
 )
 
-UNITS = ("seconds", "connections", "tasks", "slots", "chunks", "previews", "errors")
+UNITS = ("seconds", "bytes", "ratio", "connections", "tasks", "slots", "chunks", "previews")
+COUNTED = ("errors", "restarts")
+NO_UNIT = {"asr_server_state", "asr_build"}
 
 
 async def figures(served) -> dict[str, float]:
@@ -38,10 +42,16 @@ async def settled(served, name: str, value: float) -> dict[str, float]:
     """The figures once one of them has a value."""
     for _ in range(100):
         now = await figures(served)
-        if now.get(name) == value:
+        if now.get(name) == pytest.approx(value):
             return now
         await asyncio.sleep(0.02)
     raise AssertionError(f"{name} is {now.get(name)}, not {value}")
+
+
+def errors(now: dict[str, float]) -> dict[str, float]:
+    """How often which error was told."""
+    found = {re.fullmatch(r"asr_errors_total\{(.*)\}", name): n for name, n in now.items() if n}
+    return {match[1]: n for match, n in found.items() if match}
 
 
 @pytest.fixture
@@ -64,12 +74,13 @@ async def test_a_finished_task_is_counted_with_its_audio_and_its_latencies(serve
         now = await settled(served, "asr_open_tasks", 0)
     assert now["asr_tasks_total{finished}"] == 1
     assert now["asr_audio_seconds_total{finished}"] == 2
+    assert now["asr_received_audio_seconds_total"] == pytest.approx(2)
     for latency in ("first_text", "final", "tail"):
         assert now[f"asr_{latency}_latency_seconds_count"] == 1
         assert 0 < now[f"asr_{latency}_latency_seconds_sum"] < 5
     assert now["asr_step_duration_seconds_count"] >= now["asr_step_chunks_count"] > 0
     assert now["asr_queue_age_seconds_count"] == now["asr_step_chunks_count"]
-    assert not any(name.startswith("asr_errors_total") for name in now)
+    assert errors(now) == {}
 
 
 async def test_what_is_open_is_shown_while_it_is_open(served):
@@ -90,7 +101,7 @@ async def test_a_client_that_leaves_is_counted_as_vanished(served):
         await client.say(LOUD)
     now = await settled(served, "asr_tasks_total{vanished}", 1)
     assert now["asr_audio_seconds_total{vanished}"] == 1
-    assert "asr_tasks_total{failed}" not in now
+    assert now["asr_tasks_total{failed}"] == 0
 
 
 async def test_a_failed_task_is_counted_with_the_code_of_its_error(served):
@@ -98,9 +109,7 @@ async def test_a_failed_task_is_counted_with_the_code_of_its_error(served):
         await client.say(run_task(), finish_task())
         await client.until("task-failed")
         now = await settled(served, "asr_tasks_total{failed}", 1)
-    assert [name for name in now if name.startswith("asr_errors_total")] == [
-        "asr_errors_total{NO_VALID_AUDIO_ERROR}"
-    ]
+    assert errors(now) == {"NO_VALID_AUDIO_ERROR": 1}
 
 
 async def test_a_refusal_before_any_task_is_an_error_and_no_task(served):
@@ -108,7 +117,7 @@ async def test_a_refusal_before_any_task_is_an_error_and_no_task(served):
         await client.say("nonsense")
         await client.until("task-failed")
     now = await settled(served, "asr_errors_total{InvalidParameter}", 1)
-    assert not any(name.startswith("asr_tasks_total") for name in now)
+    assert sum(value for name, value in now.items() if name.startswith("asr_tasks_total")) == 0
 
 
 async def test_the_final_latency_counts_from_the_end_of_speech(served):
@@ -136,7 +145,54 @@ async def test_two_servers_in_one_process_share_no_figures(served):
     async with serving() as other, connected(other) as client:
         await speak(client)
         await settled(other, "asr_tasks_total{finished}", 1)
-    assert "asr_tasks_total{finished}" not in await figures(served)
+    assert (await figures(served))["asr_tasks_total{finished}"] == 0
+
+
+async def test_audio_is_counted_while_its_task_is_open(served):
+    async with connected(served) as client:
+        await client.say(run_task())
+        await client.until("task-started")
+        await client.stream(LOUD)
+        now = await settled(served, "asr_received_audio_seconds_total", 1)
+        assert now["asr_open_tasks"] == 1
+        assert now["asr_audio_seconds_total{finished}"] == 0
+
+
+async def test_what_alarms_wait_for_is_there_before_it_happens(served):
+    now = await figures(served)
+    for code in ("InternalError", "Throttling.RateQuota", "ServiceUnavailable"):
+        assert now[f"asr_errors_total{{{code}}}"] == 0
+    for outcome in ("finished", "failed", "vanished"):
+        assert now[f"asr_tasks_total{{{outcome}}}"] == 0
+    assert now["asr_device_restarts_total"] == 0
+
+
+async def test_a_server_says_what_it_runs_and_that_it_is_ready(served):
+    now = await figures(served)
+    states = {name: value for name, value in now.items() if name.startswith("asr_server_state")}
+    assert len(states) == 5
+    assert [name for name, value in states.items() if value] == ["asr_server_state{ready}"]
+    [build] = (name for name in now if name.startswith("asr_build_info"))
+    assert sorted(re.findall(r"\{(.*?)\}", build)) == sorted([__version__, "fake", "cpu", "none"])
+
+
+async def test_a_device_that_is_started_anew_is_counted():
+    async with serving(model="fake") as server:
+
+        def die(step: Step) -> StepResult:
+            raise SystemExit
+
+        backend = server.engine._device.backend
+        assert backend is not None
+        backend.step = die
+        async with connected(server) as client:
+            await client.say(run_task())
+            await client.until("task-started")
+            await client.stream(LOUD)
+            await client.until("task-failed")
+        now = await settled(server, "asr_device_restarts_total", 1)
+        assert errors(now) == {"InternalError": 1}
+        now = await settled(server, "asr_server_state{ready}", 1)
 
 
 async def test_every_metric_that_is_made_is_shown(served):
@@ -145,11 +201,13 @@ async def test_every_metric_that_is_made_is_shown(served):
     families = [*Metrics().families()]
     assert len(families) > 15
     for family in families:
-        assert re.search(rf"^# HELP {family.name}(_total)? ", shown, re.MULTILINE), family.name
+        assert re.search(rf"^# HELP {family.name}(_total|_info)? ", shown, re.MULTILINE), (
+            family.name
+        )
 
 
 def test_names_of_metrics_end_in_their_unit_and_help_is_a_sentence():
     for family in Metrics().families():
         if family.name.startswith("asr_"):
-            assert family.name.endswith(UNITS), family.name
+            assert family.name in NO_UNIT or family.name.endswith(UNITS + COUNTED), family.name
             assert family.documentation.endswith("."), family.name

@@ -70,7 +70,12 @@ export class Plot {
     this.#svg.replaceChildren();
     for (const share of [0, 0.5, 1]) {
       this.#line('grid', x(SPAN_S), y(share * top), x(0), y(share * top));
-      this.#text('scale', EDGE.left - 6, y(share * top) + 4, shown(drawn[0] ?? figures[0], share * top));
+      this.#text(
+        'scale',
+        EDGE.left - 6,
+        y(share * top) + 4,
+        shown(drawn[0] ?? figures[0], share * top),
+      );
     }
     for (const age of [600, 300, 0]) {
       const words = age ? `−${duration(age)}` : t('now');
@@ -80,7 +85,10 @@ export class Plot {
     figures.forEach((name, i) => {
       const path = document.createElementNS(SVG, 'path');
       path.setAttribute('class', `line line-${i}`);
-      path.setAttribute('d', pathOf(points[name], (j) => x(ages[j]), y));
+      path.setAttribute(
+        'd',
+        pathOf(points[name], (j) => x(ages[j]), y),
+      );
       this.#svg.append(path);
     });
     const at = Math.min(this.#at ?? ages.length - 1, ages.length - 1);
@@ -151,10 +159,10 @@ function pathOf(values, x, y) {
   return path;
 }
 
-/** 1, 2 or 5 times a power of ten, not below `value`. */
+/** A number not below `value` whose half is short as well. */
 function niceCeiling(value) {
   const power = 10 ** Math.floor(Math.log10(value));
-  return [1, 2, 5, 10].map((step) => step * power).find((step) => step >= value * 0.9999);
+  return [1, 2, 4, 6, 8, 10].map((step) => step * power).find((step) => step >= value * 0.9999);
 }
 
 function make(tag, name = '') {

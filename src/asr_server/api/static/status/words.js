@@ -136,7 +136,8 @@ const en = {
   'goal.missed': 'over the goal of {0}',
   ago: '{0} ago',
   now: 'now',
-  about: 'Latencies and rates are about the last 30 s; the plots show ten minutes, a point every 5 s.',
+  about:
+    'Latencies and rates are about the last 30 s; the plots show ten minutes, a point every 5 s.',
   dictation: 'Dictation',
 };
 
@@ -169,7 +170,8 @@ export function shown(name, value) {
   if (typeof value === 'string') return value;
   if (name === 'uptime_s' || name === 'audio_s') return duration(value);
   if (name === 'busy' || name === 'gpu_utilization') return `${Math.round(100 * value)} %`;
-  if (name.endsWith('_s')) return value < 9.995 ? `${Math.round(1000 * value)} ms` : `${value.toFixed(1)} s`;
+  if (name.endsWith('_s'))
+    return value < 9.995 ? `${Math.round(1000 * value)} ms` : `${value.toFixed(1)} s`;
   if (name.endsWith('_bytes')) return bytes(value);
   return String(Number(value.toPrecision(3)));
 }
