@@ -26,7 +26,7 @@ from asr_server.asr.types import (
     StepResult,
     StreamOptions,
 )
-from asr_server.audio.endpoint import EndpointOptions
+from asr_server.audio.endpoint import ONSET_LAG, RELEASE_LAG, WINDOW, EndpointOptions
 from asr_server.errors import EngineDead, EngineError, InternalError, Throttled
 
 PATIENCE_S = 10
@@ -84,10 +84,11 @@ async def test_each_stretch_of_speech_becomes_one_final(engine: Engine) -> None:
     (first, second) = finals(await recognise(engine, [TWO_SENTENCES]))
     assert first[0] == "天地玄黄宇"
     assert second[0] == "天地玄黄"
-    assert abs(first[1] - 8_000) <= 1_024
-    assert abs(first[2] - 40_000) <= 1_024
-    assert abs(second[1] - 59_200) <= 1_024
-    assert abs(second[2] - 80_000) <= 1_024
+    early, late = ONSET_LAG + WINDOW, RELEASE_LAG + WINDOW  # this backend's VAD lags not at all
+    assert abs(first[1] - 8_000) <= early
+    assert abs(first[2] - 40_000) <= late
+    assert abs(second[1] - 59_200) <= early
+    assert abs(second[2] - 80_000) <= late
 
 
 @settings(max_examples=20)

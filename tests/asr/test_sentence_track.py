@@ -12,6 +12,7 @@ from asr_server.asr.types import (
     Kind,
     StreamOptions,
 )
+from asr_server.audio.units import from_ms
 
 STRIDE = 9_600
 GEOMETRY = ChunkGeometry(STRIDE, 480)
@@ -73,3 +74,87 @@ def test_noise_that_was_never_told_of_has_no_final() -> None:
     track.end(4_000, 6_000)
     track.accept(Kind.FLUSH, track.audio_end, heard("", ""))
     assert track.finals() == []
+
+
+def fired(*tokens: tuple[str, int, float]) -> Heard:
+    """Tokens with the milliseconds at which they fired, counted from the chunk, and confidences."""
+    return Heard(tuple(FiredToken(piece, from_ms(ms), sure) for piece, ms, sure in tokens))
+
+
+def listening(preview_ms: int = 200) -> SentenceTrack:
+    return SentenceTrack(0, 0, GEOMETRY, StreamOptions(), from_ms(preview_ms))
+
+
+def test_a_preview_keeps_back_what_it_guesses_at_the_end_of_the_audio() -> None:
+    track = listening()
+    track.advance(from_ms(500))
+    guessed = fired(("今", 200, 0.9), ("田", 400, 0.3), ("气", 480, 0.4))
+    assert text(track.accept(Kind.PREVIEW, from_ms(500), guessed)) == "今"
+    track.advance(from_ms(570))
+    assert text(track.accept(Kind.PREVIEW, from_ms(570), guessed)) == "今田"  # 田 is old enough
+
+
+def test_a_preview_of_nothing_but_guesses_is_no_news() -> None:
+    track = listening()
+    track.advance(from_ms(500))
+    assert track.accept(Kind.PREVIEW, from_ms(500), fired(("田", 450, 0.3))) is None
+
+
+def test_at_a_pause_even_a_guess_is_shown() -> None:
+    track = listening()
+    track.advance(from_ms(500))
+    track.pause(from_ms(200), from_ms(520))
+    interim = track.accept(Kind.SPECULATE, from_ms(520), fired(("田", 450, 0.3)))
+    assert text(interim) == "田"
+    assert interim is not None
+    assert interim.paused
+
+
+def test_a_chunk_that_decodes_less_far_than_a_preview_takes_nothing_back() -> None:
+    track = listening()
+    track.advance(from_ms(580))
+    seen = fired(("今", 200, 0.9), ("天", 400, 0.9))
+    assert text(track.accept(Kind.PREVIEW, from_ms(580), seen)) == "今天"
+    track.advance(STRIDE)
+    assert track.accept(Kind.COMMIT, STRIDE, fired(("今", 200, 0.9))) is None
+    track.advance(STRIDE + from_ms(200))
+    further = fired(("天", -200, 0.9), ("气", 0, 0.9))
+    assert text(track.accept(Kind.PREVIEW, STRIDE + from_ms(200), further)) == "今天气"
+
+
+def test_without_previews_every_chunk_with_text_is_shown() -> None:
+    track = listening(preview_ms=0)
+    track.advance(2 * STRIDE)
+    assert text(track.accept(Kind.COMMIT, STRIDE, fired(("今", 200, 0.9)))) == "今"
+    assert text(track.accept(Kind.COMMIT, 2 * STRIDE, fired(("天", 0, 0.9)))) == "今天"
+
+
+def test_previews_come_closer_together_until_there_is_text() -> None:
+    track = listening()
+    track.advance(from_ms(99))
+    assert track.due is None
+    track.advance(from_ms(100))
+    assert track.due is Kind.PREVIEW
+    track.accept(Kind.PREVIEW, from_ms(100), fired(("今", 50, 0.9)))
+    track.advance(from_ms(299))
+    assert track.due is None
+    track.advance(from_ms(300))
+    assert track.due is Kind.PREVIEW
+
+
+def test_the_last_token_tells_where_speech_ended_in_noise() -> None:
+    for noise_ms, end in ((0, 400), (600, 200 + 48)):
+        track = listening()
+        track.advance(from_ms(200))
+        track.end(from_ms(400 + noise_ms), from_ms(1_500))
+        track.accept(Kind.FLUSH, track.audio_end, fired(("今", 200 if noise_ms else 390, 0.9)))
+        assert [final.end for final in track.finals()] == [from_ms(end)]
+
+
+def test_no_token_lies_behind_the_audio_it_was_heard_in() -> None:
+    track = listening()
+    track.advance(from_ms(500))
+    track.end(from_ms(300), from_ms(500))
+    track.accept(Kind.FLUSH, from_ms(500), fired(("今", 1_200, 0.9)))
+    (final,) = track.finals()
+    assert (final.tokens[0].begin, final.tokens[0].end) == (from_ms(100), from_ms(500))

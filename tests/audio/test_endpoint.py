@@ -51,21 +51,15 @@ def ended(window: int) -> SentenceEnded:
         ("..###", [began(2)]),
         ("..#--", [began(2)]),  # in between, what was goes on
         ("..#.#.#.#", []),
-        ("###" + "." * 6, [began(0)]),
-        ("###" + "." * 7, [began(0), paused(3)]),
+        ("######" + "." * 5, [began(0)]),
+        ("######" + "." * 6, [began(0), paused(6)]),
+        ("######" + "." * 6 + "#", [began(0), paused(6), SpeechResumed()]),
+        ("######" + "." * 5 + "#" + "." * 5, [began(0)]),
+        ("######" + "." * 21, [began(0), paused(6), ended(6)]),  # 800 ms less the lag
+        ("######" + "-" * 60, [began(0)]),
         (
-            "###" + "." * 7 + "#",
-            [began(0), paused(3), SpeechResumed()],
-        ),
-        ("###" + "." * 6 + "#" + "." * 6, [began(0)]),
-        (
-            "###" + "." * 25,  # 800 ms
-            [began(0), paused(3), ended(3)],
-        ),
-        ("###" + "-" * 60, [began(0)]),
-        (
-            "###" + "." + "-" * 24,  # once silent, in between counts as silence
-            [began(0), paused(3), ended(3)],
+            "######" + "." + "-" * 20,  # once silent, in between counts as silence
+            [began(0), paused(6), ended(6)],
         ),
     ],
 )
@@ -73,14 +67,24 @@ def test_sentences_follow_the_hysteresis(picture: str, expected: list[Change]) -
     assert follow(picture) == expected
 
 
-@pytest.mark.parametrize("silence_ms", [200, 400, 800, 1300, 6000])
+@pytest.mark.parametrize("silence_ms", [320, 400, 800, 1300, 6000])
 def test_a_sentence_ends_when_the_silence_reaches_the_requested_length(silence_ms: int) -> None:
-    windows = -(-silence_ms * 16 // WINDOW)
-    speech = "####"
+    windows = -(-(silence_ms * 16 - RELEASE_LAG) // WINDOW)
+    speech = "######"
     before = follow(speech + "." * (windows - 1), max_sentence_silence_ms=silence_ms)
     after = follow(speech + "." * windows, max_sentence_silence_ms=silence_ms)
     assert not any(isinstance(change, SentenceEnded) for change in before)
-    assert after[-1] == ended(4)
+    assert after[-1] == ended(6)
+
+
+@pytest.mark.parametrize("silence_ms", [0, 200, 319])
+def test_no_silence_shorter_than_a_pause_ends_a_sentence(silence_ms: int) -> None:
+    assert follow("######" + "." * 5, max_sentence_silence_ms=silence_ms) == [began(0)]
+    assert follow("######" + "." * 6, max_sentence_silence_ms=silence_ms)[-1] == ended(6)
+
+
+def test_a_word_shorter_than_the_lag_ends_after_it_begins() -> None:
+    assert follow("###....", finish=True) == [began(0), SentenceEnded(WINDOW)]
 
 
 def test_a_short_word_right_before_the_end_is_not_lost() -> None:
@@ -88,14 +92,14 @@ def test_a_short_word_right_before_the_end_is_not_lost() -> None:
 
 
 def test_finishing_in_a_pause_ends_the_sentence_where_speech_ended() -> None:
-    assert follow("###....", finish=True)[-1] == ended(3)
+    assert follow("######....", finish=True)[-1] == ended(6)
 
 
-@pytest.mark.parametrize(("speech_s", "needed_ms"), [(5, 1_000), (20, 600), (40, 200)])
+@pytest.mark.parametrize(("speech_s", "needed_ms"), [(5, 1_000), (20, 660), (40, 320)])
 def test_a_shrinking_silence_is_the_shorter_the_longer_the_sentence(
     speech_s: int, needed_ms: int
 ) -> None:
-    windows = -(-needed_ms * 16 // WINDOW)
+    windows = -(-(needed_ms * 16 - RELEASE_LAG) // WINDOW)
     speech = "#" * (speech_s * 16_000 // WINDOW)
     options = {"max_sentence_silence_ms": 1_000, "shrinking": True}
     early = follow(speech + "." * (windows - 2), **options)

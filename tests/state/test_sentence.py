@@ -50,6 +50,12 @@ def test_a_rewritten_number_is_one_word_with_the_times_of_what_was_said():
     assert number.confidence == pytest.approx(0.83)
 
 
+def test_a_number_half_said_is_shown_once_speech_pauses():
+    assert shown("湿度百分之五十", final=False).text == "湿度"
+    assert shown("湿度百分之五十", final=False, paused=True).text == "湿度50%"
+    assert shown("湿度百分之五十", final=False, itn=False).text == "湿度百分之五十"
+
+
 def test_without_itn_numbers_stay_as_said():
     assert shown("百分之八十", itn=False).text == "百分之八十。"
 

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from asr_server.text.itn import normalise, rewrites
+from asr_server.text.itn import normalise, rewrites, said_whole, written_units
 from asr_server.text.numerals import NUMERAL, value, written
+from asr_server.text.tokens import Unit
 
 with open(Path(__file__).with_name("itn_cases.tsv"), encoding="utf-8", newline="") as _file:
     CASES = list(csv.DictReader(_file, delimiter="\t", quoting=csv.QUOTE_NONE))
@@ -77,16 +78,43 @@ def test_a_stuttered_number_costs_no_more_than_its_length(unit: str):
     assert len(normalise(unit * 1000)) <= 2000 * len(unit)  # a slow pattern would never return
 
 
-def test_an_interim_changes_only_the_number_that_is_being_said():
+def interim(text: str) -> str:
+    """What is shown of the characters said so far."""
+    units = said_whole([Unit(char, n, n + 1, 1.0) for n, char in enumerate(text)])
+    return "".join(unit.text for unit in written_units(units))
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("一共三百二", "一共"),
+        ("一共三百二十块", "一共320块"),
+        ("湿度百分之五十", "湿度"),
+        ("圆周率是三点", "圆周率是"),
+        ("圆周率是三点一", "圆周率是"),
+        ("我想一", "我想"),
+        ("我想一想", "我想一想"),
+        ("电话是幺三八零", "电话是1380"),  # only grows
+        ("电话是幺三", "电话是"),
+        ("三百二", "320"),  # nothing else is there to show
+        ("", ""),
+    ],
+)
+def test_an_interim_ends_before_a_number_half_said(said: str, shown: str):
+    assert interim(said) == shown
+
+
+def test_an_interim_rarely_takes_back_a_character():
+    shown = taken_back = 0
     for case in CASES:
-        if case["category"] != "sentence":
-            continue
         before = ""
         for length in range(1, len(case["spoken"]) + 1):
-            now = normalise(case["spoken"][:length])
+            now = interim("好的" + case["spoken"][:length])
             same = len(os.path.commonprefix([before, now]))
-            assert len(before) - same <= 5, (before, now)
+            shown += len(now) - same
+            taken_back += len(before) - same
             before = now
+    assert taken_back <= 0.05 * shown  # 0.29 if numbers are shown while they are said
 
 
 @given(st.integers(1, 10**12))

@@ -8,11 +8,24 @@ from asr_server.asr.types import ChunkGeometry, Heard, Hypothesis, Kind, StreamO
 from asr_server.audio.units import Samples, from_ms
 from asr_server.text.tokens import Token
 
-HANGOVER: Samples = from_ms(248)
-"""Audio after the last speech that still belongs to the sentence: soft endings and releases."""
+HANGOVER: Samples = from_ms(320)
+"""Audio after the last speech that still belongs to the sentence: soft endings and releases. It is
+all there when a pause is noticed."""
 
 LONGEST_TOKEN: Samples = from_ms(400)
 """A token fired after a pause did not last all through it."""
+
+RING_OUT: Samples = from_ms(48)
+"""Sound goes on after its last token fired, but no longer than this unless it is noise."""
+
+FIRST_PREVIEWS: Samples = from_ms(100)
+"""New audio worth a preview while a sentence shows no text: the first word is waited for."""
+
+SURE = 0.5
+UNSURE_WITHIN: Samples = from_ms(160)
+"""A preview's last tokens are kept back while they are less likely than this and fired so near the
+end of the audio that what follows may change them: half of the shown characters that were revised
+were these (docs/adr/0006-stable-interims.md)."""
 
 
 @dataclass(slots=True)
@@ -35,7 +48,7 @@ class SentenceTrack:
     geometry: ChunkGeometry
     options: StreamOptions
     preview_interval: Samples
-    """New audio worth another preview; 0 turns previews off."""
+    """New audio worth another preview once text is shown; 0 turns previews off."""
     hotwords: HotwordSearch | None = None
     position: Samples = field(init=False)
     """Everything before this sample is committed."""
@@ -47,8 +60,8 @@ class SentenceTrack:
     _marks: tuple[str, ...] = ()
     _previewed: Samples = field(init=False)
     _speculation: _Speculation | None = None
-    _told: bool = False
-    """Whether somebody waits for the end of the open sentence."""
+    _shown: int = 0
+    """Tokens of the open sentence that somebody has seen and waits for the end of."""
 
     def __post_init__(self) -> None:
         self.position = self.audio_end = self._previewed = self.audio_begin
@@ -87,9 +100,15 @@ class SentenceTrack:
             if self._speculation is not None and self._speculation.audio_end == self.audio_end:
                 return None
             return Kind.FLUSH if self.ended else Kind.SPECULATE
-        if self.preview_interval and self.audio_end - self._previewed >= self.preview_interval:
+        if self.preview_interval and self.audio_end - self._previewed >= self._worth_a_preview:
             return Kind.PREVIEW
         return None
+
+    @property
+    def _worth_a_preview(self) -> Samples:
+        if self._shown:
+            return self.preview_interval
+        return min(self.preview_interval, FIRST_PREVIEWS)
 
     @property
     def finished(self) -> bool:
@@ -115,22 +134,26 @@ class SentenceTrack:
 
     def accept(self, kind: Kind, end: Samples, heard: Heard) -> Hypothesis | None:
         """Take in a chunk that ended at sample `end`; an interim hypothesis if there is news."""
-        new = self._place(heard)
-        self._previewed = max(self._previewed, end)
+        new = self._place(heard, end)
         tokens = _marked((*self._tokens, *new), heard.marks)
         if self.hotwords is not None and heard.evidence is not None:
             self.hotwords.hear(heard.evidence, commit=kind is Kind.COMMIT)
-        shown = self._shown(tokens)
+        said = self._said(tokens)
         if kind is Kind.COMMIT:
             self._tokens = list(tokens)
             self.position = end
             self._speculation = None
+            if len(tokens) <= self._shown:  # it decodes less far than the previews before it
+                return None
         elif kind.final:
-            self._speculation = _Speculation(end, shown)
-        if not tokens or self.finished or not self.options.interim:
+            self._speculation = _Speculation(end, said)
+        else:
+            self._previewed = end
+            said = said[: _sure(tokens, end)]
+        if not said or self.finished or not self.options.interim:
             return None
-        self._told = True
-        return Hypothesis(self.speech_begin, None, shown)
+        self._shown = len(said)
+        return Hypothesis(self.speech_begin, None, said, paused=kind.final)
 
     def split(self) -> Hypothesis | None:
         """Close the text committed so far, if it is complete or too long; the rest goes on."""
@@ -140,13 +163,13 @@ class SentenceTrack:
         if count is None:
             return None
         closed, self._tokens = self._tokens[:count], self._tokens[count:]
-        final = Hypothesis(self.speech_begin, closed[-1].end, self._shown(tuple(closed)))
+        final = Hypothesis(self.speech_begin, closed[-1].end, self._said(tuple(closed)))
         if self.hotwords is not None:
             self.hotwords.cut(count)
         if self._speculation is not None:
             self._speculation.tokens = self._speculation.tokens[count:]
         self.speech_begin = self._tokens[0].begin
-        self._told = False
+        self._shown = 0
         return final
 
     def finals(self) -> list[Hypothesis]:
@@ -160,24 +183,37 @@ class SentenceTrack:
         while self.options.semantic and (count := semantic_cut(tokens, settled=1)) is not None:
             finals.append(Hypothesis(self.speech_begin, tokens[count - 1].end, tokens[:count]))
             tokens, self.speech_begin = tokens[count:], tokens[count].begin
-            self._told = False
-        if tokens or self._told:  # noise that the VAD took for speech is never told of
-            finals.append(Hypothesis(self.speech_begin, self.speech_end, tokens))
+            self._shown = 0
+        end = min(self.speech_end, tokens[-1].end + RING_OUT) if tokens else self.speech_end
+        if tokens or self._shown:  # noise that the VAD took for speech is never told of
+            finals.append(Hypothesis(self.speech_begin, end, tokens))
         return finals
 
-    def _shown(self, tokens: tuple[Token, ...]) -> tuple[Token, ...]:
+    def _said(self, tokens: tuple[Token, ...]) -> tuple[Token, ...]:
         return tokens if self.hotwords is None else self.hotwords.rewrite(tokens)
 
-    def _place(self, heard: Heard) -> list[Token]:
+    def _place(self, heard: Heard, audio_end: Samples) -> list[Token]:
         """Tokens with their times: from the last token's end, or a syllable back, to the firing."""
         tokens: list[Token] = []
         previous = self._tokens[-1].end if self._tokens else self.speech_begin
         for fired in heard.tokens:
-            end = max(previous + 1, self.position + round(fired.fired_at))
+            fired_at = min(self.position + round(fired.fired_at), audio_end)
+            end = max(previous + 1, fired_at)
             begin = max(previous, end - LONGEST_TOKEN)
             tokens.append(Token(fired.piece, begin, end, fired.confidence))
             previous = end
         return tokens
+
+
+def _sure(tokens: tuple[Token, ...], heard_to: Samples) -> int:
+    """How many of the tokens can be shown, with audio only up to `heard_to`."""
+    count = len(tokens)
+    while count:
+        last = tokens[count - 1]
+        if last.confidence >= SURE or last.end + UNSURE_WITHIN <= heard_to:
+            break
+        count -= 1
+    return count
 
 
 def _marked(tokens: tuple[Token, ...], marks: tuple[str, ...]) -> tuple[Token, ...]:

@@ -24,6 +24,7 @@ from asr_server.asr.types import (
     StreamOptions,
 )
 from asr_server.audio.endpoint import (
+    ONSET_LAG,
     WINDOW,
     Change,
     Endpointer,
@@ -233,8 +234,8 @@ class Stream:
     def _oldest_needed(self) -> Samples:
         if self._sentences:
             return max(0, self._sentences[0].position - self._geometry.context)
-        onset = from_ms(self._options.endpoint.onset_ms) + WINDOW
-        return max(0, self._judged - PRE_ROLL - onset)
+        unconfirmed = from_ms(self._options.endpoint.onset_ms)
+        return max(0, self._judged - unconfirmed - ONSET_LAG - PRE_ROLL)
 
     def _deliver(self, hypothesis: Hypothesis) -> None:
         if not self._closed:

@@ -51,6 +51,8 @@ class Hypothesis:
     end: Samples | None
     """Where the speech ended, or None while the sentence is open."""
     tokens: tuple[Token, ...]
+    paused: bool = False
+    """Whether speech fell silent here, so that nothing is only half said."""
 
     @property
     def final(self) -> bool:
@@ -175,6 +177,14 @@ class StepResult:
 
 class OutOfMemoryError(Exception):
     """The device has no memory for a step of this size; a smaller one may fit."""
+
+
+class LoadError(Exception):
+    """The recogniser cannot be started; the text says why and what to do, to whoever runs it."""
+
+
+class DeviceLostError(LoadError):
+    """The GPU is missing or broken."""
 
 
 class Backend(Protocol):

@@ -13,9 +13,10 @@ from asr_server.audio.units import Samples, from_ms
 WINDOW: Samples = 512
 """Samples judged by one probability: 32 ms, the only window Silero VAD knows at 16 kHz."""
 
-ONSET_LAG: Samples = from_ms(32)
-RELEASE_LAG: Samples = from_ms(48)
-"""How late Silero sees speech begin and end, measured on recordings of known times."""
+ONSET_LAG: Samples = from_ms(48)
+RELEASE_LAG: Samples = from_ms(128)
+"""How late Silero sees speech begin and end: the medians on recordings of known times, whose ends
+agree with the sound's energy to 10 ms (docs/adr/0006-stable-interims.md)."""
 
 LONG_BEGIN, LONG_END = from_ms(10_000), from_ms(30_000)
 """Between these lengths of a sentence a shrinking silence falls to the length of a pause."""
@@ -26,15 +27,17 @@ class EndpointOptions:
     """How one task wants its sentences cut."""
 
     max_sentence_silence_ms: int = 800
-    """A silence longer than this ends the sentence (DashScope `max_sentence_silence`)."""
+    """A silence longer than this ends the sentence (DashScope `max_sentence_silence`); it counts
+    from where speech ended, not from where that was noticed."""
     speech_threshold: float = 0.5
     """A probability from here on starts speech."""
     silence_threshold: float = 0.35
     """A probability below this ends speech; between the two, what was goes on."""
     onset_ms: int = 80
     """Speech shorter than this is a click."""
-    pause_ms: int = 200
-    """A silence of this length is a pause: the sentence may end here."""
+    pause_ms: int = 320
+    """A silence of this length is a pause: the sentence may end here. No shorter one ends it,
+    because what is left of it after the lag may as well be a soft syllable."""
     shrinking: bool = False
     """The longer the sentence, the shorter the silence that ends it (DashScope
     `multi_threshold_mode_enabled`)."""
@@ -82,8 +85,8 @@ class Endpointer:
     def __init__(self, options: EndpointOptions) -> None:
         self._options = options
         self._onset = from_ms(options.onset_ms)
-        self._pause = min(from_ms(options.pause_ms), from_ms(options.max_sentence_silence_ms))
-        self._silence = from_ms(options.max_sentence_silence_ms)
+        self._pause = from_ms(options.pause_ms)
+        self._silence = max(from_ms(options.max_sentence_silence_ms), self._pause)
         self._state = _State.QUIET
         self._position: Samples = 0
         self._begin: Samples = 0
@@ -143,7 +146,7 @@ class Endpointer:
 
     @property
     def _speech_end(self) -> Samples:
-        return self._end - RELEASE_LAG
+        return max(self._end - RELEASE_LAG, self._begin + WINDOW)
 
     @property
     def _enough_silence(self) -> Samples:
@@ -161,7 +164,7 @@ class Endpointer:
         return [SpeechBegan(self._speech_begin)]
 
     def _measure_silence(self) -> list[Change]:
-        silence = self._position - self._end
+        silence = self._position - self._end + RELEASE_LAG
         if silence >= self._enough_silence:
             self._state = _State.QUIET
             return [SentenceEnded(self._speech_end)]

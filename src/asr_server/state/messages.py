@@ -34,6 +34,8 @@ class Heard:
     begin: Samples
     end: Samples | None
     tokens: tuple[Token, ...]
+    paused: bool = False
+    """Whether speech fell silent here, so that nothing is only half said."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,6 +81,7 @@ class Results:
             begin=heard.begin,
             end=heard.end,
             final=heard.end is not None,
+            paused=heard.paused,
             itn=asked.inverse_text_normalization_enabled,
             punctuation=asked.punctuation_prediction_enabled,
             disfluency_removal=asked.disfluency_removal_enabled,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from asr_server.audio.units import SAMPLE_RATE, Samples
 from asr_server.text.disfluency import fluent
-from asr_server.text.itn import written_units
+from asr_server.text.itn import said_whole, written_units
 from asr_server.text.punctuation import punctuated, unpunctuated
 from asr_server.text.special_words import SpecialWords
 from asr_server.text.tokens import Token, Unit, detokenise, needs_space
@@ -46,6 +46,7 @@ def render(
     begin: Samples,
     end: Samples | None,
     final: bool,
+    paused: bool = False,
     itn: bool,
     punctuation: bool,
     disfluency_removal: bool = False,
@@ -54,14 +55,14 @@ def render(
     """The text and the words of a sentence that began at `begin` and, if over, ended at `end`.
 
     A final has words of one or more characters, an interim one word for every unit, as the service
-    shows them.
+    shows them. An interim of speech that is not `paused` ends before a number half said.
     """
     units = detokenise(tokens)
     if disfluency_removal:
         units = fluent(units)
     units = punctuated(units, final=final) if punctuation else unpunctuated(units)
     if itn:
-        units = written_units(units)
+        units = written_units(units if final or paused else said_whole(units))
     if special_words:
         units = special_words.apply(units)
     if final:

@@ -16,10 +16,12 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from asr_server.text.itn_rules import KEPT, RULES
-from asr_server.text.numerals import NUMERAL
+from asr_server.text.numerals import DIGIT, NUMERAL
 from asr_server.text.tokens import Unit, merged, needs_space
 
 _HAS_NUMERAL = re.compile(f"[{NUMERAL}]")
+_HALF_SAID = re.compile(f"(?:[{NUMERAL}]+(?:点|分之?)?)+$")
+_CODE = re.compile(f"{DIGIT}{{3,}}")
 _NEXT = re.compile(f"(?P<kept>{KEPT})|负|[{NUMERAL}]+")
 _RULE = re.compile("|".join(f"(?P<{rule.name}>{rule.pattern})" for rule in RULES))
 _STARTS = [*(_RULE.groupindex[rule.name] for rule in RULES), _RULE.groups + 1]
@@ -94,3 +96,17 @@ def written_units(units: Sequence[Unit]) -> list[Unit]:
         result.append(merged(units[first:last], written))
         done = last
     return [*result, *units[done:]]
+
+
+def said_whole(units: Sequence[Unit]) -> list[Unit]:
+    """The units of an interim without the number at its end that may still go on.
+
+    三百二 may become 320块, 325 or 30200, and who reads along would see each in turn. What only
+    grows is shown: digits one by one, as of a telephone number. So is a number that begins the
+    text, because a late first word is worse.
+    """
+    text = "".join(unit.text + unit.mark for unit in units)
+    number = _HALF_SAID.search(text)
+    if number is None or number.start() == 0 or _CODE.fullmatch(number[0]):
+        return list(units)
+    return list(units[: len(units) - len(number[0])])

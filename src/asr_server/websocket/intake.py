@@ -103,7 +103,7 @@ class Intake:
         except AsrError as error:
             return Failed(error)
         if isinstance(event, Hypothesis):
-            return Heard(event.begin, event.end, event.tokens)
+            return Heard(event.begin, event.end, event.tokens, event.paused)
         return Drained()
 
     def told(self, sentence: Sentence) -> None:

@@ -63,7 +63,7 @@ class FakeBackend:
             self._chunks[work.stream] = heard_before + 1
         new = len(work.pcm) - (0 if work.first else self.geometry.context)
         heard = TEXT[heard_before % len(TEXT)] if new else ""
-        tokens = tuple(FiredToken(piece, new / 2, 1.0) for piece in heard)
+        tokens = tuple(FiredToken(piece, new, 1.0) for piece in heard)
         if work.hotwords is None:
             return Heard(tokens)
         right = [piece == other for piece in heard for other in self.vocabulary]
