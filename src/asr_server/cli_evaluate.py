@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass
 from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from asr_server.evaluation.data_sets import DataSet
     from asr_server.evaluation.running import Outcome
     from asr_server.evaluation.summary import Summary
-    from asr_server.recordings.client import Connect, Request
+    from asr_server.recordings.client import Connect
 
 out = Console(highlight=False)
 
@@ -127,53 +128,34 @@ def evaluate(
     """
     log_warnings()
     _need_libraries()
-    if url and any(option is not None for option in (dtype, device, chunk_size, model_dir)):
-        err.print("--url: that server has its own --dtype, --device, --chunk-size and --model-dir.")
+    own = {
+        "chunk_size": chunk_size,
+        "dtype": dtype,
+        "device": device,
+        "model_dir": model_dir,
+        "download": download,
+    }
+    if url and any(option is not None for option in own.values()):
+        err.print(f"With --url the server there decides on {', '.join(map(_option, own))}.")
         raise typer.Exit(2)
     data_sets = _data_sets(sources, limit)
 
-    from asr_server.recordings.client import Request, Unreachable, remote
+    from asr_server.recordings.client import Unreachable
 
+    server = _server_at(url, api_key, model) if url else _server_here(streams, model=model, **own)
     parameters = {
         "inverse_text_normalization_enabled": itn,
         "punctuation_prediction_enabled": False,
         "word_confidence_enabled": True,
     }
-    connecting: AbstractAsyncContextManager[Connect]
-    if url:
-        request = Request(parameters, model) if model else Request(parameters)
-        configuration = {"server": url, "model": request.model}
-        connecting = nullcontext(remote(url, api_key))
-    else:
-        settings = settings_from(
-            model=model,
-            chunk_size=chunk_size,
-            dtype=dtype,
-            device=device,
-            model_dir=model_dir,
-            download=download,
-        )
-        choice = model_from(settings)
-        if choice.notice:
-            err.print(choice.notice, style="bold yellow")
-
-        from asr_server.recordings.inprocess import for_recordings, in_process
-
-        request = Request(parameters)
-        configuration = {
-            "model": choice.name,
-            "dtype": settings.dtype,
-            "chunk size": ",".join(map(str, settings.chunk_size)),
-        }
-        settings = settings.model_copy(update={"model": choice.name})
-        connecting = in_process(for_recordings(settings, streams))
-    configuration |= {
+    configuration = {
+        **server.configuration,
         "streams at once": str(streams),
         "numbers": "as digits (ITN)" if itn else "as spoken",
         "29 and 二十九": "the same" if normalise_numbers else "different",
     }
     try:
-        outcomes = asyncio.run(_run(data_sets, connecting, request, streams, normalise_numbers))
+        outcomes = asyncio.run(_run(data_sets, server, parameters, streams, normalise_numbers))
     except Unreachable as exc:
         err.print(f"[bold red]Not measured:[/] {escape(str(exc))}", soft_wrap=True)
         raise typer.Exit(1) from exc
@@ -184,6 +166,47 @@ def evaluate(
     _show(summaries, worst)
     _write(summaries, configuration, report, json_file, reliability)
     raise typer.Exit(_status(summaries, max_cer))
+
+
+@dataclass(frozen=True, slots=True)
+class _Server:
+    """What is measured."""
+
+    connecting: AbstractAsyncContextManager["Connect"]
+    model: str
+    """The name to ask it for."""
+    configuration: dict[str, str]
+    """As people want to read it."""
+
+
+def _server_at(url: str, api_key: str | None, model: str | None) -> _Server:
+    from asr_server.recordings.client import DEFAULT_MODEL, endpoint, remote, shown
+
+    name = model or DEFAULT_MODEL
+    configuration = {"server": shown(endpoint(url)), "model": name}
+    return _Server(nullcontext(remote(url, api_key)), name, configuration)
+
+
+def _server_here(streams: int, **options: Any) -> _Server:
+    settings = settings_from(**options)
+    choice = model_from(settings)
+    if choice.notice:
+        err.print(choice.notice, style="bold yellow")
+
+    from asr_server.recordings.client import DEFAULT_MODEL
+    from asr_server.recordings.inprocess import for_recordings, in_process
+
+    configuration = {
+        "model": choice.name,
+        "dtype": settings.dtype,
+        "chunk size": ",".join(map(str, settings.chunk_size)),
+    }
+    settings = settings.model_copy(update={"model": choice.name})
+    return _Server(in_process(for_recordings(settings, streams)), DEFAULT_MODEL, configuration)
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _need_libraries() -> None:
@@ -210,12 +233,13 @@ def _data_sets(sources: Sequence[Path], limit: int | None) -> list["DataSet"]:
 
 async def _run(
     data_sets: Sequence["DataSet"],
-    connecting: "AbstractAsyncContextManager[Connect]",
-    request: "Request",
+    server: _Server,
+    parameters: dict[str, bool],
     streams: int,
     normalise_numbers: bool,
 ) -> list["Outcome"]:
     from asr_server.evaluation.running import run
+    from asr_server.recordings.client import Request
 
     bars = Progress(
         TextColumn("{task.description}"),
@@ -226,7 +250,8 @@ async def _run(
         transient=True,
         disable=not err.is_terminal,
     )
-    async with connecting as connect:
+    request = Request(parameters, server.model)
+    async with server.connecting as connect:
         with bars:
             outcomes = []
             for data_set in data_sets:

@@ -84,6 +84,7 @@ async def run(
     finally:
         for task in running:
             task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
     return Outcome(
         data_set.name,
         tuple(result for result in results if isinstance(result, Scored)),

@@ -87,11 +87,6 @@ class Summary:
         return self.errors / max(1, self.characters)
 
     @property
-    def speed(self) -> float:
-        """Seconds of audio recognised in a second."""
-        return self.audio_s / max(1e-9, self.took_s)
-
-    @property
     def rtf(self) -> float:
         """Real-time factor: seconds of work for a second of audio, all streams together."""
         return self.took_s / max(1e-9, self.audio_s)

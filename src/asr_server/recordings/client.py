@@ -21,6 +21,7 @@ from asr_server.protocol.events import Sentence, Word
 from asr_server.recordings.files import Recording
 
 PATH = "/api-ws/v1/inference"
+DEFAULT_MODEL = "paraformer-realtime-v2"
 FRAME_BYTES = 32 * 1024
 BUSY_PAUSES_S = (0.5, 1.0, 2.0, *75 * (4.0,))
 """Waits before a server that has no place for a task is asked again: five minutes of them."""
@@ -62,7 +63,7 @@ class Request:
     """What is asked of a server beside the recording."""
 
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    model: str = "paraformer-realtime-v2"
+    model: str = DEFAULT_MODEL
 
 
 async def recognise(
@@ -225,7 +226,7 @@ def remote(url: str, api_key: str | None = None) -> Connect:
         except InvalidStatus as exc:
             raise _refused(exc.response.status_code) from exc
         except (OSError, InvalidHandshake, InvalidURI, asyncio.TimeoutError) as exc:
-            raise Unreachable(f"no server answers at {_shown(address)}: {exc}") from exc
+            raise Unreachable(f"no server answers at {shown(address)}: {exc}") from exc
         async with socket:
             yield _Socket(socket)
 
@@ -240,8 +241,8 @@ def _refused(status: int) -> RecognitionError:
     return Unreachable(f"no recogniser at this address (HTTP {status}); see --url")
 
 
-def _shown(url: str) -> str:
-    """An address without what may be a key."""
+def shown(url: str) -> str:
+    """An address for people: without what may be a key."""
     parts = urlsplit(url)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
