@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from asr_server.metrics import Metrics
 from asr_server.models.registry import DEMO, resolve
 from asr_server.settings import Settings
 from tests.support.processes import ROOT, asr_server, environment, serving
+from tools import settings_docs
 
 README, CHINESE = ROOT / "README.md", ROOT / "README.zh-CN.md"
+OPERATIONS = [settings_docs.ENGLISH, settings_docs.CHINESE]
 DOCUMENTS = [
     *ROOT.glob("*.md"),
     *(ROOT / "docs").rglob("*.md"),
@@ -38,16 +41,23 @@ def shape(path: Path) -> list[str]:
     return kinds
 
 
-def test_both_readmes_have_the_same_structure():
-    assert shape(README) == shape(CHINESE)
+languages = pytest.mark.parametrize(
+    ("english", "chinese"), [(README, CHINESE), OPERATIONS], ids=["README", "OPERATIONS"]
+)
 
 
-def test_both_readmes_show_the_same_code():
+@languages
+def test_both_languages_have_the_same_structure(english, chinese):
+    assert shape(english) == shape(chinese)
+
+
+@languages
+def test_both_languages_show_the_same_code(english, chinese):
     def bare(blocks: list[str]) -> list[str]:
         return [re.sub(r"\s*#.*", "", block) for block in blocks]
 
-    for language in ("bash", "python"):
-        assert bare(code_blocks(README, language)) == bare(code_blocks(CHINESE, language))
+    for language in ("bash", "python", "json"):
+        assert bare(code_blocks(english, language)) == bare(code_blocks(chinese, language))
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
@@ -95,6 +105,43 @@ def test_the_example_file_holds_the_defaults(tmp_path, monkeypatch):
     example = (ROOT / ".env.example").read_text(encoding="utf-8")
     (tmp_path / "env").write_text(re.sub("^#(ASR_)", r"\1", example, flags=re.MULTILINE))
     assert Settings(_env_file=tmp_path / "env") == Settings(_env_file=None)
+
+
+operations = pytest.mark.parametrize("page", OPERATIONS, ids=lambda page: page.name)
+
+
+@operations
+def test_the_tables_of_settings_are_current(page):
+    text = page.read_text(encoding="utf-8")
+    assert settings_docs.fill(page, text) == text, "run: python -m tools.settings_docs"
+    assert "`ASR_API_KEYS`" in text
+
+
+def test_every_sentence_about_a_setting_is_there_in_chinese():
+    translations = settings_docs.translations()
+    assert translations.keys() == set(settings_docs.sentences())
+    assert all(re.search("[\u4e00-\u9fff]", sentence) for sentence in translations.values())
+
+
+@operations
+def test_operators_are_told_of_nothing_that_is_not_there(page):
+    text = page.read_text(encoding="utf-8")
+    settings = {f"ASR_{name.upper()}" for name in Settings.model_fields}
+    assert set(re.findall(r"\bASR_[A-Z_]+\b", text)) <= settings
+    metrics = {family.name for family in Metrics().families()}
+    named = set(re.findall(r"\b(?:asr|process)_[a-z_]+\b", text)) - {"asr_server"}  # the database
+    assert {re.sub("_(total|bucket|sum|count)$", "", name) for name in named} <= metrics
+
+
+@operations
+def test_links_within_the_page_lead_somewhere(page):
+    text = page.read_text(encoding="utf-8")
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    links = set(re.findall(r"\]\(#([^)]+)\)", text))
+    assert links - anchors == set()
+    chapters = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    assert {chapter.lower().replace(" ", "-") for chapter in chapters} <= links
 
 
 @pytest.mark.skipif(resolve(DEMO, "") is None, reason="the demo model is not here")
