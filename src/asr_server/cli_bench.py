@@ -150,6 +150,8 @@ def bench(
         goal_first_text_ms / 1000, (silence_ms + goal_final_ms) / 1000, goal_tail_ms / 1000
     )
     target = Target(endpoint(url), api_key, model, {"max_sentence_silence": silence_ms})
+    if not out.is_terminal:
+        out.width = report.WIDTH
     number, share = report.describe(spoken)
     out.print(
         f"{report.without_key(target.url)}: {number} recordings, {share:.0%} speech, "
@@ -171,6 +173,7 @@ def bench(
         measured_by=report.this_machine(),
     )
     out.print(report.table(levels, goals))
+    out.print(report.revised(levels[-1].clients))
     if json is not None:
         report.write_json(run, json)
     if plot is not None:

@@ -38,7 +38,7 @@ class Account:
     @property
     def finished(self) -> bool:
         """Whether task-finished came."""
-        return self.ended is not None and self.error is None
+        return None not in (self.asked, self.ended) and self.error is None
 
     @property
     def whole(self) -> bool:

@@ -66,6 +66,8 @@ def _draw(run: Run) -> Any:
             axes.axvline(run.streams_held, color="black", lw=0.8)
     _draw_load(load, levels)
     load.set_xlabel("streams")
+    load.set_xlim(0, 1.05 * levels[-1].streams)
+    load.xaxis.get_major_locator().set_params(integer=True)
     for axes in (latency, load):
         axes.grid(alpha=0.25)
     return figure

@@ -1,6 +1,6 @@
 """What the clients say: sound in frames, and where in it somebody speaks.
 
-Where a manifest does not tell, speech is where the sound is loud: every 10 ms within 30 dB of the
+Where a manifest does not tell, speech is where the sound is loud: every 10 ms within 25 dB of the
 recording's loud parts. That is right to a few hundredths of a second for a clean recording; noisy
 ones deserve a manifest.
 """
@@ -22,7 +22,7 @@ FRAME_S = 0.1
 SUFFIXES = frozenset(".wav .flac .mp3 .m4a .mp4 .ogg .opus .aac .amr .webm".split())
 GRAIN = SAMPLE_RATE // 100
 LOUD_PERCENTILE = 95
-RANGE_DB = 30
+RANGE_DB = 25
 """How much softer than the loud parts speech may be."""
 SHORTEST_GRAINS = 5
 """Shorter than 50 ms is a click."""
@@ -98,7 +98,7 @@ def spoken(pcm: NDArray[np.int16], pause_s: float) -> tuple[Speech, ...]:
             stretches[-1][1] = end
         elif end - begin >= SHORTEST_GRAINS:
             stretches.append([begin, end])
-    return tuple(Speech(begin / 100, end / 100) for begin, end in stretches)
+    return tuple(Speech(float(begin) / 100, float(end) / 100) for begin, end in stretches)
 
 
 def _frames(pcm: NDArray[np.int16], quiet_s: float) -> tuple[bytes, ...]:

@@ -14,10 +14,12 @@ from rich.table import Table
 
 from asr_server import __version__
 from asr_server.load.crowd import Level
-from asr_server.load.figures import Goals, Percentiles
+from asr_server.load.figures import Figures, Goals, Percentiles
 from asr_server.load.recordings import Recording
 
 COLUMNS = ("streams", "first text", "final", "tail", "tasks", "refused", "failed", "server", "")
+WIDTH = 150
+"""Characters of a line where nobody tells how wide the screen is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,12 @@ def table(levels: Sequence[Level], goals: Goals) -> Table:
             "[green]held[/]" if level.held else f"[red]{'; '.join(level.broken)}[/]",
         )
     return shown
+
+
+def revised(seen: Figures) -> str:
+    """How steady the interim texts are."""
+    share = seen.revised / max(1, seen.shown)
+    return f"{share:.1%} of {seen.shown} shown characters were revised later"
 
 
 def latency(seen: Percentiles, goal_s: float) -> str:

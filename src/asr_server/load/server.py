@@ -49,19 +49,30 @@ class ServerFigures:
 
 async def read(url: str) -> Reading | None:
     """The server's figures now, or None where there are none to be had."""
+    samples = await scrape(url)
+    found: dict[str, float] = {}
+    for name, value in samples.items():
+        if (field := FIGURES.get(name.partition("{")[0])) is not None:
+            found[field] = found.get(field, 0.0) + value
+    return Reading(**found) if "steps" in found else None
+
+
+async def scrape(url: str) -> dict[str, float]:
+    """Every sample at `/metrics`, as `name` or `name{label}`; nothing where nobody answers."""
     try:
         async with httpx2.AsyncClient(timeout=TIMEOUT_S) as client:
             answer = await client.get(metrics_url(url))
         if answer.status_code != 200:
-            return None
-        found: dict[str, float] = {}
-        for family in text_string_to_metric_families(answer.text):
-            for sample in family.samples:
-                if (name := FIGURES.get(sample.name)) is not None:
-                    found[name] = found.get(name, 0.0) + sample.value
+            return {}
+        return {
+            sample.name + (f"{{{','.join(sample.labels.values())}}}" if sample.labels else ""): (
+                sample.value
+            )
+            for family in text_string_to_metric_families(answer.text)
+            for sample in family.samples
+        }
     except (httpx2.HTTPError, ValueError):
-        return None
-    return Reading(**found) if "steps" in found else None
+        return {}
 
 
 def metrics_url(url: str) -> str:

@@ -19,8 +19,6 @@ from asr_server.load.recordings import FRAME_S, Recording
 
 REFUSING = (429, 503)
 """HTTP statuses by which a server says that it is full."""
-PATIENCE_S = 30.0
-"""How long a server may take to answer before the task counts as lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +31,8 @@ class Target:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     pace: float = 1.0
     """Seconds of sound in a second; 0 as many as the socket takes."""
+    patience_s: float = 30.0
+    """How long it may take to answer before the task counts as lost."""
 
 
 class TaskFailed(Exception):
@@ -47,8 +47,8 @@ async def speak(
 ) -> Account:
     """One task on a connection of its own; never raises what a server can be blamed for.
 
-    After `until` on the loop's clock no more is said, and the task finished. After that many frames
-    `vanish_after` cuts the connection without a word.
+    After `until` on the loop's clock no more is said, and the task is finished; one frame is always
+    sent. `vanish_after` cuts the connection after that many frames, without a word.
     """
     clock = asyncio.get_running_loop().time
     account = Account(recording, clock())
@@ -81,7 +81,7 @@ def _connected(target: Target) -> connect:
         additional_headers=headers,
         compression=None,
         max_size=None,
-        open_timeout=PATIENCE_S,
+        open_timeout=target.patience_s,
         close_timeout=1,
         ping_interval=None,
     )
@@ -96,8 +96,8 @@ async def _speak(
 ) -> None:
     clock = asyncio.get_running_loop().time
     task_id = uuid.uuid4().hex
-    await socket.send(_run_task(task_id, account.recording, target))
-    while await _event(socket) != "task-started":
+    await socket.send(run_task(task_id, account.recording, target))
+    while await _event(socket, target.patience_s) != "task-started":
         pass
     account.began = clock()
     listening = asyncio.create_task(_listen(socket, account), name="listen")
@@ -108,7 +108,7 @@ async def _speak(
             return
         account.asked = clock()
         await socket.send(_command("finish-task", task_id, {"input": {}}))
-        await asyncio.wait_for(asyncio.shield(listening), PATIENCE_S)
+        await asyncio.wait_for(asyncio.shield(listening), target.patience_s)
         account.ended = clock()
     except ConnectionClosed:
         if listening.done() and not listening.cancelled():
@@ -134,7 +134,7 @@ async def _send(
     free = account.began
     for number, frame in enumerate(account.recording.frames, start=1):
         due = account.began + number * frame_s
-        if (until is not None and due > until) or account.sent == vanish_after:
+        if account.sent == vanish_after or (account.sent and until is not None and due > until):
             return
         if (wait := due - clock()) > 0:
             await asyncio.sleep(wait)
@@ -167,14 +167,15 @@ async def _listen(socket: ClientConnection, account: Account) -> None:
     raise TaskFailed(f"closed with {socket.close_code}")
 
 
-async def _event(socket: ClientConnection) -> str:
-    header = json.loads(await asyncio.wait_for(socket.recv(), PATIENCE_S))["header"]
+async def _event(socket: ClientConnection, patience_s: float) -> str:
+    header = json.loads(await asyncio.wait_for(socket.recv(), patience_s))["header"]
     if header["event"] == "task-failed":
         raise TaskFailed(header.get("error_code") or "task-failed")
     return str(header["event"])
 
 
-def _run_task(task_id: str, recording: Recording, target: Target) -> str:
+def run_task(task_id: str, recording: Recording, target: Target) -> str:
+    """The message that begins a task."""
     payload = {
         "task_group": "audio",
         "task": "asr",

@@ -1,0 +1,33 @@
+"""Whoever misbehaves, for a moment of it: those beside get their text, and nothing is left open.
+
+`benchmarks/chaos.py` does the same for minutes, against a server process, and measures.
+"""
+
+import asyncio
+
+import pytest
+
+from asr_server.load.recordings import Recording
+from asr_server.load.speaker import Target, speak
+from benchmarks.chaos import MISBEHAVIOURS
+from tests.support.serving import FRAME, LOUD, QUIET, serving
+
+SOUND = LOUD + QUIET + LOUD
+RECORDING = Recording("two", tuple(SOUND[n : n + FRAME] for n in range(0, len(SOUND), FRAME)), ())
+
+
+@pytest.mark.parametrize("name", [name for name in MISBEHAVIOURS if name != "nobody"])
+async def test_nobody_beside_notices_and_nothing_is_left(name):
+    timeouts = {"input_timeout_s": 1, "connection_timeout_s": 5, "idle_timeout_s": 1}
+    async with serving(max_connections=2000, max_tasks=200, **timeouts) as served:
+        async with MISBEHAVIOURS[name](served.url, RECORDING):
+            account = await speak(Target(served.url), RECORDING)
+        assert account.error is None
+        assert len(account.texts) == 2
+        for _ in range(400):
+            if not served.engine.open_streams:
+                break
+            await asyncio.sleep(0.02)
+        assert not served.engine.open_streams
+        # Nobody else's task: one that comes now is served at once.
+        assert (await speak(Target(served.url, pace=0), RECORDING)).texts == account.texts
