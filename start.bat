@@ -4,7 +4,7 @@ setlocal
 cd /d "%~dp0"
 if exist venv\Scripts\python.exe goto installed
 
-rem Named one by one: `py -3` takes the newest, which may be too new. PYTHON=... before decides.
+rem Named one by one: `py -3` takes the newest, which may be too new. A PYTHON that is set decides.
 for %%v in (3.13 3.12 3.11 3.10) do if not defined PYTHON py -%%v -c "" >nul 2>nul && set PYTHON=py -%%v
 if not defined PYTHON set PYTHON=python
 %PYTHON% -c "import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14) and 'asr-server needs Python 3.10 to 3.13')" || goto failed

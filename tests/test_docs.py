@@ -126,8 +126,9 @@ def test_every_sentence_about_a_setting_is_there_in_chinese():
 @operations
 def test_operators_are_told_of_nothing_that_is_not_there(page):
     text = page.read_text(encoding="utf-8")
-    settings = {f"ASR_{name.upper()}" for name in Settings.model_fields}
-    assert set(re.findall(r"\bASR_[A-Z_]+\b", text)) <= settings
+    known = {f"ASR_{name.upper()}" for name in Settings.model_fields}
+    known |= set(re.findall(r"\$\{(\w+)", (ROOT / "compose.yaml").read_text(encoding="utf-8")))
+    assert set(re.findall(r"\bASR_[A-Z_]+\b", text)) <= known
     metrics = {family.name for family in Metrics().families()}
     named = set(re.findall(r"\b(?:asr|process)_[a-z_]+\b", text)) - {"asr_server"}  # the database
     assert {re.sub("_(total|bucket|sum|count)$", "", name) for name in named} <= metrics
