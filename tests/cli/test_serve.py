@@ -1,11 +1,9 @@
-"""`asr-server serve` and `transcribe` as users meet them."""
+"""`asr-server serve` as users meet it."""
 
 import json
-import signal
 import socket
 import time
 import urllib.request
-import wave
 
 import pytest
 import websockets.sync.client as websockets
@@ -48,7 +46,8 @@ def test_an_option_overrules_the_environment_and_that_the_env_file(tmp_path, tin
 
 
 def test_it_says_where_it_listens_serves_and_stops_when_told(tmp_path, tiny_model):
-    with serving("--model", str(tiny_model), "--port", "0", cwd=tmp_path) as server:
+    options = ("--model", str(tiny_model), "--port", "0", "--log-format", "text")
+    with serving(*options, cwd=tmp_path) as server:
         port = server.port()
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz") as answer:
             assert json.load(answer)["status"] == "ok"
@@ -61,7 +60,7 @@ def test_it_says_where_it_listens_serves_and_stops_when_told(tmp_path, tiny_mode
             client.send(finish_task())
             assert json.loads(client.recv())["header"]["event"] == "task-finished"
             assert client.protocol.extensions == []  # no deflate
-        assert server.stop() in (0, -signal.SIGTERM)  # it may die of it once all is closed
+        assert server.stop() == 0
     assert f"model  {tiny_model}" in server.said
     assert "from dashscope.audio.asr import Recognition" in server.said
     assert "very-secret" not in server.said
@@ -77,18 +76,9 @@ def test_a_port_in_use_is_an_error_not_a_hang(tmp_path, tiny_model):
     assert "address already in use" in done.stderr
 
 
-def test_recordings_are_transcribed_without_a_server(tmp_path, tiny_model):
-    with wave.open(str(tmp_path / "silence.wav"), "wb") as recording:
-        recording.setparams((1, 2, 16_000, 0, "NONE", ""))
-        recording.writeframes(bytes(32_000))
-    done = asr_server("transcribe", "--model", str(tiny_model), "silence.wav", cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (0, ""), done.stderr
-    done = asr_server("transcribe", "--model", str(tiny_model), "absent.wav", cwd=tmp_path)
-    assert done.returncode == 1
-    assert "absent.wav: " in done.stderr
-
-
-@pytest.mark.parametrize("command", [(), ("serve",), ("transcribe",), ("models", "download")])
+@pytest.mark.parametrize(
+    "command", [(), ("serve",), ("transcribe",), ("evaluate",), ("models", "download")]
+)
 def test_help_teaches(tmp_path, command):
     done = asr_server(*command, "--help", cwd=tmp_path)
     assert done.returncode == 0

@@ -170,8 +170,8 @@ def _characters(given: Any, where: str) -> Iterator[Character]:
 def _kaldi(folder: Path) -> Iterator[Utterance]:
     if (folder / "segments").exists():
         raise DataError(
-            f"{folder}: has `segments`, parts of longer recordings. Cut them out first: "
-            "extract-segments, or `utils/data/extract_wav_segments_data_dir.sh`."
+            f"{folder}: has `segments`, parts of longer recordings. Cut them out first, with "
+            "Kaldi's utils/data/extract_wav_segments_data_dir.sh."
         )
     if not (folder / "text").is_file():
         raise DataError(f"{folder}: has wav.scp but no `text`.")
@@ -181,7 +181,8 @@ def _kaldi(folder: Path) -> Iterator[Utterance]:
         if audio.endswith("|"):
             raise DataError(
                 f"{folder / 'wav.scp'}: {id} is a command ({audio}), and commands are not run. "
-                "Write the recordings to files first: utils/data/... or wav-copy scp:wav.scp."
+                "Write the recordings to files first, and their paths into wav.scp:\n"
+                '  while read -r id cmd; do sh -c "${cmd%|}" > wav/$id.wav; done < wav.scp'
             )
         if id not in texts:
             raise DataError(f"{folder / 'text'}: has no line for {id}.")

@@ -7,8 +7,8 @@ or anywhere, and with others that speak the same. Audio is sent as quickly as th
 import asyncio
 import json
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import urlsplit, urlunsplit
@@ -71,25 +71,28 @@ async def recognise(
     recording: Recording,
     request: Request,
     sent: Callable[[float], None] = lambda position: None,
-) -> AsyncIterator[Sentence]:
+) -> AsyncGenerator[Sentence, None]:
     """The final sentences of a recording; `sent` is told what share of it has gone out.
 
     Raises RecognitionError and RecordingError.
     """
+    begun = False
     for pause_s in (*BUSY_PAUSES_S, None):
         try:
-            async for sentence in _one_task(connect, recording, request, sent):
-                yield sentence
+            async with aclosing(_one_task(connect, recording, request, sent)) as sentences:
+                async for sentence in sentences:
+                    begun = True
+                    yield sentence
             return
-        except ServerBusy:  # said before the first sentence
-            if pause_s is None:
+        except ServerBusy:
+            if begun or pause_s is None:
                 raise
             await asyncio.sleep(pause_s)
 
 
 async def _one_task(
     connect: Connect, recording: Recording, request: Request, sent: Callable[[float], None]
-) -> AsyncIterator[Sentence]:
+) -> AsyncGenerator[Sentence, None]:
     task_id = uuid.uuid4().hex
     async with connect() as connection:
         try:
@@ -98,9 +101,10 @@ async def _one_task(
                 pass
             sending = asyncio.create_task(_send(connection, task_id, recording, sent), name="send")
             try:
-                async for message in _events(connection, "task-finished", sending):
-                    if sentence := _final(message):
-                        yield sentence
+                async with aclosing(_events(connection, "task-finished", sending)) as messages:
+                    async for message in messages:
+                        if sentence := _final(message):
+                            yield sentence
             finally:
                 sending.cancel()
                 await asyncio.wait({sending})
@@ -110,7 +114,7 @@ async def _one_task(
 
 async def _events(
     connection: Connection, last: str, sending: asyncio.Task[None] | None = None
-) -> AsyncIterator[dict[str, Any]]:
+) -> AsyncGenerator[dict[str, Any], None]:
     """Messages up to the one with this name. Raises what kept the recording from being sent."""
     while True:
         receiving = asyncio.ensure_future(connection.recv())

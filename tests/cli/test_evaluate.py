@@ -1,0 +1,117 @@
+"""`asr-server evaluate` on the demo's recordings, as users run it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from asr_server.models.registry import DEMO, resolve
+from tests.support.processes import asr_server, environment, serving
+
+DATA = Path(__file__).parents[1] / "data"
+RECORDINGS = json.loads((DATA / "manifest.json").read_text(encoding="utf-8"))
+
+needs_demo = pytest.mark.skipif(resolve(DEMO, "") is None, reason="the demo model is not here")
+
+
+@pytest.fixture
+def manifest(tmp_path) -> Path:
+    """The demo's recordings, and one whose transcript is of another."""
+    entries = [{**entry, "file": str(DATA / entry["file"])} for entry in RECORDINGS]
+    entries.append({**entries[0], "id": "misheard", "text": RECORDINGS[1]["text"]})
+    path = tmp_path / "demo.jsonl"
+    path.write_text("".join(json.dumps(entry) + "\n" for entry in entries), "utf-8")
+    return path
+
+
+@needs_demo
+def test_rates_a_page_json_and_a_diagram_come_of_one_run(tmp_path, manifest):
+    options = ("--report", "out/page.html", "--json", "out/all.json", "--reliability", "out/r.svg")
+    done = asr_server(
+        "evaluate", str(manifest), "--model", DEMO, "--dtype", "int8", *options, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    [data_set] = json.loads((tmp_path / "out/all.json").read_text("utf-8"))["sets"]
+    assert data_set["recordings"] == len(RECORDINGS) + 1
+    errors = {result["id"]: result["errors"] for result in data_set["results"]}
+    assert errors.pop("misheard") > 5
+    right = sum(r["characters"] for r in data_set["results"] if r["id"] != "misheard")
+    assert sum(errors.values()) <= 0.1 * right  # ITN is off, so digits are no errors
+    assert data_set["word_ece"] < 0.3
+    assert data_set["word_times_ms"]["median"] < 100
+    assert data_set["audio_s"] == pytest.approx(
+        sum(entry["duration_ms"] for entry in [*RECORDINGS, RECORDINGS[0]]) / 1000, abs=0.5
+    )
+    assert f"{data_set['cer']:.2%}" in done.stdout
+    assert "misheard" in done.stdout
+    assert "DEMO MODEL" in done.stderr
+
+    page = (tmp_path / "out/page.html").read_text("utf-8")
+    assert f"{100 * data_set['cer']:.2f} %" in page
+    assert "misheard" in page
+    assert "<svg" in page
+    assert "http" not in page.replace("http://www.w3.org/2000/svg", "")  # nothing is fetched
+    assert (tmp_path / "out/r.svg").read_text("utf-8").startswith("<svg")
+
+
+@needs_demo
+def test_in_ci_a_rate_above_the_bound_has_a_status_of_its_own(tmp_path, manifest):
+    with serving("--model", DEMO, "--port", "0", cwd=tmp_path) as server:
+        url = f"127.0.0.1:{server.port()}"
+        command = ("evaluate", str(manifest), "--url", url, "--worst", "0", "--max-cer")
+        assert asr_server(*command, "90", cwd=tmp_path).returncode == 0
+        done = asr_server(*command, "1", cwd=tmp_path)
+    assert done.returncode == 3
+    assert "is above 1 %" in done.stderr
+
+
+def test_what_cannot_be_recognised_is_named_and_not_counted(tmp_path, tiny_model):
+    for name in ("good", "bad"):
+        (tmp_path / f"{name}.txt").write_text("你好", "utf-8")
+    (tmp_path / "good.wav").write_bytes((DATA / "command.wav").read_bytes())
+    (tmp_path / "bad.wav").write_bytes(b"not a sound at all")
+    done = asr_server("evaluate", ".", "--model", str(tiny_model), cwd=tmp_path)
+    assert done.returncode == 1
+    assert "bad.wav: it cannot be read as sound" in done.stderr
+    assert "good.wav" not in done.stderr
+
+
+def test_a_server_that_is_away_is_said_at_once(tmp_path, manifest):
+    done = asr_server("evaluate", str(manifest), "--url", "ws://127.0.0.1:9", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "Not measured: no server answers at ws://127.0.0.1:9/" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_wrong_data_is_told_before_a_model_is_looked_for(tmp_path, offline):
+    done = asr_server("evaluate", "absent.jsonl", cwd=tmp_path, **offline)
+    assert done.returncode == 2
+    assert "absent.jsonl: there is no such file or folder." in done.stderr
+
+
+def test_options_of_a_model_do_not_go_with_somebody_elses_server(tmp_path, manifest):
+    done = asr_server(
+        "evaluate", str(manifest), "--url", "127.0.0.1:9", "--dtype", "int8", cwd=tmp_path
+    )
+    assert done.returncode == 2
+    assert "--dtype" in done.stderr
+
+
+def test_without_its_libraries_it_says_which_and_how_to_get_them(tmp_path, manifest):
+    code = (
+        "import sys, importlib.util as u; find = u.find_spec\n"
+        "u.find_spec = lambda name, *a: None if name == 'jiwer' else find(name, *a)\n"
+        "from asr_server.cli import app; sys.argv[1:] = ['evaluate', 'x.jsonl']; app()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+    )
+    assert done.returncode == 2
+    assert "pip install 'asr-server[tools]'" in done.stderr

@@ -1,0 +1,113 @@
+"""`asr-server transcribe` as users run it."""
+
+import json
+import subprocess
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from asr_server.models.registry import DEMO, resolve
+from tests.support.encoding import encode
+from tests.support.processes import COMMAND, asr_server, environment
+from tests.support.texts import bare, error_rate
+
+DATA = Path(__file__).parents[1] / "data"
+RECORDINGS = {
+    entry["file"]: entry
+    for entry in json.loads((DATA / "manifest.json").read_text(encoding="utf-8"))
+}
+TWO = DATA / "two_sentences.wav"
+
+needs_demo = pytest.mark.skipif(resolve(DEMO, "") is None, reason="the demo model is not here")
+
+
+def samples(path: Path) -> np.ndarray:
+    with wave.open(str(path)) as file:
+        return np.frombuffer(file.readframes(file.getnframes()), "<i2")
+
+
+@needs_demo
+def test_several_recordings_are_printed_in_their_order_and_a_bad_one_does_not_stop_them(tmp_path):
+    (tmp_path / "film.m4a").write_bytes(encode(samples(TWO), "m4a"))
+    (tmp_path / "notes.wav").write_text("nothing to hear", "utf-8")
+    files = (str(TWO), "absent.wav", "notes.wav", "film.m4a")
+    done = asr_server("transcribe", "--model", DEMO, "--no-itn", *files, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "absent.wav: there is no such file" in done.stderr
+    assert "notes.wav: it cannot be read as sound" in done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == f"{TWO}:"
+    assert lines[3] == "film.m4a:"
+    said = bare(sentence["text"] for sentence in RECORDINGS[TWO.name]["sentences"])
+    for heard in (lines[1:3], lines[4:]):
+        assert error_rate(zip(said, bare(heard), strict=True)) <= 0.25
+
+
+@needs_demo
+def test_subtitles_are_written_beside_each_other(tmp_path):
+    names = ("two_sentences", "greeting")
+    files = [str(DATA / f"{name}.wav") for name in names]
+    options = ("--format", "srt", "--output-dir", "out")
+    done = asr_server("transcribe", "--model", DEMO, *options, *files, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    for name in names:
+        blocks = (tmp_path / "out" / f"{name}.srt").read_text("utf-8").strip().split("\n\n")
+        sentences = RECORDINGS[f"{name}.wav"]["sentences"]
+        assert [block.split("\n")[0] for block in blocks] == [
+            str(n) for n in range(1, len(sentences) + 1)
+        ]
+        for block, sentence in zip(blocks, sentences, strict=True):
+            begin, end = map(milliseconds, block.split("\n")[1].split(" --> "))
+            assert begin == pytest.approx(sentence["begin_ms"], abs=300)
+            assert end == pytest.approx(sentence["end_ms"], abs=300)
+
+
+def milliseconds(clock: str) -> int:
+    hours, minutes, seconds = clock.replace(",", ".").split(":")
+    return round(1000 * (3600 * int(hours) + 60 * int(minutes) + float(seconds)))
+
+
+@needs_demo
+def test_what_is_piped_in_becomes_json_with_confidences(tmp_path):
+    done = subprocess.run(
+        [*COMMAND, "transcribe", "--model", DEMO, "-", "--format", "json", "--confidence"],
+        cwd=tmp_path,
+        env=environment(),
+        input=TWO.read_bytes(),
+        capture_output=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    [transcript] = map(json.loads, done.stdout.splitlines())
+    assert transcript["file"] == "stdin"
+    assert len(transcript["sentences"]) == 2
+    for sentence in transcript["sentences"]:
+        words = sentence["words"]
+        assert sentence["text"] == "".join(w["text"] + w["punctuation"] for w in words)
+        assert all(0 < word["confidence"] <= 1 for word in words)
+        assert sentence["begin_ms"] <= words[0]["begin_ms"] < words[-1]["end_ms"]
+        assert words[-1]["end_ms"] <= sentence["end_ms"]
+
+
+def test_silence_is_an_empty_transcript(tmp_path, tiny_model):
+    with wave.open(str(tmp_path / "silence.wav"), "wb") as recording:
+        recording.setparams((1, 2, 16_000, 0, "NONE", ""))
+        recording.writeframes(bytes(32_000))
+    done = asr_server("transcribe", "--model", str(tiny_model), "silence.wav", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("a.wav", "b.wav", "--format", "srt"), "needs --output-dir"),
+        (("1/a.wav", "2/a.mp3", "--output-dir", "out"), "2 recordings would be written to out"),
+        (("a.wav", "--format", "docx"), "docx"),
+    ],
+)
+def test_a_command_that_would_mix_recordings_up_is_refused(tmp_path, arguments, reason):
+    done = asr_server("transcribe", *arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert reason in done.stderr
