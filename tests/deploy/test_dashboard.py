@@ -67,12 +67,13 @@ def test_there_is_something_to_check():
 
 @pytest.mark.parametrize(("title", "expression"), list(expressions()))
 def test_what_is_asked_for_exists(title, expression):
-    names, labels = known(), set()
+    names = known()
+    labels: set[str] = set()
     for part in parts(promql_parser.parse(expression)):
         if isinstance(part, promql_parser.VectorSelector):
             assert part.name in names, part.name
-            labels = names[part.name]
-            assert {matcher.name for matcher in part.matchers.matchers} <= labels
+            assert {matcher.name for matcher in part.matchers.matchers} <= names[part.name]
+            labels |= names[part.name]
     for grouped in re.findall(r"by \((.*?)\)", expression):
         assert set(grouped.split(", ")) <= labels, grouped
 

@@ -1,0 +1,137 @@
+// The server's status page in Chromium, at a real server whose address is in ASR_TEST_SERVER.
+
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { after, before, describe, test } from 'node:test';
+import { keepScreenshot, launch } from './support.js';
+
+const axe = createRequire(import.meta.url).resolve('axe-core');
+const SERVER = process.env.ASR_TEST_SERVER;
+
+describe('the status page', { skip: !SERVER, timeout: 240_000 }, () => {
+  let browser;
+  before(async () => {
+    browser = await launch();
+  });
+  after(() => browser?.close());
+
+  async function visit(options = {}) {
+    const context = await browser.newContext({ locale: 'zh-CN', ...options });
+    const page = await context.newPage();
+    page.faults = [];
+    page.on('pageerror', (error) => page.faults.push(error.message));
+    page.on('console', (message) => {
+      if (message.type() === 'error') page.faults.push(message.text());
+    });
+    await page.goto(`${SERVER}/status`);
+    return page;
+  }
+
+  /** Once there are points to draw. */
+  const drawn = (page) =>
+    page.waitForSelector('#plot-memory .line-1[d^="M"]', { state: 'attached' });
+
+  const values = (page) =>
+    page.$$eval('[data-figure]', (cells) =>
+      Object.fromEntries(cells.map((cell) => [cell.dataset.figure, cell.textContent])),
+    );
+
+  test('it draws what the server says, and goes on doing so', async () => {
+    const page = await visit();
+    await page.waitForSelector('#health[data-state="ok"]');
+    assert.match(await page.textContent('#health-text'), /^就绪 · demo · cpu$/);
+    assert.ok(await page.isVisible('#notice'));
+    assert.equal(await page.locator('.plot').count(), 9);
+    const before = await values(page);
+    assert.equal(before.tasks_finished, '1');
+    assert.match(before.memory_bytes, /^\d+ MB$|^\d\.\d\d GB$/);
+    const line = () => page.getAttribute('#plot-memory .line-1', 'd');
+    const first = await line();
+    assert.match(first, /^M[\d. ]+L/);
+    await page.waitForFunction(
+      ([was]) => document.querySelector('#plot-memory .line-1').getAttribute('d') !== was,
+      [first],
+    );
+    assert.deepEqual(page.faults, []);
+    await page.context().close();
+  });
+
+  test('pointing at a moment shows the values of that moment in every plot', async () => {
+    const page = await visit();
+    await drawn(page);
+    await page.hover('#plot-busy svg', { position: { x: 80, y: 60 } });
+    await page.waitForSelector('#plot-memory .cursor', { state: 'attached' }); // too thin to be seen
+    assert.match(await page.textContent('#plot-memory .when'), /^\d+:\d\d 前$/);
+    await page.mouse.move(0, 0);
+    await page.waitForSelector('#plot-memory .cursor', { state: 'detached' });
+    await page.context().close();
+  });
+
+  test('it speaks both languages and keeps the choice', async () => {
+    const page = await visit({ locale: 'en-US' });
+    await page.waitForSelector('#health[data-state="ok"]');
+    assert.equal(await page.title(), 'Status · asr_server');
+    await page.click('#language');
+    assert.equal(await page.textContent('#plot-first-text h2'), '首字延迟');
+    await page.click('#theme');
+    await page.reload();
+    assert.equal(await page.title(), '状态 · asr_server');
+    assert.equal(await page.getAttribute('html', 'data-theme'), 'light');
+    await page.context().close();
+  });
+
+  test('a server that goes away is said so, and so is its return', async () => {
+    const page = await visit();
+    await page.waitForSelector('#health[data-state="ok"]');
+    await page.context().setOffline(true);
+    await page.waitForSelector('#away:not([hidden])');
+    assert.equal(await page.textContent('#health-text'), '连不上服务器');
+    await page.context().setOffline(false);
+    await page.waitForSelector('#health[data-state="ok"]');
+    assert.ok(await page.isHidden('#away'));
+    await page.context().close();
+  });
+
+  test('without JavaScript it is a table', async () => {
+    const page = await visit({ javaScriptEnabled: false });
+    const rows = await page.locator('.all tr').allTextContents();
+    assert.ok(
+      rows.some((row) => /完成的任务 Tasks finished1/.test(row)),
+      rows.join('|'),
+    );
+    assert.ok(await page.isHidden('#plots'));
+    await keepScreenshot(page, 'status-plain', { fullPage: true });
+    await page.context().close();
+  });
+
+  test('it fits the smallest phone', async () => {
+    const page = await visit({ viewport: { width: 320, height: 568 } });
+    await drawn(page);
+    assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 320);
+    await page.context().close();
+  });
+
+  for (const colorScheme of ['light', 'dark']) {
+    for (const [name, viewport] of Object.entries({
+      desktop: { width: 1280, height: 800 },
+      phone: { width: 390, height: 844 },
+    })) {
+      test(`it fits a ${name} in ${colorScheme} mode and bars no reader`, async () => {
+        const page = await visit({ colorScheme, viewport });
+        await drawn(page);
+        const width = await page.evaluate(() => document.documentElement.scrollWidth);
+        assert.ok(width <= viewport.width, `${width} > ${viewport.width}`);
+        await keepScreenshot(page, `status-${name}-${colorScheme}`, { fullPage: true });
+        await page.evaluate(await readFile(axe, 'utf8')); // the page allows no foreign script tag
+        const { violations } = await page.evaluate(() => window.axe.run());
+        const found = violations.map(
+          ({ id, nodes }) => `${id}: ${nodes[0].html} ${nodes[0].failureSummary}`,
+        );
+        assert.deepEqual(found, []);
+        assert.deepEqual(page.faults, []);
+        await page.context().close();
+      });
+    }
+  }
+});
