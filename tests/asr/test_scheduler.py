@@ -13,9 +13,19 @@ def scheduler() -> Scheduler:
 def test_a_chunk_waits_for_company_only_as_long_as_it_may() -> None:
     s = scheduler()
     s.offer(1, False, Kind.COMMIT, now=1.0)
-    assert not s.take(now=1.005, streams=8)
+    assert not s.take(now=1.005, streams=8, load=1.0)
     assert s.wake_at() == 1.01
-    assert s.take(now=1.01, streams=8) == Batch(chunks=(1,))
+    assert s.take(now=1.01, streams=8, load=1.0) == Batch(chunks=(1,))
+
+
+def test_the_less_there_is_to_do_the_shorter_is_the_wait() -> None:
+    s = scheduler()
+    s.offer(1, True, None, now=1.0)
+    assert not s.take(now=1.004, streams=8, load=0.5)
+    assert s.wake_at() == 1.01
+    assert s.take(now=1.004, streams=8, load=0.2) == Batch(judge=(1,))
+    s.offer(1, False, Kind.PREVIEW, now=2.0)
+    assert s.take(now=2.0, streams=8, load=0.0) == Batch(chunks=(1,))
 
 
 def test_nobody_waits_when_everybody_open_is_ready() -> None:
@@ -29,8 +39,8 @@ def test_a_full_batch_goes_at_once_and_takes_no_more_than_it_may() -> None:
     s = scheduler()
     for stream in range(6):
         s.offer(stream, False, Kind.COMMIT, now=1.0)
-    assert len(s.take(now=1.0, streams=99).chunks) == 4
-    assert not s.take(now=1.0, streams=99)  # the rest may still find company
+    assert len(s.take(now=1.0, streams=99, load=1.0).chunks) == 4
+    assert not s.take(now=1.0, streams=99, load=1.0)  # the rest may still find company
 
 
 def test_a_final_goes_before_chunks_and_chunks_before_previews() -> None:
@@ -110,4 +120,4 @@ def test_offering_again_does_not_renew_the_wait() -> None:
     s = scheduler()
     s.offer(1, True, None, now=0.0)
     s.offer(1, True, None, now=0.015)
-    assert s.take(now=0.02, streams=5) == Batch(judge=(1,))
+    assert s.take(now=0.02, streams=5, load=1.0) == Batch(judge=(1,))

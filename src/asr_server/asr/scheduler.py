@@ -12,9 +12,9 @@ class Policy:
     max_batch: int = 32
     """Chunks in one step; more would make everybody wait for a longer step."""
     max_wait_s: float = 0.010
-    """How long a chunk may wait for company."""
+    """How long a chunk may wait for company when the device is always busy."""
     max_judge_wait_s: float = 0.020
-    """How long audio may wait to be judged by the VAD."""
+    """How long audio may wait to be judged by the VAD when the device is always busy."""
     chunk_period_s: float = 0.600
     """What a stream in real time leaves between its chunks: the deadline of a whole chunk."""
     max_previews_load: float = 0.7
@@ -47,6 +47,9 @@ class Scheduler:
     A chunk's deadline is one chunk period after it became ready, but not before one period after
     the stream's last chunk was taken. So a file sent at once competes like one live stream, while
     alone it gets every step. Finals are due at once. Previews ride only where there is room.
+
+    Waiting for company saves time of the device and costs everybody's, so the less the device has
+    to do, the shorter the wait.
     """
 
     def __init__(self, policy: Policy) -> None:
@@ -55,6 +58,7 @@ class Scheduler:
         self._judge: dict[StreamId, float] = {}
         self._chunks: dict[StreamId, _Ready] = {}
         self._last_taken: dict[StreamId, float] = {}
+        self._load = 0.0
         self.dropped_previews = 0
         """Previews left out because the device was busy; whoever counts them sets it back."""
 
@@ -79,8 +83,10 @@ class Scheduler:
     def take(self, now: float, streams: int, load: float = 0.0) -> Batch:
         """The next step's streams, or nothing if waiting a little longer could fill it.
 
-        `streams` counts the open streams, `load` is the share of recent time the device was busy.
+        `streams` counts the open streams, `load` is the share of recent time the device was busy,
+        0 to 1.
         """
+        self._load = load
         if load > self._policy.max_previews_load:
             self._drop_previews()
         if not self._due(now, streams):
@@ -101,8 +107,12 @@ class Scheduler:
 
     def wake_at(self) -> float | None:
         """When something must go although it could still find company; None if nothing waits."""
-        times = [since + self._policy.max_judge_wait_s for since in self._judge.values()]
-        times += [ready.since + self._policy.max_wait_s for ready in self._chunks.values()]
+        judge_wait_s, wait_s = (
+            self._load * longest_s
+            for longest_s in (self._policy.max_judge_wait_s, self._policy.max_wait_s)
+        )
+        times = [since + judge_wait_s for since in self._judge.values()]
+        times += [ready.since + wait_s for ready in self._chunks.values()]
         return min(times, default=None)
 
     def _deadline(self, stream: StreamId, kind: Kind, now: float) -> float:
