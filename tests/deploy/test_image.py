@@ -84,6 +84,11 @@ def test_the_image_passes_other_commands_on_without_a_word(tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_the_server_takes_the_entrypoints_place_and_so_hears_signals():
+    lines = (SCRIPTS / "entrypoint.sh").read_text(encoding="utf-8").splitlines()
+    assert lines[-1] == 'exec asr-server "$@"'
+
+
 def health(served: Served | None = None, **variables: str) -> int:
     port = str(served.port if served else 1)
     return subprocess.run(
