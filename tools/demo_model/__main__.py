@@ -28,7 +28,7 @@ def speech(work: Work = WORK, processes: int = 2) -> None:
 
 
 @app.command()
-def train(work: Work = WORK, minutes: float = 120.0, threads: int = 2) -> None:
+def train(work: Work = WORK, minutes: float = 170.0, threads: int = 2) -> None:
     """Train the recogniser; goes on from the last checkpoint."""
     from .train import Recipe, Trainer
 
@@ -106,8 +106,8 @@ def verify(work: Work = WORK, folder: Path = PRODUCTS / "asr", count: int = 10) 
 
 
 @app.command()
-def build(work: Work = WORK, minutes: float = 120.0) -> None:
-    """Everything, from nothing to the committed files (over two hours on two cores)."""
+def build(work: Work = WORK, minutes: float = 170.0) -> None:
+    """Everything, from nothing to the committed files (over three hours on two cores)."""
     speech(work)
     train(work, minutes)
     export(work)
