@@ -4,7 +4,7 @@ import { duration, shown, t } from './words.js';
 
 const SVG = 'http://www.w3.org/2000/svg';
 const HEIGHT = 132;
-const EDGE = { top: 10, right: 8, bottom: 20, left: 52 };
+const EDGE = { top: 10, right: 8, bottom: 20, left: 60 };
 const SPAN_S = 600;
 
 /**

@@ -84,13 +84,13 @@ function figure(name) {
 }
 
 function showHealth() {
-  const state = isAway || !data ? 'away' : data.server.state;
+  if (!data && !isAway) return; // what the server wrote stays until it has answered
+  const state = isAway ? 'away' : data.server.state;
   const dots = { ready: 'ok', loading: 'demo', draining: 'demo' };
   $('health').dataset.state = dots[state] ?? 'away';
-  const { model, device } = data?.server ?? {};
-  $('health-text').textContent = [t(`state.${state}`), !isAway && model, !isAway && device]
-    .filter(Boolean)
-    .join(' · ');
+  const { model, device } = isAway ? {} : data.server;
+  const words = [t(`state.${state}`), model, device].filter(Boolean).join(' · ');
+  if ($('health-text').textContent !== words) $('health-text').textContent = words; // read aloud
 }
 
 function tile(name) {
