@@ -61,7 +61,7 @@ def _sent_as(kind: str, sound: NDArray[np.int16]) -> Recording:
             data = file.getvalue()
         case _:
             data = encode(sound, kind)
-    frames = round(len(sound) / SAMPLE_RATE / FRAME_S) or 1
-    cuts = [len(data) * n // frames // 2 * 2 for n in range(frames)] + [len(data)]
-    cut = tuple(data[a:b] for a, b in zip(cuts, cuts[1:], strict=False))
-    return Recording(kind, cut, (), "pcm" if kind == "pcm8k" else kind, rate)
+    count = -(-len(sound) // int(FRAME_S * SAMPLE_RATE))
+    size = 2 * int(FRAME_S * rate) if kind.startswith("pcm") else -(-len(data) // count)
+    frames = tuple(data[place : place + size] for place in range(0, len(data), size))
+    return Recording(kind, frames, (), "pcm" if kind == "pcm8k" else kind, rate)

@@ -69,7 +69,7 @@ class Soak:
         self._target = target
         self._recordings = recordings
         self._accelerated = accelerated
-        self._log = log.open("a", encoding="utf-8")
+        self._log = log
         self._references: dict[str, tuple[str, ...]] = {}
         self._counts: Counter[str] = Counter()
         self._accounts: list[Account] = []
@@ -134,8 +134,8 @@ class Soak:
 
     def note(self, kind: str, **what: Any) -> None:
         """A line in the log, on the disk at once."""
-        self._log.write(json.dumps({"kind": kind, "at": time.time(), **what}) + "\n")
-        self._log.flush()
+        with self._log.open("a", encoding="utf-8") as log:
+            log.write(json.dumps({"kind": kind, "at": time.time(), **what}) + "\n")
 
     async def _person(self, number: int) -> None:
         dice = random.Random(number)
@@ -230,6 +230,7 @@ def run(
     settings = {"ASR_LOG_LEVEL": "warning", "ASR_DATABASE_URL": f"sqlite:///{folder}/db.sqlite3"}
     if accelerated:
         settings["ASR_MAX_DELAY_MS"] = "0"  # nobody waits for an answer
+        settings["ASR_INPUT_TIMEOUT_S"] = "86400"  # so that the run may be stopped and continued
     (folder / LOG).unlink(missing_ok=True)
     with served(folder / "server.log", "--model", model, "--dtype", dtype, **settings) as at:
 

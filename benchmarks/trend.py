@@ -47,7 +47,8 @@ def trend(x: Sequence[float], y: Sequence[float]) -> Trend | None:
         left = means - line.intercept - line.slope * at
         if _resemblance(left) <= 0:
             break
-    reach = float(stats.t.ppf(0.5 + CONFIDENCE / 2, blocks - 2)) * line.stderr
+    error = float(np.nan_to_num(line.stderr))  # not a number where nothing varies
+    reach = float(stats.t.ppf(0.5 + CONFIDENCE / 2, blocks - 2)) * error
     return Trend(
         float(np.mean(y)),
         float(line.slope),

@@ -160,11 +160,10 @@ async def test_a_server_that_stops_reading_is_late_itself_and_not_the_client():
 
 async def test_a_crowd_is_as_many_as_asked_and_comes_to_figures(served, monkeypatch):
     monkeypatch.setattr("asr_server.load.crowd.JOIN_S", 0.5)
-    monkeypatch.setattr("asr_server.load.crowd.JOIN_EACH_S", 0.0)
     brief = replace(RECORDING, frames=RECORDING.frames[3:13], speech=(Speech(0.0, 1.0),))
     crowd = Crowd(Target(served.url, parameters=SHORT), [brief], 5, 4.0)
     holding = asyncio.create_task(crowd.hold(Goals(2.0, 2.0, 2.0)))
-    await asyncio.sleep(1.5)
+    await asyncio.sleep(1.0)
     assert crowd.open == 5
     level = await holding
     assert level.held, level.broken

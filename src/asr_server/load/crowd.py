@@ -12,8 +12,9 @@ from asr_server.load.recordings import Recording
 from asr_server.load.server import ServerFigures
 from asr_server.load.speaker import Target, speak
 
-JOIN_S, JOIN_EACH_S = 5.0, 0.125
-"""Everybody joins within 5 s, and no more than 8 a second: nowhere do all calls begin at once."""
+JOIN_S, FEW_EACH_S, MANY_EACH_S = 5.0, 0.5, 0.125
+"""A few join within half a second each, more within 5 s, but never over 8 a second: nowhere do all
+calls begin at once."""
 PAUSE_S = 1.0
 """A client whose task was refused or failed tries again after that long."""
 
@@ -48,7 +49,7 @@ class Crowd:
         """Tasks that are over, in the order in which they ended."""
         self.open = 0
         """People with a task right now."""
-        self.join_s = max(JOIN_S, JOIN_EACH_S * streams)
+        self.join_s = max(min(JOIN_S, FEW_EACH_S * streams), MANY_EACH_S * streams)
         self._clock = asyncio.get_running_loop().time
         self.began = self._clock()
         self.full = self.began + self.join_s
