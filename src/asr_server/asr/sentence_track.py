@@ -57,11 +57,10 @@ class SentenceTrack:
     """Where speech paused or ended, or None while it goes on."""
     ended: bool = False
     _tokens: list[Token] = field(default_factory=list)
-    _marks: tuple[str, ...] = ()
     _previewed: Samples = field(init=False)
     _speculation: _Speculation | None = None
     _shown: int = 0
-    """Tokens of the open sentence that somebody has seen and waits for the end of."""
+    """How many tokens of the open sentence were shown; who saw any waits for its end."""
 
     def __post_init__(self) -> None:
         self.position = self.audio_end = self._previewed = self.audio_begin
