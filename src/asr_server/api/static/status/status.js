@@ -5,6 +5,7 @@ import { language, shown, t, translate } from './words.js';
 
 const $ = (id) => document.getElementById(id);
 const STORE = 'asr-demo'; // language and appearance are chosen once, here or on the demo page
+const PATIENCE_MS = 10_000; // a server that hangs is out of reach, too
 const THEMES = ['auto', 'light', 'dark'];
 const TILES = [
   'tasks',
@@ -47,7 +48,7 @@ let isAway = false;
 
 async function poll() {
   try {
-    const answer = await fetch('./status/data');
+    const answer = await fetch('./status/data', { signal: AbortSignal.timeout(PATIENCE_MS) });
     if (!answer.ok) throw new Error(answer.statusText);
     data = await answer.json();
     isAway = false;
