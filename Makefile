@@ -30,15 +30,21 @@ check: venv/.installed-dev  ## lint, formatting, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: venv/.installed-dev  ## measure what a step costs on this machine
+bench: venv/.installed-dev  ## measure this machine against the peers: benchmarks/RESULTS.md (30 min, 5 GB)
 	$(BIN)/python -m benchmarks.step
+	$(BIN)/python -m benchmarks.peers prepare
+	$(BIN)/python -m benchmarks.peers measure
+	$(BIN)/python -m benchmarks.precision
+	$(BIN)/python -m benchmarks.memory
+	$(BIN)/python -m benchmarks.event_loop measure
+	$(BIN)/python -m benchmarks.report
 
-demo-model: venv/.installed-dev  ## train the embedded demo model again (needs espeak-ng, over two hours)
+demo-model: venv/.installed-dev  ## train the embedded demo model again (needs espeak-ng, over three hours)
 	$(BIN)/python -m tools.demo_model build
 
 # torch's own dependencies on CUDA libraries differ by build and are left to pip.
 LOCK = uv pip compile pyproject.toml --universal --python-version 3.10 --no-annotate --no-header -q
-TIDY = sed -e '/^\(nvidia-\|cuda-\|triton=\)/d' -e "/sys_platform == 'emscripten'/d" \
+TIDY = sed -e '/^nvidia-ml-py=/b' -e '/^\(nvidia-\|cuda-\|triton=\)/d' -e "/sys_platform == 'emscripten'/d" \
 	-e "s/ ; sys_platform != 'emscripten'$$//" -e "s/ and sys_platform != 'emscripten'//"
 lock:  ## resolve pyproject.toml anew (needs uv)
 	$(LOCK) --extra dev | $(TIDY) > requirements-dev.lock

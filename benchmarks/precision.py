@@ -1,0 +1,112 @@
+"""What coarser numbers change in the text: agreement with float32, and the error rate of each.
+
+    python -m benchmarks.precision [MANIFEST...]        writes benchmarks/results/precision.json
+
+The embedded demo model hears whole recordings of the manifests (`file`, a WAV beside the manifest,
+and `text`; one JSON object a line) without a VAD, in batches, in every precision that the device
+has. Without a manifest it hears the demo model's test set A, 400 recordings that
+`python -m tools.demo_model test-sets` makes, or where that is missing the few in tests/data.
+"""
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import jiwer
+import numpy as np
+import torch
+import typer
+from rich.console import Console
+from rich.progress import track
+
+from asr_server.asr.backends.pytorch import PyTorchBackend, PyTorchOptions
+from asr_server.asr.types import Pcm
+from asr_server.audio.decode import open_decoder
+from asr_server.audio.units import SAMPLE_RATE
+from asr_server.models.registry import EMBEDDED
+from benchmarks.environment import describe
+from tests.support.chunks import transcribe_together
+
+RESULTS = Path("benchmarks/results/precision.json")
+MANIFESTS = (Path("build/demo_model/test_sets/A.jsonl"), Path("tests/data/manifest.json"))
+TOGETHER = 32
+PRECISIONS = {
+    "cpu": ("float32", "bfloat16", "int8"),
+    "cuda": ("float32", "bfloat16", "float16"),
+}
+
+
+def read(path: Path) -> Pcm:
+    """A recording at 16 kHz."""
+    decoder = open_decoder("wav", SAMPLE_RATE)
+    return np.concatenate((decoder.feed(path.read_bytes()), decoder.finish()))
+
+
+def listed(manifest: Path) -> list[dict[str, Any]]:
+    """A manifest's entries."""
+    text = manifest.read_text("utf-8")
+    entries: list[dict[str, Any]] = (
+        json.loads(text)
+        if manifest.suffix == ".json"
+        else [json.loads(line) for line in text.splitlines()]
+    )
+    return entries
+
+
+def hear(device: str, dtype: str, recordings: list[Pcm]) -> tuple[list[list[str]], float]:
+    """The tokens of every recording, and the seconds that took."""
+    options = PyTorchOptions(device=device, dtype=dtype, slots=TOGETHER)
+    backend = PyTorchBackend.load(EMBEDDED / "asr", options, None)
+    heard: list[list[str]] = []
+    began = time.perf_counter()
+    for begin in track(range(0, len(recordings), TOGETHER), dtype):
+        heard += transcribe_together(backend, recordings[begin : begin + TOGETHER])
+    return heard, time.perf_counter() - began
+
+
+def main(
+    manifests: Annotated[list[Path] | None, typer.Argument(help="With `file` and `text`.")] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    to: Annotated[Path, typer.Option(help="Where the figures go.")] = RESULTS,
+) -> None:
+    """Measure and write."""
+    manifests = manifests or [next(path for path in MANIFESTS if path.exists())]
+    entries = [(manifest.parent, entry) for manifest in manifests for entry in listed(manifest)]
+    recordings = [read(folder / entry["file"]) for folder, entry in entries]
+    texts = [entry["text"] for _, entry in entries]
+    rows: list[dict[str, Any]] = []
+    exact: list[list[str]] = []
+    for dtype in PRECISIONS[device]:
+        heard, seconds = hear(device, dtype, recordings)
+        exact = exact or heard
+        differing = jiwer.process_words(_spaced(exact), _spaced(heard))
+        rows.append(
+            {
+                "dtype": dtype,
+                "tokens": sum(map(len, exact)),
+                "differing": differing.substitutions + differing.deletions + differing.insertions,
+                "recordings_differing": sum(a != b for a, b in zip(exact, heard, strict=True)),
+                "cer": jiwer.cer(texts, ["".join(tokens) for tokens in heard]),
+                "seconds": seconds,
+            }
+        )
+    report = {
+        "environment": describe(),
+        "device": torch.cuda.get_device_name() if device == "cuda" else "CPU",
+        "sets": [manifest.stem for manifest in manifests],
+        "recordings": len(recordings),
+        "audio_s": sum(map(len, recordings)) / SAMPLE_RATE,
+        "rows": rows,
+    }
+    to.parent.mkdir(exist_ok=True)
+    to.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
+    Console(width=110).print(report)
+
+
+def _spaced(heard: list[list[str]]) -> list[str]:
+    return [" ".join(tokens) for tokens in heard]
+
+
+if __name__ == "__main__":
+    typer.run(main)
