@@ -204,7 +204,7 @@ async def streams_held(target: Target) -> int:
     tried: dict[int, bool] = {}
     while (streams := binary(tried, 8, 256)) is not None:
         level = await Crowd(target, recordings, streams, 10.0).hold(Goals())
-        tried[streams] = level.held and not level.clients.own_fault
+        tried[streams] = level.held and not level.clients.own_fault(Goals())
         console.print(f"{streams} streams: {'held' if tried[streams] else level.broken}")
         await asyncio.sleep(2)
     return held(tried)

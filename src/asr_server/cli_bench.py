@@ -118,6 +118,12 @@ def bench(
         float, typer.Option(help="Goal for p95, beyond max_sentence_silence.")
     ] = 150,
     goal_tail_ms: Annotated[float, typer.Option(help="Goal for p95.")] = 150,
+    most_late_ms: Annotated[
+        float,
+        typer.Option(
+            help="How late this program may send (p99) by its own fault and still be believed."
+        ),
+    ] = 50,
     require: Annotated[
         int, typer.Option(min=0, help="Streams that a ramp must hold for exit status 0.")
     ] = 0,
@@ -147,7 +153,10 @@ def bench(
     except RecordingError as exc:
         raise typer.BadParameter(str(exc), param_hint="--recordings") from exc
     goals = Goals(
-        goal_first_text_ms / 1000, (silence_ms + goal_final_ms) / 1000, goal_tail_ms / 1000
+        goal_first_text_ms / 1000,
+        (silence_ms + goal_final_ms) / 1000,
+        goal_tail_ms / 1000,
+        most_late_ms / 1000,
     )
     target = Target(endpoint(url), api_key, model, {"max_sentence_silence": silence_ms})
     if not out.is_terminal:
@@ -159,7 +168,7 @@ def bench(
         f"{goal_tail_ms:g} ms"
     )
     levels = asyncio.run(_climb(target, spoken, goals, seconds, _plan(ramp, streams, step, most)))
-    tried = {level.streams: level.held for level in levels if not level.clients.own_fault}
+    tried = {level.streams: level.held for level in levels if not level.clients.own_fault(goals)}
     run = report.Run(
         url=report.without_key(target.url),
         model=model,
@@ -178,7 +187,7 @@ def bench(
         report.write_json(run, json)
     if plot is not None:
         plotting.write_plot(run, plot)
-    raise typer.Exit(_verdict(run.streams_held, levels, require))
+    raise typer.Exit(_verdict(run.streams_held, levels, goals, require))
 
 
 def _plan(
@@ -209,10 +218,11 @@ async def _climb(
     plan: "Callable[[dict[int, bool]], int | None]",
 ) -> "list[Level]":
     """Level after level; ends early where this program or the way to the server fails."""
-    from asr_server.load.crowd import Crowd
+    from asr_server.load.crowd import Crowd, warm_up
 
     levels: list[Level] = []
     tried: dict[int, bool] = {}
+    await warm_up(target, recordings)
     while (streams := plan(tried)) is not None:
         if levels:
             await asyncio.sleep(REST_S)
@@ -220,7 +230,7 @@ async def _climb(
         with _watched(crowd, levels, goals):
             level = await crowd.hold(goals)
         levels.append(level)
-        if level.clients.own_fault or not level.clients.finished:
+        if level.clients.own_fault(goals) or not level.clients.finished:
             break
         tried[streams] = level.held
     return levels
@@ -267,10 +277,10 @@ def _view(crowd: "Crowd", levels: "list[Level]", goals: "Goals") -> RenderableTy
     )
 
 
-def _verdict(streams_held: int | None, levels: "list[Level]", require: int) -> int:
+def _verdict(streams_held: int | None, levels: "list[Level]", goals: "Goals", require: int) -> int:
     """Say what it comes to; the exit status."""
     last = levels[-1]
-    if last.clients.own_fault:
+    if last.clients.own_fault(goals):
         late = 1000 * (last.clients.late.p99 or 0.0)
         err.print(
             f"[bold red]Not measured:[/] with {last.streams} streams this program was itself "
@@ -283,6 +293,6 @@ def _verdict(streams_held: int | None, levels: "list[Level]", require: int) -> i
         if streams_held >= max(require, 1):
             return 0
         return GOALS_BROKEN if any(level.clients.finished for level in levels) else NOT_MEASURED
-    if last.clients.own_fault or not last.clients.finished:
+    if last.clients.own_fault(goals) or not last.clients.finished:
         return NOT_MEASURED
     return 0 if last.held else GOALS_BROKEN

@@ -93,9 +93,9 @@ def test_goals_are_for_the_95th_percentile():
 
 def test_who_sent_late_says_so_and_blames_nobody():
     punctual = account(late=[(START + n / 10, 0.002) for n in range(100)])
-    assert not figures([punctual], START, START + 10).own_fault
+    assert not figures([punctual], START, START + 10).own_fault(Goals())
     sleepy = account(late=[(START + n / 10, 0.2 if n % 50 == 0 else 0.0) for n in range(100)])
-    assert figures([sleepy], START, START + 10).own_fault
+    assert figures([sleepy], START, START + 10).own_fault(Goals())
 
 
 def test_characters_that_are_replaced_count_as_revised():

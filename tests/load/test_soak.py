@@ -27,7 +27,7 @@ RECORDINGS = [
 async def run(tmp_path, monkeypatch):
     monkeypatch.setattr(soak, "SAMPLE_S", {True: 0.05})
 
-    async def run(after_learning=lambda it: None, seconds=2.0):
+    async def run(after_learning=lambda it: None, seconds=1.0):
         async with serving() as served:
             it = soak.Soak(
                 Target(served.url, pace=0, patience_s=10), RECORDINGS, tmp_path / soak.LOG, True
@@ -81,13 +81,13 @@ async def test_a_run_that_was_broken_off_is_reported_as_far_as_it_went(run, tmp_
 
 
 def test_the_material_is_of_all_sorts_and_always_the_same():
-    some = material(30)
+    some = material(16)
     assert {one.format for one in some} > {"pcm", "wav", "opus", "mp3"}
     assert {one.sample_rate for one in some} == {8000, 16_000}
     assert any(len(one.speech) > 2 for one in some)
     assert any("part" in one.name for one in some)
     assert [replace(one, frames=()) for one in some] == [
-        replace(one, frames=()) for one in material(30)
+        replace(one, frames=()) for one in material(16)
     ]
     pcm = next(one for one in some if one.name.endswith("-pcm"))
     assert {len(frame) for frame in pcm.frames[:-1]} == {FRAME}

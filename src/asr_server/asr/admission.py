@@ -48,6 +48,8 @@ class Admission:
         """Streams that were open while the delay came about."""
         self._lone: float | None = None
         """Delay through a step with a single chunk."""
+        self._lone_step: float | None = None
+        """Duration of such a step, without the wait for company."""
         self._known_at = 0.0
         self._running_since: float | None = None
         self._refusing = False
@@ -67,8 +69,8 @@ class Admission:
         self._felt += (streams - self._felt) * _weight(duration, STREAMS_MEMORY_S)
         self._known_at = now
         if chunks == 1:
-            before = taken if self._lone is None else self._lone
-            self._lone = before + (taken - before) / LONE_STEPS
+            self._lone = _averaged(self._lone, taken)
+            self._lone_step = _averaged(self._lone_step, duration)
 
     def admits(self, now: float, streams: int) -> bool:
         """Whether one more may be opened when that many are."""
@@ -88,9 +90,9 @@ class Admission:
     @property
     def _burst(self) -> float:
         """Streams that may open before they are felt: half of what would fit without batching."""
-        if self._lone is None:
+        if self._lone_step is None:
             return self._limits.burst
-        return 0.5 * self._limits.chunk_period_s / self._lone
+        return 0.5 * self._limits.chunk_period_s / self._lone_step
 
     def _pass(self, now: float, streams: int) -> None:
         """Nothing ran since the last step, if none runs now."""
@@ -107,6 +109,11 @@ class Admission:
             return delay
         used = (1 - self._lone / delay) * streams / max(self._felt, 1.0)
         return self._lone / (1 - used) if used < MOST_USED else math.inf
+
+
+def _averaged(before: float | None, seconds: float) -> float:
+    """Over the last lone steps."""
+    return seconds if before is None else before + (seconds - before) / LONE_STEPS
 
 
 def _weight(seconds: float, memory_s: float) -> float:
