@@ -47,5 +47,8 @@ LOCK = uv pip compile pyproject.toml --universal --python-version 3.10 --no-anno
 TIDY = sed -e '/^nvidia-ml-py=/b' -e '/^\(nvidia-\|cuda-\|triton=\)/d' -e "/sys_platform == 'emscripten'/d" \
 	-e "s/ ; sys_platform != 'emscripten'$$//" -e "s/ and sys_platform != 'emscripten'//"
 lock:  ## resolve pyproject.toml anew (needs uv)
-	$(LOCK) --extra dev | $(TIDY) > requirements-dev.lock
-	$(LOCK) --constraint requirements-dev.lock | $(TIDY) > requirements.lock
+	mkdir -p build
+	$(LOCK) --extra dev --extra tools -o build/requirements-dev.lock > build/lock.log
+	$(TIDY) build/requirements-dev.lock > requirements-dev.lock
+	$(LOCK) --constraint requirements-dev.lock -o build/requirements.lock > build/lock.log
+	$(TIDY) build/requirements.lock > requirements.lock
