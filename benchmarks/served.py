@@ -29,12 +29,13 @@ class Served:
 
     def _port(self) -> int:
         deadline = time.monotonic() + START_S
-        while time.monotonic() < deadline and self.process.poll() is None:
+        while True:
             said = self.log.read_text("utf-8", errors="replace")
             if found := re.search(r"listens on ws://127\.0\.0\.1:(\d+)/", said):
                 return int(found[1])
+            if time.monotonic() > deadline or self.process.poll() is not None:
+                raise RuntimeError(f"the server does not listen; see {self.log}")
             time.sleep(0.1)
-        raise RuntimeError(f"the server does not listen; see {self.log}")
 
 
 @contextmanager
