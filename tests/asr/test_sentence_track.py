@@ -1,6 +1,7 @@
 """One sentence on its way from chunks to hypotheses."""
 
 import numpy as np
+import pytest
 
 from asr_server.asr.hotwords import HotwordSearch, compiled
 from asr_server.asr.sentence_track import SentenceTrack
@@ -88,16 +89,18 @@ def listening(preview_ms: int = 200) -> SentenceTrack:
 def test_a_preview_keeps_back_what_it_guesses_at_the_end_of_the_audio() -> None:
     track = listening()
     track.advance(from_ms(500))
-    guessed = fired(("今", 200, 0.9), ("田", 400, 0.3), ("气", 480, 0.4))
+    guessed = fired(("今", 200, 0.9), ("田", 400, 0.5), ("气", 480, 0.2))
+    assert text(track.accept(Kind.PREVIEW, from_ms(300), fired(("今", 200, 0.9)))) == "今"
     assert text(track.accept(Kind.PREVIEW, from_ms(500), guessed)) == "今"
-    track.advance(from_ms(570))
     assert text(track.accept(Kind.PREVIEW, from_ms(570), guessed)) == "今田"  # 田 is old enough
 
 
-def test_a_preview_of_nothing_but_guesses_is_no_news() -> None:
+@pytest.mark.parametrize(("likely", "shown"), [(0.4, True), (0.2, False)])
+def test_the_first_text_need_not_be_as_sure(likely: float, shown: bool) -> None:
     track = listening()
     track.advance(from_ms(500))
-    assert track.accept(Kind.PREVIEW, from_ms(500), fired(("田", 450, 0.3))) is None
+    interim = track.accept(Kind.PREVIEW, from_ms(500), fired(("田", 450, likely)))
+    assert (interim is not None) == shown
 
 
 def test_at_a_pause_even_a_guess_is_shown() -> None:

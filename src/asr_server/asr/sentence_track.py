@@ -21,11 +21,12 @@ RING_OUT: Samples = from_ms(48)
 FIRST_PREVIEWS: Samples = from_ms(100)
 """New audio worth a preview while a sentence shows no text: the first word is waited for."""
 
-SURE = 0.5
+SURE, SURE_OF_THE_FIRST = 0.6, 0.3
 UNSURE_WITHIN: Samples = from_ms(160)
 """A preview's last tokens are kept back while they are less likely than this and fired so near the
 end of the audio that what follows may change them: half of the shown characters that were revised
-were these (docs/adr/0006-stable-interims.md)."""
+were these. A sentence's first text is waited for, so it need not be as likely
+(docs/adr/0006-stable-interims.md)."""
 
 
 @dataclass(slots=True)
@@ -148,7 +149,7 @@ class SentenceTrack:
             self._speculation = _Speculation(end, said)
         else:
             self._previewed = end
-            said = said[: _sure(tokens, end)]
+            said = said[: _count_sure(tokens, end, SURE if self._shown else SURE_OF_THE_FIRST)]
         if not said or self.finished or not self.options.interim:
             return None
         self._shown = len(said)
@@ -204,12 +205,12 @@ class SentenceTrack:
         return tokens
 
 
-def _sure(tokens: tuple[Token, ...], heard_to: Samples) -> int:
+def _count_sure(tokens: tuple[Token, ...], heard_to: Samples, likely: float) -> int:
     """How many of the tokens can be shown, with audio only up to `heard_to`."""
     count = len(tokens)
     while count:
         last = tokens[count - 1]
-        if last.confidence >= SURE or last.end + UNSURE_WITHIN <= heard_to:
+        if last.confidence >= likely or last.end + UNSURE_WITHIN <= heard_to:
             break
         count -= 1
     return count
