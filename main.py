@@ -1,10 +1,17 @@
 """`uvicorn main:app`, or `python main.py`."""
 
+from asr_server import logs
 from asr_server.app import create_app
+from asr_server.models.catalog import ModelError
 from asr_server.serving import serve
+from asr_server.settings import SettingsError
 from config import settings
 
-app = create_app(settings)
+logs.configure(settings)
+try:
+    app = create_app(settings)
+except (ModelError, SettingsError) as error:
+    raise SystemExit(f"Not started: {error}") from error
 
 if __name__ == "__main__":
     address = f"ws://{settings.host}:%d/api-ws/v1/inference"

@@ -6,6 +6,7 @@ import pytest
 
 from asr_server.access import EVERYBODY, TOKEN_PREFIX, Access
 from asr_server.errors import InvalidApiKey
+from asr_server.settings import SettingsError
 
 KEY = "sk-0123456789abcdef"
 
@@ -116,5 +117,5 @@ def test_an_empty_or_vanished_keys_file_opens_nothing(tmp_path):
 
 
 def test_a_keys_file_that_is_not_there_is_an_error_at_the_start(tmp_path):
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(SettingsError, match="ASR_API_KEYS_FILE: .*missing: No such file"):
         Access([], str(tmp_path / "missing"))

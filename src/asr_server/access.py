@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from asr_server.errors import InvalidApiKey
+from asr_server.settings import SettingsError
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ _CLAIMS = struct.Struct(">8s8sQ")  # key's fingerprint, nonce, expiry in Unix se
 
 
 class Access:
-    """The keys of this installation."""
+    """The keys of this installation. Raises SettingsError if their file cannot be read."""
 
     def __init__(
         self, keys: Iterable[str], file: str = "", clock: Callable[[], float] = time.time
@@ -42,7 +43,10 @@ class Access:
         self._unreadable = False
         self._keys = dict(self._given)
         if self._file is not None:
-            self._read(self._file)
+            try:
+                self._read(self._file)
+            except (OSError, UnicodeDecodeError) as error:
+                raise SettingsError(f"ASR_API_KEYS_FILE: {file}: {_why(error)}") from error
 
     def check(
         self, authorization: str | None, query_key: str | None = None, *, tokens: bool = True

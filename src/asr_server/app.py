@@ -1,6 +1,8 @@
 """The application: everything that is configured, put together."""
 
 import asyncio
+import logging
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -15,16 +17,20 @@ from asr_server.api import health, page, status, tokens, vocabularies
 from asr_server.api import metrics as metrics_route
 from asr_server.asr.engine import Engine
 from asr_server.asr.factory import FAKE_MODEL, build_engine
+from asr_server.asr.types import LoadError
 from asr_server.errors import AsrError, InternalError
 from asr_server.history import History
 from asr_server.metrics import Metrics, ServerState
 from asr_server.models.registry import choose_for
 from asr_server.settings import Settings
+from asr_server.signals import Postponed
 from asr_server.vocabularies import Vocabularies
 from asr_server.websocket.endpoint import Inference
 from asr_server.websocket.rate import RateLimit
 from asr_server.websocket.refusals import refusal
 from asr_server.websocket.server import Connections
+
+log = logging.getLogger(__name__)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -36,15 +42,32 @@ def create_app(settings: Settings) -> FastAPI:
     engine, name, notice = _recogniser(settings, metrics)
     keys = (key.get_secret_value() for key in settings.api_keys)
     access = Access(keys, settings.api_keys_file)
-    lists = Vocabularies(settings.database_url, settings.max_vocabularies)
-    metrics.watch_state(partial(_state, engine))
+    lists = Vocabularies(
+        settings.database_url, settings.max_vocabularies, settings.database_timeout_s
+    )
+    inference = Inference(engine, access, lists, settings, metrics)
+
+    def state() -> ServerState:
+        return "draining" if inference.draining else engine.state
+
+    metrics.watch_state(state)
     metrics.watch_build(partial(_build, engine, name))
     history = History(metrics)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await engine.start()
+        try:
+            await engine.start()
+        except LoadError as error:
+            log.critical("%s", error)
+            raise
+        except Exception:
+            log.critical("the recogniser does not start", exc_info=True)
+            raise
+        signals = Postponed(inference.drain)
+        signals.begin()
         watching = [
+            asyncio.create_task(_end_without_device(engine), name="device"),
             asyncio.create_task(metrics.watch_loop(), name="lag"),
             asyncio.create_task(gpu.watch(metrics, lambda: engine.gpu), name="gpu"),
             asyncio.create_task(history.watch(), name="history"),
@@ -52,6 +75,7 @@ def create_app(settings: Settings) -> FastAPI:
         try:
             yield
         finally:
+            signals.end()
             for watcher in watching:
                 watcher.cancel()
             await engine.stop()
@@ -61,13 +85,13 @@ def create_app(settings: Settings) -> FastAPI:
         title="asr-server", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
     )
     app.state.engine = engine
-    app.include_router(health.router(engine, name, notice))
+    app.include_router(health.router(engine, state, name, notice))
     app.include_router(metrics_route.router(metrics))
     app.include_router(status.router(history, notice))
     app.include_router(page.router())
     app.include_router(tokens.router(access))
     app.include_router(vocabularies.router(lists, access, settings))
-    app.include_router(Inference(engine, access, lists, settings, metrics).router)
+    app.include_router(inference.router)
     refuse = _refusing(metrics)
     app.add_exception_handler(AsrError, refuse)
     app.add_exception_handler(Exception, refuse)
@@ -93,8 +117,11 @@ def _refusing(metrics: Metrics) -> Callable[[Request, Exception], Awaitable[Resp
     return refuse
 
 
-def _state(engine: Engine) -> ServerState:
-    return "ready" if engine.ready else "loading"
+async def _end_without_device(engine: Engine) -> None:
+    """End the process when only a new one can recognise anything; supervisors start it."""
+    await engine.lost.wait()
+    log.critical("the server ends: only a new process can use the device again")
+    signal.raise_signal(signal.SIGTERM)
 
 
 def _build(engine: Engine, model: str) -> dict[str, str]:

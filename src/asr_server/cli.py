@@ -1,10 +1,12 @@
 """The command line: `asr-server serve`, `asr-server transcribe`, `asr-server models ...`."""
 
+import logging
+from functools import partial
 from typing import Annotated
 
 import typer
 
-from asr_server import __version__, cli_bench, cli_evaluate, cli_models, cli_transcribe
+from asr_server import __version__, cli_bench, cli_evaluate, cli_models, cli_transcribe, logs
 from asr_server.cli_options import (
     Device,
     Download,
@@ -16,6 +18,12 @@ from asr_server.cli_options import (
 )
 from asr_server.models.catalog import PRODUCTION
 from asr_server.models.registry import Choice
+from asr_server.settings import SettingsError
+
+log = logging.getLogger(__name__)
+
+EVERYWHERE = ("0.0.0.0", "::", "")
+"""Addresses to listen on that nobody can connect to."""
 
 app = typer.Typer(
     help="Real-time Mandarin speech recognition for every DashScope client.",
@@ -78,6 +86,9 @@ def serve(
     log_level: Annotated[
         str | None, typer.Option(help="critical, error, warning, info or debug.")
     ] = None,
+    log_format: Annotated[
+        str | None, typer.Option(help="auto, text or json; auto is text on a terminal.")
+    ] = None,
 ) -> None:
     """Serve DashScope's WebSocket protocol until stopped.
 
@@ -92,31 +103,48 @@ def serve(
         model_dir=model_dir,
         download=download,
         log_level=log_level,
+        log_format=log_format,
     )
-    from asr_server import serving  # the web stack and torch take seconds to import
-
-    serving.configure_logging(settings.log_level)
+    logs.configure(settings)
     choice = model_from(settings)
 
+    from asr_server import serving  # the web stack and torch take seconds to import
     from asr_server.app import create_app
 
     settings = settings.model_copy(update={"model": choice.name})
-    raise typer.Exit(
-        serving.serve(
-            create_app(settings),
-            settings,
-            lambda port: err.print(_greeting(settings.host, port, choice), soft_wrap=True),
-        )
-    )
+    try:
+        app = create_app(settings)
+    except SettingsError as exc:
+        err.print(f"[bold red]Not started:[/] {exc}", soft_wrap=True)
+        raise typer.Exit(1) from exc
+    greet = _log_greeting if logs.as_json(settings) else _show_greeting
+    raise typer.Exit(serving.serve(app, settings, partial(greet, settings.host, choice)))
+
+
+def _log_greeting(host: str, choice: Choice, port: int) -> None:
+    about = {"version": __version__, "model": choice.name}
+    log.info("asr-server listens on %s", _address(host, port), extra=about)
+    if choice.notice:
+        log.warning("%s", choice.notice)
+    if choice.reason:
+        log.warning("the demo model runs because: %s", choice.reason)
+
+
+def _show_greeting(host: str, choice: Choice, port: int) -> None:
+    err.print(_greeting(host, port, choice), soft_wrap=True)
+
+
+def _address(host: str, port: int) -> str:
+    shown = "127.0.0.1" if host in EVERYWHERE else host
+    return f"ws://{shown}:{port}/api-ws/v1/inference"
 
 
 def _greeting(host: str, port: int, choice: Choice) -> str:
-    shown = "127.0.0.1" if host in ("0.0.0.0", "::", "") else host
-    elsewhere = "" if shown == host else "  (and on this machine's other addresses)"
+    address = _address(host, port)
+    elsewhere = "  (and on this machine's other addresses)" if host in EVERYWHERE else ""
     lines = [
         "",
-        f"[bold green]asr-server {__version__}[/] listens on "
-        f"[bold]ws://{shown}:{port}/api-ws/v1/inference[/]{elsewhere}",
+        f"[bold green]asr-server {__version__}[/] listens on [bold]{address}[/]{elsewhere}",
         f"model  {choice.name}",
     ]
     if choice.notice:
@@ -128,8 +156,7 @@ def _greeting(host: str, port: int, choice: Choice) -> str:
         "Three lines with DashScope's own SDK (pip install dashscope):",
         "",
         "  import dashscope; from dashscope.audio.asr import Recognition",
-        "  dashscope.api_key, dashscope.base_websocket_api_url = "
-        f'"any", "ws://{shown}:{port}/api-ws/v1/inference"',
+        f'  dashscope.api_key, dashscope.base_websocket_api_url = "any", "{address}"',
         '  print(Recognition("paraformer-realtime-v2", None, "wav", 16000)'
         '.call("speech.wav").get_sentence())',
         "",

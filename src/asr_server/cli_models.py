@@ -122,6 +122,7 @@ def progress_bars(console: Console) -> Iterator[OnProgress]:
         TransferSpeedColumn(),
         TimeRemainingColumn(),
         console=console,
+        disable=not console.is_terminal,  # a log has the first line of each download
     ) as bars:
         tasks: dict[str, TaskID] = {}
 

@@ -1,14 +1,15 @@
 """uvicorn as the protocol needs it. The one place that starts it, so that no start differs."""
 
 import logging
+import math
 from collections.abc import Callable
 from typing import Any
 
 import uvicorn
 
+from asr_server import logs
 from asr_server.settings import Settings
-
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+from asr_server.signals import swallowed
 
 
 def options(settings: Settings) -> dict[str, Any]:
@@ -26,6 +27,8 @@ def options(settings: Settings) -> dict[str, Any]:
         "access_log": False,
         "log_config": None,
         "server_header": False,
+        # By then every task has ended; what is left are clients that do not read.
+        "timeout_graceful_shutdown": math.ceil(settings.close_timeout_s),
     }
 
 
@@ -43,18 +46,17 @@ class Server(uvicorn.Server):
             self._listening(self.servers[0].sockets[0].getsockname()[1])
 
 
-def configure_logging(level: str) -> None:
-    """Everything on stderr in one format; uvicorn's own remarks only from warnings upwards."""
-    logging.basicConfig(level=level.upper(), format=LOG_FORMAT)
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
-
-
 def serve(app: Any, settings: Settings, listening: Callable[[int], None] | None = None) -> int:
-    """Run until stopped; the process's exit status. `listening` gets the port once it is open."""
-    configure_logging(settings.log_level)
+    """Run until stopped; the process's exit status. `listening` gets the port once it is open.
+
+    The status is 0 after a signal, and 1 if the server did not start or lost its device.
+    """
+    logs.configure(settings)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
     server = Server(uvicorn.Config(app, **options(settings)), listening or (lambda port: None))
-    try:
-        server.run()
-    except KeyboardInterrupt:
-        pass
-    return 0 if server.started else 1
+    with swallowed():
+        try:
+            server.run()
+        except SystemExit:  # uvicorn has said why it cannot start
+            return 1
+    return 1 if app.state.engine.lost.is_set() else 0

@@ -30,6 +30,10 @@ def _also(name: str, default: str, other: str = "") -> Any:
     return Field(default=default, validation_alias=names)
 
 
+class SettingsError(Exception):
+    """A setting that cannot be followed on this machine; the text names it and says why."""
+
+
 class Settings(BaseSettings):
     """One server's configuration; immutable."""
 

@@ -17,6 +17,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from sqlalchemy import (
     JSON,
+    URL,
     Engine,
     ForeignKey,
     String,
@@ -26,11 +27,12 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from asr_server.access import Caller
 from asr_server.errors import DatabaseUnavailable, NotFound, Throttled
+from asr_server.settings import SettingsError
 
 log = logging.getLogger(__name__)
 
@@ -83,10 +85,11 @@ class Vocabularies:
     """Everybody's lists; nobody sees another caller's.
 
     Every call raises DatabaseUnavailable when the database is full, locked, read-only or away.
+    Making one raises SettingsError if no such database can be spoken to at all.
     """
 
     def __init__(self, url: str, most: int, timeout_s: float = 5) -> None:
-        self._url = make_url(url)
+        self._url = _checked(url)
         self._most = most
         self._timeout_s = timeout_s
         self._engine: Engine | None = None
@@ -198,6 +201,20 @@ class Vocabularies:
             engine, self._engine = self._engine, None
         if engine is not None:
             engine.dispose()
+
+
+def _checked(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+        parsed.get_dialect().import_dbapi()
+    except ArgumentError as error:  # which quotes the URL, and with it a password
+        raise SettingsError("ASR_DATABASE_URL is no URL of a database") from error
+    except ImportError as error:
+        raise SettingsError(
+            f"ASR_DATABASE_URL needs the Python package {error.name}; "
+            "for PostgreSQL: pip install 'asr-server[postgres]'"
+        ) from error
+    return parsed
 
 
 def _patience(backend: str, seconds: float) -> dict[str, float]:

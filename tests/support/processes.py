@@ -1,8 +1,10 @@
 """The command line as a user runs it: a process of its own."""
 
+import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -10,6 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
+from typing import Any
+
+import httpx2
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "asr_server.cli"]
@@ -56,15 +61,86 @@ class Running:
 
     def stop(self) -> int:
         """Ask it to stop, as a service manager does; its exit status."""
+        self.terminate()
+        return self.ended()
+
+    def terminate(self) -> None:
+        """Ask it to stop, without waiting for it."""
         self.process.send_signal(signal.SIGTERM)
-        status = self.process.wait(timeout=20)
+
+    def ended(self, timeout_s: float = 20) -> int:
+        """Its exit status, once it has ended."""
+        status = self.process.wait(timeout=timeout_s)
         self._reader.join()
         return status
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """What it logged, as JSON; fails if it said anything else."""
+        return [json.loads(line) for line in self.said.splitlines()]
 
     def _read(self) -> None:
         assert self.process.stderr is not None
         for line in self.process.stderr:
             self.said += line
+
+
+@contextmanager
+def launched(*command: str, port: int, **variables: str) -> Iterator[Running]:
+    """A server with the fake backend, started by any command, once it is ready."""
+    process = subprocess.Popen(
+        [sys.executable, *command],
+        cwd=ROOT,
+        env=environment(ASR_MODEL="fake", ASR_HOST="127.0.0.1", ASR_PORT=str(port), **variables),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+    )
+    running = Running(process)
+    try:
+        try:
+            await_state(port, "ready", while_running=process)
+        except AssertionError as exc:
+            raise AssertionError(running.said) from exc
+        yield running
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        assert process.stderr is not None
+        process.stderr.close()
+
+
+def await_state(
+    port: int,
+    state: str,
+    timeout_s: float = 60,
+    while_running: "subprocess.Popen[str] | None" = None,
+) -> None:
+    """Return once `/readyz` says so."""
+    deadline = time.monotonic() + timeout_s
+    while (said := state_of(port)) != state:
+        assert time.monotonic() < deadline, f"it is {said or 'away'}, not {state}"
+        assert while_running is None or while_running.poll() is None, "it ended"
+        time.sleep(0.02)
+
+
+def state_of(port: int) -> str:
+    """What `/readyz` says, or nothing if there is no answer."""
+    try:
+        answer = httpx2.get(f"http://127.0.0.1:{port}/readyz", trust_env=False)
+    except httpx2.TransportError:
+        return ""
+    return str(answer.json()["status"])
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
 
 
 @contextmanager

@@ -159,6 +159,15 @@ async def within(seconds: float) -> AsyncIterator[None]:
         timer.cancel()
 
 
+async def becomes(engine: Engine, state: str) -> None:
+    """Return once an engine is in a state."""
+    for _ in range(2000):
+        if engine.state == state:
+            return
+        await asyncio.sleep(0.005)
+    raise AssertionError(f"it is {engine.state}, not {state}")
+
+
 def texts(events: list[dict[str, Any]]) -> list[str]:
     """The finals among events."""
     sentences = [

@@ -1,10 +1,8 @@
 """A client that does not take its results keeps the server neither waiting nor growing."""
 
 import asyncio
-import json
 
 import pytest
-from starlette.websockets import WebSocketDisconnect
 
 from asr_server.access import EVERYBODY
 from asr_server.asr.factory import build_engine
@@ -13,42 +11,8 @@ from asr_server.vocabularies import Vocabularies
 from asr_server.websocket.connection import Connection, House
 from asr_server.websocket.hotwords import Hotwords
 from asr_server.websocket.seats import Seats
+from tests.support.scripted_socket import Socket
 from tests.support.serving import LOUD, QUIET, finish_task, run_task, texts, within
-
-
-class Socket:
-    """A server's side of a connection whose client reads only when let."""
-
-    def __init__(self) -> None:
-        self.incoming: asyncio.Queue[dict[str, object]] = asyncio.Queue()
-        self.sent: list[dict[str, object]] = []
-        self.closed: tuple[int, str] | None = None
-        self.readable = asyncio.Event()
-        self.lost = False
-        self.scope = {"state": {"cut": self.cut}}
-
-    def say(self, *messages: str | bytes) -> None:
-        for message in messages:
-            kind = "text" if isinstance(message, str) else "bytes"
-            self.incoming.put_nowait({"type": "websocket.receive", kind: message})
-
-    def cut(self) -> None:
-        self.lost = True
-        self.incoming.put_nowait({"type": "websocket.disconnect", "code": 1006})
-        self.readable.set()
-
-    async def receive(self):
-        return await self.incoming.get()
-
-    async def send_text(self, frame: str) -> None:
-        await self.readable.wait()
-        if self.lost:
-            raise WebSocketDisconnect(1006)
-        self.sent.append(json.loads(frame))
-
-    async def close(self, code: int, reason: str) -> None:
-        await self.readable.wait()
-        self.closed = (code, reason)
 
 
 @pytest.fixture

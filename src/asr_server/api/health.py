@@ -1,14 +1,18 @@
 """Is it alive, is it ready, what does it run."""
 
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import APIRouter, Response
 
 from asr_server import __version__
 from asr_server.asr.engine import Engine
+from asr_server.metrics import ServerState
 
 
-def router(engine: Engine, model: str, notice: str | None) -> APIRouter:
+def router(
+    engine: Engine, state: Callable[[], ServerState], model: str, notice: str | None
+) -> APIRouter:
     """`/healthz` and `/readyz`; `model` is its name, `notice` what people must be told."""
     health = APIRouter()
 
@@ -24,9 +28,11 @@ def router(engine: Engine, model: str, notice: str | None) -> APIRouter:
 
     @health.get("/readyz")
     async def readyz(response: Response) -> dict[str, str]:
-        if engine.ready:
-            return {"status": "ready"}
+        status = state()
+        if status == "ready":
+            return {"status": status}
         response.status_code = 503
-        return {"status": "not ready"}
+        why = {"reason": engine.trouble} if engine.trouble else {}
+        return {"status": status, **why}
 
     return health

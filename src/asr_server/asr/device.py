@@ -1,17 +1,38 @@
 """The thread that owns the model: the only place where a backend's `step` is called."""
 
 import asyncio
+import contextlib
+import re
+import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from concurrent.futures import Future
+from queue import SimpleQueue
+from typing import Any, TypeVar
 
 from asr_server.asr.types import Backend, Step, StepResult
 
 T = TypeVar("T")
 
+LOAD_TIMEOUT_S = 600.0
+"""A load that takes longer hangs, as it does on a broken device."""
 
-class DeviceDeadError(Exception):
+_ACCELERATOR = re.compile(
+    r"CUDA (error|driver|unknown error)|CUDA GPUs|with CUDA|NVIDIA driver|"
+    r"CUBLAS_STATUS|CUDNN_STATUS|cudaGetDeviceCount|HIP error"
+)
+"""How PyTorch names a GPU at fault, in `torch.AcceleratorError` or, before 2.8, `RuntimeError`."""
+
+_MEMORY = re.compile(r"out of memory|ALLOC_FAILED")
+
+
+class DeviceDeadError(RuntimeError):
     """The thread is gone or hangs; only a new one with a new backend helps."""
+
+
+def accelerator_fails(error: BaseException) -> bool:
+    """Whether the GPU is missing or broken, as opposed to full; most such errors stay for good."""
+    said = str(error)
+    return bool(_ACCELERATOR.search(said)) and not _MEMORY.search(said)
 
 
 class Device:
@@ -24,61 +45,86 @@ class Device:
     def __init__(self, load: Callable[[], Backend], step_timeout_s: float) -> None:
         self._load = load
         self._step_timeout_s = step_timeout_s
-        self._thread: ThreadPoolExecutor | None = None
+        self._thread: _Thread | None = None
         self.backend: Backend | None = None
         """The model, once loaded and warm."""
 
     async def start(self) -> None:
-        """Load and warm up the backend on a new thread; raises what loading raises."""
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="device")
-        backend = await self._call(self._load)
-        await self._call(backend.warm_up)
-        self.backend = backend
+        """Load the backend on a new thread; raises what loading raises, or `TimeoutError`."""
+        self._thread = thread = _Thread()
+        self.backend = await asyncio.wait_for(_on(thread, self._load), LOAD_TIMEOUT_S)
 
     async def step(self, step: Step) -> StepResult:
         """Compute one step; raises what the backend raises, or `DeviceDeadError`."""
-        backend = self.backend
+        backend, thread = self.backend, self._thread
         assert backend is not None
+        assert thread is not None
         try:
             return await asyncio.wait_for(
-                self._call(lambda: backend.step(step)), self._step_timeout_s
+                _on(thread, lambda: backend.step(step)), self._step_timeout_s
             )
         except asyncio.TimeoutError as exc:
             raise DeviceDeadError(f"a step took more than {self._step_timeout_s:g} s") from exc
+        except Exception as exc:
+            if accelerator_fails(exc):  # the next step would fail, too
+                raise DeviceDeadError(str(exc).splitlines()[0]) from exc
+            raise
 
     def abandon(self) -> None:
         """Give up the thread, whatever it does."""
         self.backend = None
         if self._thread is not None:
-            self._thread.shutdown(wait=False, cancel_futures=True)
+            self._thread.end()
             self._thread = None
 
     async def stop(self) -> None:
-        """Let the running step end, then let go of the backend and the thread."""
+        """Let the running step end, unless it hangs, then let go of the backend and the thread."""
         thread, self._thread, self.backend = self._thread, None, None
         if thread is not None:
-            await asyncio.get_running_loop().run_in_executor(None, thread.shutdown)
-
-    async def _call(self, function: Callable[[], T]) -> T:
-        assert self._thread is not None
-        loop = asyncio.get_running_loop()
-        try:
-            return await loop.run_in_executor(self._thread, _contain(function))
-        except RuntimeError as exc:
-            if "cannot schedule new futures" in str(exc):
-                raise DeviceDeadError("the thread is gone") from exc
-            raise
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(_on(thread, _nothing), self._step_timeout_s)
+            thread.end()
 
 
-def _contain(function: Callable[[], T]) -> Callable[[], T]:
-    """Turn what would end the whole process into the end of the device."""
+class _Thread:
+    """Calls functions one after another; a process can end although one of them hangs."""
 
-    def contained() -> T:
-        try:
-            return function()
-        except Exception:
-            raise
-        except BaseException as exc:
-            raise DeviceDeadError(f"the thread ended with {type(exc).__name__}") from exc
+    def __init__(self) -> None:
+        self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        threading.Thread(target=self._run, name="device", daemon=True).start()
 
-    return contained
+    def call(self, function: Callable[[], T]) -> Future[T]:
+        """Have a function called; what would end the whole process only ends the device."""
+        future: Future[T] = Future()
+
+        def call() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                future.set_result(function())
+            except Exception as exc:
+                future.set_exception(exc)
+            except BaseException as exc:
+                dead = DeviceDeadError(f"the thread ended with {type(exc).__name__}")
+                dead.__cause__ = exc
+                future.set_exception(dead)
+
+        self._calls.put(call)
+        return future
+
+    def end(self) -> None:
+        """Let the thread end after what it was told to call."""
+        self._calls.put(None)
+
+    def _run(self) -> None:
+        while (call := self._calls.get()) is not None:
+            call()
+            del call  # and with it the model, once nobody else needs it
+
+
+def _on(thread: _Thread, function: Callable[[], T]) -> "asyncio.Future[T]":
+    return asyncio.wrap_future(thread.call(function))
+
+
+def _nothing() -> Any:
+    """The last call."""

@@ -8,7 +8,9 @@ import contextlib
 import itertools
 import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Literal
 
 from asr_server.asr.admission import Admission, Limits
 from asr_server.asr.device import Device, DeviceDeadError
@@ -17,6 +19,8 @@ from asr_server.asr.scheduler import Batch, Policy, Scheduler
 from asr_server.asr.stream import Stream
 from asr_server.asr.types import (
     Backend,
+    DeviceLostError,
+    LoadError,
     OutOfMemoryError,
     Step,
     StepResult,
@@ -25,15 +29,21 @@ from asr_server.asr.types import (
 )
 from asr_server.audio.units import Samples, from_ms
 from asr_server.errors import AsrError, EngineDead, EngineError, Throttled
+from asr_server.logs import fault
 from asr_server.metrics import Metrics
 
 log = logging.getLogger(__name__)
+
+EngineState = Literal["loading", "ready", "restarting", "failed"]
 
 LOAD_MEMORY_STEPS = 8
 """Steps over which the load is averaged."""
 
 RESTART_PAUSES_S = (0.0, 1.0, 5.0, 30.0)
 """Waits before the first and further attempts to bring a dead device back; the last repeats."""
+
+LAST_HOPE = 4
+"""Attempts that find no GPU, after which nothing in this process will."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +66,8 @@ class EngineOptions:
 class Engine:
     """Recognises all streams with one backend.
 
-    `load` builds the backend; it runs on the device thread, at the start and again if the thread
-    or the model died.
+    `load` builds the backend and warms it up; it runs on the device thread, at the start and again
+    if the thread or the model died.
     """
 
     def __init__(
@@ -76,6 +86,13 @@ class Engine:
         self._closed: set[StreamId] = set()
         self._woken = asyncio.Event()
         self._loop_task: asyncio.Task[None] | None = None
+        self._compiler = ThreadPoolExecutor(1, thread_name_prefix="hotwords")
+        self.state: EngineState = "loading"
+        """`failed` is `restarting` after an attempt that did not succeed."""
+        self.trouble = ""
+        """Why the state is `failed`, in a sentence for who runs the server."""
+        self.lost = asyncio.Event()
+        """Set when nothing but a new process can bring the device back."""
         self._load_average = 0.0
         self._last_step_ended = 0.0
         self._metrics = metrics or Metrics()
@@ -85,9 +102,13 @@ class Engine:
     # The application's face ---------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Load the model, warm it up and begin to step; then the engine is `ready`."""
+        """Load the model, warm it up and begin to step; then the engine is `ready`.
+
+        Raises LoadError with what to do, or whatever else loading raises.
+        """
         await self._device.start()
         self._loop_task = asyncio.create_task(self._run(), name="engine")
+        self.state = "ready"
 
     async def stop(self) -> None:
         """Stop stepping; open streams end with an error."""
@@ -96,13 +117,15 @@ class Engine:
                 self._loop_task.cancel()
                 await asyncio.wait({self._loop_task}, timeout=0.1)
             self._loop_task = None
+        self.state = "loading"
         self._fail_all(EngineError())
+        self._compiler.shutdown(wait=False, cancel_futures=True)
         await self._device.stop()
 
     @property
     def ready(self) -> bool:
         """Whether streams can be opened."""
-        return self._device.backend is not None and self._loop_task is not None
+        return self.state == "ready"
 
     @property
     def model_name(self) -> str:
@@ -128,6 +151,16 @@ class Engine:
     def open_streams(self) -> int:
         """Streams open now."""
         return len(self._streams)
+
+    async def prepare(self, hotwords: tuple[tuple[str, int], ...]) -> None:
+        """Compile words that a stream is about to be opened with; `open` finds them compiled.
+
+        That takes 0.1 s for 2000 words, which the streams that run need not notice.
+        """
+        backend = self._device.backend
+        if hotwords and backend is not None:
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._compiler, compiled, hotwords, backend.vocabulary)
 
     def open(self, options: StreamOptions) -> Stream:
         """A new stream; raises `Throttled` when full or too busy and `EngineError` when not ready.
@@ -160,9 +193,11 @@ class Engine:
         while True:
             try:
                 await self._serve()
-            except DeviceDeadError:
-                log.critical("the device is dead; every stream ends", exc_info=True)
-                await self._revive()
+            except Exception as exc:  # the device is dead, or we made a mistake
+                about = {"tasks": len(self._streams), **fault(exc)}
+                log.critical("the recogniser failed; every task fails", extra=about)
+                if not await self._revive():
+                    return
 
     async def _serve(self) -> None:
         """Step until the device dies."""
@@ -187,23 +222,31 @@ class Engine:
             if failed_steps >= self._options.failed_steps:
                 raise DeviceDeadError(f"{failed_steps} steps in a row failed")
 
-    async def _revive(self) -> None:
-        """End every stream and start the device anew, for as long as it takes."""
+    async def _revive(self) -> bool:
+        """End every stream and start the device anew; False if only a new process can do that."""
+        self.state = "restarting"
         self._device.abandon()
         self._fail_all(EngineDead())
         self._opened, self._closed = set(), set()
         self._admission = Admission(self._options.limits)
-        for pause_s in itertools.chain(RESTART_PAUSES_S, itertools.repeat(RESTART_PAUSES_S[-1])):
-            await asyncio.sleep(pause_s)
+        pauses_s = itertools.chain(RESTART_PAUSES_S, itertools.repeat(RESTART_PAUSES_S[-1]))
+        lost = 0
+        while lost < LAST_HOPE:
+            await asyncio.sleep(next(pauses_s))
             try:
                 await self._device.start()
-            except Exception:
-                log.exception("the device does not start; trying again")
+            except Exception as exc:
                 self._device.abandon()
+                self.state, self.trouble = "failed", _trouble(exc)
+                log.error("the recogniser does not start: %s", self.trouble, extra=fault(exc))
+                lost += isinstance(exc, (DeviceLostError, asyncio.TimeoutError))
             else:
+                self.state, self.trouble = "ready", ""
                 self._metrics.device_restarts.inc()
-                log.warning("the device is back")
-                return
+                log.warning("the recogniser is back", extra={"device": self.device})
+                return True
+        self.lost.set()
+        return False
 
     async def _sleep_until(self, time: float | None) -> None:
         timeout = None if time is None else time - asyncio.get_running_loop().time()
@@ -230,9 +273,10 @@ class Engine:
         except OutOfMemoryError:
             chunks = max(1, len(step.chunks) // 2)
             self._scheduler.limit_batch(chunks)
-            log.error("out of device memory: from now on at most %d chunks a step", chunks)
-        except Exception:
-            log.exception("a step of %d chunks failed; retrying one by one", len(step.chunks))
+            about = {"chunks": chunks}
+            log.error("out of device memory: from now on fewer chunks a step", extra=about)
+        except Exception as exc:
+            log.error("a step failed; it is repeated stream by stream", extra=fault(exc))
         return await self._one_by_one(step)
 
     async def _one_by_one(self, step: Step) -> list[tuple[Step, StepResult]]:
@@ -243,9 +287,9 @@ class Engine:
                 results.append((single, await self._device.step(single)))
             except DeviceDeadError:
                 raise
-            except Exception:
+            except Exception as exc:
                 for culprit in single.streams:
-                    log.exception("stream %d fails by itself", culprit)
+                    log.error("a stream fails by itself", extra={"stream": culprit, **fault(exc)})
                     if (stream := self._streams.get(culprit)) is not None:
                         stream.fail(EngineError())
                         stream.close()
@@ -298,3 +342,7 @@ class Engine:
     @property
     def _preview_interval(self) -> Samples:
         return from_ms(self._options.preview_interval_ms)
+
+
+def _trouble(error: Exception) -> str:
+    return str(error) if isinstance(error, LoadError) else "the log says more"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from asr_server.asr.admission import Limits
 from asr_server.asr.engine import Engine, EngineOptions
+from asr_server.asr.loading import Loader
 from asr_server.asr.scheduler import Policy
 from asr_server.asr.types import Backend
 from asr_server.metrics import Metrics
@@ -30,6 +31,7 @@ def build_engine(
             max_wait_s=settings.max_wait_ms / 1000,
             chunk_period_s=chunk_period_s,
         ),
+        step_timeout_s=settings.step_timeout_s,
         limits=Limits(
             max_delay_s=settings.max_delay_ms / 1000,
             chunk_period_s=chunk_period_s,
@@ -41,16 +43,17 @@ def build_engine(
 def _loader(
     settings: Settings, model: Path | str, punctuation: Path | None
 ) -> Callable[[], Backend]:
-    def load() -> Backend:
-        if model == FAKE_MODEL:
-            from asr_server.asr.backends.fake import FakeBackend
+    if model == FAKE_MODEL:
+        from asr_server.asr.backends.fake import FakeBackend
 
-            return FakeBackend()
+        return FakeBackend
+
+    def build(device: str) -> Backend:
         # Here and not above: torch takes seconds to import.
         from asr_server.asr.backends.pytorch import PyTorchBackend, PyTorchOptions
 
         options = PyTorchOptions(
-            device=settings.device,
+            device=device,
             dtype=settings.dtype,
             chunk_size=settings.chunk_size,
             threads=settings.threads,
@@ -58,4 +61,6 @@ def _loader(
         )
         return PyTorchBackend.load(Path(model), options, punctuation)
 
-    return load
+    fallback = None if settings.device_fallback == "none" else settings.device_fallback
+    directories = [Path(model), punctuation] if punctuation else [Path(model)]
+    return Loader(build, settings.device, fallback, directories)

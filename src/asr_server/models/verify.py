@@ -1,6 +1,8 @@
 """Is a model directory whole, and is it the kind of model this server runs? Nothing is computed."""
 
 import json
+import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -34,6 +36,25 @@ def verify(directory: Path) -> list[Check]:
     if config and tokens and shapes:
         checks.append(Check("tensors as in config.yaml", _differences(config, tokens, shapes)))
     return checks
+
+
+def damage(directory: Path) -> str | None:
+    """Which file of a model directory cannot be used, why, and what to do; None if all are fine."""
+    looks: dict[str, Callable[[Path], str | None]] = {
+        "config.yaml": lambda path: _config(path)[1],
+        "tokens.json": lambda path: _tokens(path)[1],
+        "model.pt": lambda path: _shapes(path)[1] or _checksums(path),
+        "am.mvn": _statistics,
+    }
+    for name, look in looks.items():
+        path = directory / name
+        problem = look(path) if path.exists() else None
+        if problem:
+            return (
+                f"{directory.name}/{name} {problem}. Put a whole file there: "
+                "`asr-server models download` fetches the models by name"
+            )
+    return None
 
 
 def _differences(config: dict[str, Any], tokens: list[str], shapes: Shapes) -> str | None:
@@ -96,6 +117,20 @@ def _shapes(path: Path) -> tuple[Shapes, str | None]:
             state = state[wrapper]
     shapes = {k: tuple(v.shape) for k, v in state.items() if isinstance(v, torch.Tensor)}
     return shapes, None if shapes else "holds no tensors"
+
+
+def _checksums(path: Path) -> str | None:
+    with zipfile.ZipFile(path) as archive:
+        return "is damaged: its checksums are wrong" if archive.testzip() else None
+
+
+def _statistics(path: Path) -> str | None:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        return _said(exc)
+    whole = all(tag in text for tag in ("<AddShift>", "<Rescale>", "</Nnet>"))
+    return None if whole else "holds no means and variances"
 
 
 def _expected(config: dict[str, Any], vocabulary: int) -> Shapes:

@@ -191,6 +191,7 @@ class Connection:
         lead = self._settings.max_lead_s
         try:
             hotwords = await self._house.hotwords.of(self._caller, task)
+            await self._house.engine.prepare(hotwords)
             self._house.seats.take(self._caller)
             try:
                 self._intake = Intake.open(

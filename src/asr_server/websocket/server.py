@@ -10,19 +10,25 @@ import socket
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S, KEEPALIVE_PROBES = 60, 10, 6
 
 
 class Connections:
-    """Outermost middleware: no pings, TCP keepalive, no keys in logs, a way to cut a connection."""
+    """Outermost middleware: no pings, TCP keepalive, no keys in logs, a way to cut a connection.
+
+    It also keeps uvicorn from telling a second time why the application did not start.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Prepare a connection and pass it on."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, _brief(send))
+            return
         if scope["type"] == "websocket":
             protocol: Any = getattr(send, "__self__", None)  # uvicorn's, if nothing is between
             if hasattr(protocol, "ping_interval"):
@@ -34,6 +40,15 @@ class Connections:
         if scope.get("query_string"):
             _hide_key(scope)
         await self._app(scope, receive, send)
+
+
+def _brief(send: Send) -> Send:
+    async def tell(message: Message) -> None:
+        if message["type"] == "lifespan.startup.failed":
+            message = {**message, "message": ""}
+        await send(message)
+
+    return tell
 
 
 def cut(scope: Scope) -> None:

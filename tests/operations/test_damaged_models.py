@@ -1,0 +1,109 @@
+"""A model's files rot: the message names the file and what to do, at the start and afterwards."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from asr_server.asr import engine as engine_module
+from asr_server.asr.device import DeviceDeadError
+from asr_server.asr.factory import build_engine
+from asr_server.asr.types import LoadError, StreamOptions
+from asr_server.settings import Settings
+from tests.support.processes import ROOT, asr_server
+from tests.support.serving import becomes
+
+DEMO = ROOT / "src" / "asr_server" / "models" / "demo"
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def overwrite(path: Path) -> None:
+    path.write_bytes(bytes(range(256)) * 20)
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 4000] = b"\xff" * 4000
+    path.write_bytes(data)
+
+
+@pytest.fixture
+def model(tmp_path):
+    return Path(shutil.copytree(DEMO, tmp_path / "model"))
+
+
+def engine(model: Path):
+    return build_engine(Settings(max_tasks=1), model / "asr", model / "punctuation")
+
+
+@pytest.mark.parametrize("damage", [cut, overwrite, empty])
+@pytest.mark.parametrize(
+    "file",
+    [
+        "asr/model.pt",
+        "asr/tokens.json",
+        "asr/am.mvn",
+        "asr/config.yaml",
+        "punctuation/model.pt",
+        "punctuation/tokens.json",
+        "punctuation/config.yaml",
+    ],
+)
+async def test_a_damaged_file_is_named_and_so_is_what_to_do(
+    model: Path, file: str, damage: Callable[[Path], None]
+):
+    damage(model / file)
+    with pytest.raises(LoadError) as caught:
+        await engine(model).start()
+    told = str(caught.value)
+    assert told.startswith((f"{file} ", f"{file.split('/')[0]}/config.yaml "))
+    assert file.split("/")[1] in told
+    assert "asr-server models download" in told
+
+
+async def test_flipped_bits_that_still_load_are_noticed_when_the_model_warms_up(model: Path):
+    flip(model / "asr" / "model.pt")
+    with pytest.raises(LoadError, match=r"^asr/model\.pt is damaged: its checksums are wrong"):
+        await engine(model).start()
+
+
+def test_the_server_does_not_start_and_says_why_without_a_traceback(model: Path, tmp_path: Path):
+    cut(model / "asr" / "am.mvn")
+    done = asr_server("serve", "--model", str(model / "asr"), "--port", "0", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "asr/am.mvn holds no means and variances" in done.stderr
+    assert "asr-server models download" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+async def test_a_file_that_rots_under_a_running_server_keeps_it_unready_until_it_is_whole(
+    model: Path, monkeypatch
+):
+    monkeypatch.setattr(engine_module, "RESTART_PAUSES_S", (0.0, 0.05))
+    running = engine(model)
+    await running.start()
+    whole = (model / "asr" / "tokens.json").read_bytes()
+    empty(model / "asr" / "tokens.json")
+
+    async def die(step):
+        raise DeviceDeadError("pulled out")
+
+    monkeypatch.setattr(running._device, "step", die)
+    stream = running.open(StreamOptions())
+    stream.push(np.zeros(16_000, dtype=np.float32))
+    await becomes(running, "failed")
+    assert running.trouble.startswith("asr/tokens.json cannot be read")
+    (model / "asr" / "tokens.json").write_bytes(whole)
+    await becomes(running, "ready")
+    assert running.trouble == ""
+    await running.stop()

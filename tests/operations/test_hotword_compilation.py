@@ -1,0 +1,87 @@
+"""Compiling a long list of hotwords keeps nobody waiting but its own task."""
+
+import asyncio
+import threading
+
+import numpy as np
+
+from asr_server.asr import engine as engine_module
+from asr_server.asr.backends.fake import TEXT, FakeBackend
+from asr_server.asr.engine import Engine
+from asr_server.asr.hotwords import compiled
+from tests.support.serving import LOUD, connected, finish_task, run_task, serving, texts
+
+
+def words(seed: int, count: int = 2000) -> dict[str, int]:
+    """Different words of the fake backend's characters."""
+    choose = np.random.default_rng(seed)
+    found: dict[str, int] = {}
+    while len(found) < count:
+        found["".join(choose.choice(list(TEXT), 4))] = 4
+    return found
+
+
+async def test_it_runs_beside_the_event_loop_once_for_a_list_and_loses_no_audio(monkeypatch):
+    threads = []
+    before = compiled.cache_info()
+
+    def watched(*arguments):
+        misses = compiled.cache_info().misses
+        result = compiled(*arguments)
+        if compiled.cache_info().misses > misses:
+            threads.append(threading.current_thread().name)
+        return result
+
+    monkeypatch.setattr(engine_module, "compiled", watched)
+    vocabulary = words(seed=1)
+    async with serving() as served, connected(served) as one, connected(served) as other:
+        for client in (one, other):  # audio behind run-task, without waiting
+            await client.say(run_task(vocabulary=vocabulary), LOUD, LOUD, finish_task())
+        heard = [texts(await client.until("task-finished")) for client in (one, other)]
+        await one.say(run_task("plain"), LOUD, LOUD, finish_task("plain"))
+        plain = texts(await one.until("task-finished"))
+    assert [list(map(len, said)) for said in heard] == [list(map(len, plain))] * 2
+    assert [name.startswith("hotwords") for name in threads] == [True]
+    assert compiled.cache_info().misses == before.misses + 1
+
+
+async def test_streams_are_served_while_a_list_is_compiled(monkeypatch):
+    began, release = threading.Event(), threading.Event()
+
+    def slow(*arguments):
+        began.set()
+        release.wait(5)
+        return compiled(*arguments)
+
+    monkeypatch.setattr(engine_module, "compiled", slow)
+    async with serving() as served, connected(served) as patient, connected(served) as other:
+        await patient.say(run_task(vocabulary={"天地玄黄": 4}), LOUD, finish_task())
+        await asyncio.to_thread(began.wait, 5)
+        await other.say(run_task(), LOUD, finish_task())
+        assert len(texts(await other.until("task-finished"))) == 1
+        release.set()
+        assert len(texts(await patient.until("task-finished"))) == 1
+
+
+async def test_a_client_that_leaves_meanwhile_leaves_nothing_behind(monkeypatch):
+    release = threading.Event()
+    monkeypatch.setattr(
+        engine_module, "compiled", lambda *given: release.wait(5) and compiled(*given)
+    )
+    async with serving() as served:
+        async with connected(served) as client:
+            await client.say(run_task(vocabulary={"宇宙洪荒": 4}))
+            await asyncio.sleep(0.05)
+        release.set()
+        async with connected(served) as client:
+            await client.say(run_task(), LOUD, finish_task())
+            await client.until("task-finished")
+        assert served.engine.open_streams == 0
+
+
+async def test_an_empty_list_costs_no_thread():
+    engine = Engine(FakeBackend)
+    await engine.start()
+    await engine.prepare(())
+    assert not engine._compiler._threads
+    await engine.stop()

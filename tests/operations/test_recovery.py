@@ -1,0 +1,361 @@
+"""The recogniser dies in every way it can, and the server says so and comes back."""
+
+import asyncio
+import contextlib
+import subprocess
+import sys
+import threading
+
+import httpx2
+import numpy as np
+import pytest
+import torch
+
+from asr_server import app
+from asr_server.asr import engine as engine_module
+from asr_server.asr.backends.fake import FakeBackend
+from asr_server.asr.device import accelerator_fails
+from asr_server.asr.engine import Engine, EngineOptions
+from asr_server.asr.factory import build_engine
+from asr_server.asr.loading import Loader
+from asr_server.asr.types import DeviceLostError, Drained, StreamOptions
+from asr_server.errors import EngineDead, InternalError
+from asr_server.settings import Settings
+from tests.support.processes import ROOT
+from tests.support.serving import (
+    LOUD,
+    becomes,
+    connected,
+    error,
+    finish_task,
+    names,
+    run_task,
+    serving,
+    within,
+)
+
+SPEECH = np.full(16_000, 0.1, dtype=np.float32)
+LAUNCH_FAILURE = (
+    "CUDA error: unspecified launch failure\n"
+    "CUDA kernel errors might be asynchronously reported at some other API call\n"
+)
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    monkeypatch.setattr(engine_module, "RESTART_PAUSES_S", (0.0, 0.02))
+
+
+@contextlib.contextmanager
+def running(load, **options):
+    """What the application builds instead of its own engine."""
+    built = []
+
+    def build(settings, model, punctuation, metrics):
+        built.append(Engine(load, EngineOptions(**options), metrics))
+        return built[0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(app, "build_engine", build)
+        yield
+
+
+@contextlib.asynccontextmanager
+async def started(engine):
+    """An engine, or one of what loads a backend."""
+    engine = engine if isinstance(engine, Engine) else Engine(engine)
+    await engine.start()
+    try:
+        yield engine
+    finally:
+        await engine.stop()
+
+
+async def outcome(engine):
+    """How a stream of speech ends."""
+    stream = engine.open(StreamOptions())
+    stream.push(SPEECH)
+    stream.finish()
+    async with within(5):
+        try:
+            while not isinstance(event := await stream.next(), Drained):
+                pass
+        except InternalError as error:
+            return type(error)
+        finally:
+            stream.close()
+    return type(event)
+
+
+async def ready(served):
+    async with httpx2.AsyncClient(trust_env=False) as client:
+        answer = await client.get(served.http + "/readyz")
+    return answer.status_code, answer.json()
+
+
+async def until(served, status):
+    async with within(5):
+        while True:
+            code, body = await ready(served)
+            if body["status"] == status:
+                return code, body
+            await asyncio.sleep(0.01)
+
+
+async def recognised(served):
+    async with connected(served) as client:
+        await client.say(run_task(), LOUD, finish_task())
+        return names(await client.until("task-finished"))[-1]
+
+
+# Readiness ----------------------------------------------------------------------------------------
+
+
+async def test_before_the_model_is_loaded_it_is_not_ready_but_alive():
+    transport = httpx2.ASGITransport(app.create_app(Settings(model="fake")))
+    async with httpx2.AsyncClient(transport=transport, base_url="http://x") as client:
+        answer = await client.get("/readyz")
+        assert (answer.status_code, answer.json()) == (503, {"status": "loading"})
+        assert (await client.get("/healthz")).status_code == 200
+
+
+async def test_the_model_is_warm_before_it_is_ready():
+    events = []
+
+    class Watched(FakeBackend):
+        def warm_up(self):
+            events.append(("warming", engine.state, threading.current_thread().name))
+
+    engine = Engine(Loader(lambda device: Watched(), "cpu"))
+    async with started(engine):
+        assert events == [("warming", "loading", "device")]
+        assert engine.state == "ready"
+
+
+@pytest.mark.parametrize("fault", ["hangs", "exits", "breaks"])
+async def test_a_recogniser_that_dies_is_replaced_and_readiness_tells(fault):
+    faults = iter([fault])
+    release, may_load = threading.Event(), threading.Event()
+    may_load.set()
+
+    class Mortal(FakeBackend):
+        def __init__(self):
+            may_load.wait(5)
+            super().__init__()
+
+        def step(self, step):
+            match next(faults, None) if step.chunks else None:
+                case "hangs":
+                    release.wait(5)
+                case "exits":
+                    raise SystemExit
+                case "breaks":
+                    raise torch.AcceleratorError(LAUNCH_FAILURE)
+            return super().step(step)
+
+    with running(Mortal, step_timeout_s=0.3):
+        async with serving() as served:
+            may_load.clear()
+            async with connected(served) as client:
+                await client.say(run_task(), LOUD)
+                events = await client.until("task-failed")
+                assert error(events) == ("InternalError", InternalError.message)
+                assert await client.closed() == 1011
+            assert await ready(served) == (503, {"status": "restarting"})
+            may_load.set()
+            release.set()
+            assert await until(served, "ready") == (200, {"status": "ready"})
+            assert await recognised(served) == "task-finished"
+
+
+async def test_a_mistake_of_ours_outside_the_device_is_survived_too():
+    mistakes = iter([True])
+
+    class Malformed(FakeBackend):
+        def step(self, step):
+            result = super().step(step)
+            if step.chunks and next(mistakes, False):
+                result.heard.append(result.heard[0])  # more than was asked for
+            return result
+
+    async with started(Malformed) as engine:
+        assert await outcome(engine) is EngineDead
+        await becomes(engine, "ready")
+        assert await outcome(engine) is Drained
+
+
+async def test_what_keeps_it_from_coming_back_is_told_until_it_does():
+    breaks = threading.Event()
+
+    class Backend(FakeBackend):
+        def __init__(self):
+            if breaks.is_set():
+                raise MemoryError("not enough")
+            super().__init__()
+
+        def step(self, step):
+            if breaks.is_set():
+                raise SystemExit
+            return super().step(step)
+
+    with running(Backend):
+        async with serving() as served, connected(served) as client:
+            breaks.set()
+            await client.say(run_task(), LOUD)
+            await client.until("task-failed")
+            assert await until(served, "failed") == (
+                503,
+                {"status": "failed", "reason": "the log says more"},
+            )
+            async with httpx2.AsyncClient(trust_env=False) as http:
+                assert (await http.get(served.http + "/healthz")).status_code == 200
+            breaks.clear()
+            assert await until(served, "ready") == (200, {"status": "ready"})
+            assert await recognised(served) == "task-finished"
+
+
+def test_how_long_a_step_may_take_is_a_setting():
+    engine = build_engine(Settings(step_timeout_s=7), "fake")
+    assert engine._options.step_timeout_s == 7
+
+
+# A GPU that is lost -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        LAUNCH_FAILURE,
+        "CUDA error: an illegal memory access was encountered",
+        "CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasGemmEx(handle)`",
+        "cuDNN error: CUDNN_STATUS_EXECUTION_FAILED",
+        "No CUDA GPUs are available",
+        "Found no NVIDIA driver on your system. Please check that you have an NVIDIA GPU",
+        "Torch not compiled with CUDA enabled",
+        "Unexpected error from cudaGetDeviceCount(). Did you run some cuda functions before",
+        "CUDA unknown error - this may be due to an incorrectly set up environment",
+    ],
+)
+def test_what_pytorch_says_of_a_broken_gpu_is_understood(message):
+    for kind in (RuntimeError, torch.AcceleratorError, AssertionError):
+        assert accelerator_fails(kind(message))
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "CUDA out of memory. Tried to allocate 20.00 MiB",
+        "CUDA error: out of memory",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "The size of tensor a (3) must match the size of tensor b (7)",
+        "",
+    ],
+)
+def test_a_full_gpu_and_an_ordinary_mistake_are_no_broken_gpu(message):
+    assert not accelerator_fails(RuntimeError(message))
+
+
+class Gpu:
+    """Builds backends as on a machine whose GPU can be pulled out, failing as PyTorch does."""
+
+    def __init__(self):
+        self.there = True
+        self.built = []
+
+    def __call__(self, device):
+        device = device if device != "auto" else ("cuda" if self.there else "cpu")
+        if device == "cuda" and not self.there:
+            raise RuntimeError("No CUDA GPUs are available")
+        self.built.append(device)
+        backend = FakeBackend()
+        backend.device = device
+        step = backend.step
+
+        def on_device(work):
+            if backend.device == "cuda" and not self.there:
+                raise torch.AcceleratorError(LAUNCH_FAILURE)
+            return step(work)
+
+        backend.step = on_device
+        return backend
+
+
+@pytest.mark.parametrize("asked", ["cuda", "auto"])
+async def test_a_lost_gpu_is_replaced_by_the_cpu_only_where_that_is_allowed(asked):
+    gpu = Gpu()
+    with running(Loader(gpu, asked, fallback="cpu")):
+        async with serving() as served, connected(served) as client:
+            gpu.there = False
+            await client.say(run_task(), LOUD)
+            assert error(await client.until("task-failed"))[0] == "InternalError"
+            await until(served, "ready")
+            assert served.engine.device == "cpu"
+            assert await recognised(served) == "task-finished"
+            gpu.there = True
+    assert gpu.built == ["cuda", "cpu"]
+
+
+@pytest.mark.parametrize("asked", ["cuda", "auto"])
+async def test_a_lost_gpu_without_leave_for_the_cpu_is_the_end_of_the_engine(asked):
+    gpu = Gpu()
+    async with started(Loader(gpu, asked)) as engine:
+        gpu.there = False
+        assert await outcome(engine) is EngineDead
+        await asyncio.wait_for(engine.lost.wait(), 5)
+        assert engine.state == "failed"
+        assert "No CUDA GPUs are available" in engine.trouble
+        assert "ASR_DEVICE_FALLBACK=cpu" in engine.trouble
+        assert gpu.built == ["cuda"]
+
+
+async def test_a_gpu_that_comes_back_in_time_is_used_again():
+    gpu = Gpu()
+    async with started(Loader(gpu, "auto")) as engine:
+        gpu.there = False
+        assert await outcome(engine) is EngineDead
+        await becomes(engine, "failed")
+        gpu.there = True
+        await becomes(engine, "ready")
+        assert gpu.built == ["cuda", "cuda"]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+async def test_asking_for_a_gpu_that_is_not_there_says_what_to_do(tmp_path):
+    model = ROOT / "src" / "asr_server" / "models" / "demo" / "asr"
+    with pytest.raises(DeviceLostError, match="ASR_DEVICE_FALLBACK=cpu"):
+        await build_engine(Settings(device="cuda"), model).start()
+    settings = Settings(device="cuda", device_fallback="cpu", max_tasks=1)
+    async with started(build_engine(settings, model)) as engine:
+        assert engine.device == "cpu"
+
+
+def test_a_server_that_lost_its_gpu_ends_with_1_for_its_supervisor(tmp_path):
+    script = """
+import sys, threading
+from tests.operations.test_recovery import Gpu
+from asr_server import app
+from asr_server.asr import engine
+from asr_server.asr.loading import Loader
+from asr_server.asr.types import StreamOptions
+from asr_server.serving import serve
+from asr_server.settings import Settings
+import numpy as np
+
+engine.RESTART_PAUSES_S = (0.0,)
+gpu = Gpu()
+app.build_engine = lambda settings, *_: engine.Engine(Loader(gpu, "cuda"))
+settings = Settings(model="fake", host="127.0.0.1", port=0, log_format="json")
+server = app.create_app(settings)
+
+def listening(port):
+    gpu.there = False
+    stream = server.state.engine.open(StreamOptions())
+    stream.push(np.full(16_000, 0.1, dtype=np.float32))
+
+sys.exit(serve(server, settings, listening))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1, done.stderr
+    assert "only a new process can use the device again" in done.stderr
