@@ -2,7 +2,6 @@
 
 import json
 import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -40,21 +39,21 @@ def verify(directory: Path) -> list[Check]:
 
 def damage(directory: Path) -> str | None:
     """Which file of a model directory cannot be used, why, and what to do; None if all are fine."""
-    looks: dict[str, Callable[[Path], str | None]] = {
-        "config.yaml": lambda path: _config(path)[1],
-        "tokens.json": lambda path: _tokens(path)[1],
-        "model.pt": lambda path: _shapes(path)[1] or _checksums(path),
-        "am.mvn": _statistics,
+    config, no_config = _config(directory / "config.yaml")
+    tokens, no_tokens = _tokens(directory / "tokens.json")
+    shapes, no_shapes = _shapes(directory / "model.pt")
+    problems = {
+        "config.yaml": no_config,
+        "tokens.json": no_tokens,
+        "model.pt": no_shapes or _checksums(directory / "model.pt"),
+        "am.mvn": _statistics(directory / "am.mvn"),
     }
-    for name, look in looks.items():
-        path = directory / name
-        problem = look(path) if path.exists() else None
-        if problem:
-            return (
-                f"{directory.name}/{name} {problem}. Put a whole file there: "
-                "`asr-server models download` fetches the models by name"
-            )
-    return None
+    found = next((f"{name} {problem}" for name, problem in problems.items() if problem), None)
+    found = found or _differences(config, tokens, shapes)
+    return found and (
+        f"{directory.name}/{found}. Put a whole file there: "
+        "`asr-server models download` fetches the models by name"
+    )
 
 
 def _differences(config: dict[str, Any], tokens: list[str], shapes: Shapes) -> str | None:
@@ -67,7 +66,7 @@ def _differences(config: dict[str, Any], tokens: list[str], shapes: Shapes) -> s
         for name, shape in expected.items()
         if shapes.get(name) != shape
     ]
-    return "; ".join(found) or None
+    return f"model.pt does not fit config.yaml: {'; '.join(found)}" if found else None
 
 
 def _published(directory: Path) -> list[Check]:
@@ -125,6 +124,8 @@ def _checksums(path: Path) -> str | None:
 
 
 def _statistics(path: Path) -> str | None:
+    if not path.exists():  # as in every punctuation model
+        return None
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as exc:
