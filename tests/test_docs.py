@@ -15,6 +15,7 @@ from tests.support.processes import ROOT, asr_server, environment, serving
 from tools import settings_docs
 
 README, CHINESE = ROOT / "README.md", ROOT / "README.zh-CN.md"
+CAPACITY = [ROOT / "docs" / "CAPACITY.md", ROOT / "docs" / "CAPACITY.zh-CN.md"]
 OPERATIONS = [settings_docs.ENGLISH, settings_docs.CHINESE]
 DOCUMENTS = [
     *ROOT.glob("*.md"),
@@ -42,7 +43,9 @@ def shape(path: Path) -> list[str]:
 
 
 languages = pytest.mark.parametrize(
-    ("english", "chinese"), [(README, CHINESE), OPERATIONS], ids=["README", "OPERATIONS"]
+    ("english", "chinese"),
+    [(README, CHINESE), OPERATIONS, CAPACITY],
+    ids=["README", "OPERATIONS", "CAPACITY"],
 )
 
 

@@ -168,7 +168,7 @@ def bench(
         f"{goal_tail_ms:g} ms"
     )
     levels = asyncio.run(_climb(target, spoken, goals, seconds, _plan(ramp, streams, step, most)))
-    tried = {level.streams: level.held for level in levels if not level.clients.own_fault(goals)}
+    tried = {one.streams: one.held and not one.clients.own_fault(goals) for one in levels}
     run = report.Run(
         url=report.without_key(target.url),
         model=model,
@@ -217,8 +217,9 @@ async def _climb(
     seconds: float,
     plan: "Callable[[dict[int, bool]], int | None]",
 ) -> "list[Level]":
-    """Level after level; ends early where this program or the way to the server fails."""
+    """Level after level; ends early where nothing can be measured."""
     from asr_server.load.crowd import Crowd, warm_up
+    from asr_server.load.report import outcome
 
     levels: list[Level] = []
     tried: dict[int, bool] = {}
@@ -230,9 +231,11 @@ async def _climb(
         with _watched(crowd, levels, goals):
             level = await crowd.hold(goals)
         levels.append(level)
-        if level.clients.own_fault(goals) or not level.clients.finished:
+        tried[streams] = level.held and not level.clients.own_fault(goals)
+        if not out.is_terminal:
+            err.print(f"{streams} streams: {outcome(level, goals)}")
+        if not level.clients.finished and not any(tried.values()):
             break
-        tried[streams] = level.held
     return levels
 
 
@@ -279,20 +282,25 @@ def _view(crowd: "Crowd", levels: "list[Level]", goals: "Goals") -> RenderableTy
 
 def _verdict(streams_held: int | None, levels: "list[Level]", goals: "Goals", require: int) -> int:
     """Say what it comes to; the exit status."""
-    last = levels[-1]
-    if last.clients.own_fault(goals):
-        late = 1000 * (last.clients.late.p99 or 0.0)
+    if streams_held is None:
+        level = levels[-1]
+    else:
+        more = (level for level in levels if level.streams > streams_held)
+        level = min(more, key=lambda level: level.streams, default=levels[-1])
+        out.print(f"[bold]{streams_held} streams held[/]")
+    unmeasured = level.clients.own_fault(goals) or not level.clients.finished
+    if level.clients.own_fault(goals):
+        late = 1000 * (level.clients.late.p99 or 0.0)
         err.print(
-            f"[bold red]Not measured:[/] with {last.streams} streams this program was itself "
+            f"[bold red]Not measured:[/] with {level.streams} streams this program was itself "
             f"{late:.0f} ms late (p99). Run it on another machine, or with fewer streams."
         )
-    elif not last.clients.finished:
-        err.print(f"[bold red]Not measured:[/] {'; '.join(last.broken)}")
-    if streams_held is not None:
-        out.print(f"[bold]{streams_held} streams held[/]")
-        if streams_held >= max(require, 1):
-            return 0
-        return GOALS_BROKEN if any(level.clients.finished for level in levels) else NOT_MEASURED
-    if last.clients.own_fault(goals) or not last.clients.finished:
-        return NOT_MEASURED
-    return 0 if last.held else GOALS_BROKEN
+    elif unmeasured:
+        err.print(f"[bold red]Not measured:[/] {'; '.join(level.broken)}")
+    if streams_held is None:
+        kept = level.held and not unmeasured
+    else:
+        kept = streams_held >= max(require, 1)
+    if kept:
+        return 0
+    return NOT_MEASURED if unmeasured else GOALS_BROKEN

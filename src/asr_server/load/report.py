@@ -80,9 +80,16 @@ def table(levels: Sequence[Level], goals: Goals) -> Table:
             str(seen.refused),
             str(sum(seen.failed.values())),
             f"{told.busy:.0%} {told.step_ms:.0f} ms {told.rss_mb:.0f} MB" if told else "-",
-            "[green]held[/]" if level.held else f"[red]{'; '.join(level.broken)}[/]",
+            outcome(level, goals),
         )
     return shown
+
+
+def outcome(level: Level, goals: Goals) -> str:
+    """Held, or why not."""
+    if level.clients.own_fault(goals):
+        return "[yellow]not measured: this program was late[/]"
+    return "[green]held[/]" if level.held else f"[red]{'; '.join(level.broken)}[/]"
 
 
 def revised(seen: Figures) -> str:
