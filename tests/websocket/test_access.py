@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 
 import pytest
 import websockets
@@ -52,6 +53,12 @@ async def test_no_key_is_refused_and_told_so(guarded):
     answer = await refusal(guarded)
     assert answer.status_code == 401
     assert json.loads(answer.body)["message"] == "No API-key provided."
+
+
+async def test_strangers_cannot_fill_the_log(guarded, caplog):
+    await refusal(guarded)
+    await refusal(guarded, "/nowhere")
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 async def test_headers_of_dashscope_are_ignored(guarded):

@@ -18,7 +18,8 @@ KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S, KEEPALIVE_PROBES = 60, 10, 6
 class Connections:
     """Outermost middleware: no pings, TCP keepalive, no keys in logs, a way to cut a connection.
 
-    It also keeps uvicorn from telling a second time why the application did not start.
+    It also keeps uvicorn from telling a second time why the application did not start, and from
+    logging every refusal as an error.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -40,6 +41,17 @@ class Connections:
         if scope.get("query_string"):
             _hide_key(scope)
         await self._app(scope, receive, send)
+        if scope["type"] == "websocket":
+            _count_refusal_as_answer(getattr(send, "__self__", None))
+
+
+def _count_refusal_as_answer(protocol: Any) -> None:
+    """uvicorn takes a handshake answered with an HTTP status for one not answered, as an error.
+
+    Anybody without a key could fill the log.
+    """
+    if getattr(protocol, "initial_response", None) is not None:
+        protocol.handshake_complete = True
 
 
 def _brief(send: Send) -> Send:
