@@ -77,7 +77,7 @@ def download(
         try:
             with progress_bars(err) as progress:
                 path = registry.download(name, settings.model_dir, hub, progress, hubs)
-        except ModelError as exc:
+        except (ModelError, OSError) as exc:
             err.print(f"[bold red]{name} not downloaded:[/] {exc}", soft_wrap=True)
             raise typer.Exit(1) from exc
         out.print(f"{name} lies in {path}", soft_wrap=True)

@@ -42,6 +42,15 @@ def test_a_download_without_a_hub_says_why(tmp_path, offline):
     assert "not reachable" in done.stderr
 
 
+def test_a_folder_that_cannot_be_written_is_named(tmp_path, at_hub):
+    (tmp_path / "models").write_text("a file where the folder should be")
+    done = asr_server("models", "download", cwd=tmp_path, **at_hub)
+    assert done.returncode == 1
+    assert f"{PRODUCTION} not downloaded: " in done.stderr
+    assert "models" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_an_unknown_name_is_told_where_names_are(tmp_path, offline):
     done = asr_server("models", "download", "whisper", cwd=tmp_path, **offline)
     assert done.returncode == 1
