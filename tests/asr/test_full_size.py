@@ -3,13 +3,18 @@
 from pathlib import Path
 
 import pytest
+import torch
 
+from asr_server.asr.backends.paraformer_config import ParaformerConfig
+from asr_server.asr.backends.paraformer_state import ParaformerState
 from asr_server.asr.backends.pytorch import PyTorchBackend, PyTorchOptions
 from tests.support.chunks import speechlike, transcribe
 from tests.support.funasr_model import random_config, write_model_dir
 
 pytest.importorskip("funasr")
 
+PROCESS, MAPPED = Path("/proc/self/status"), Path("/proc/self/maps")
+linux = pytest.mark.skipif(not PROCESS.exists(), reason="asks Linux what is in memory")
 VOCABULARY = ["<blank>", "<s>", "</s>", *(chr(0x4E00 + n) for n in range(8_400)), "<unk>"]
 
 
@@ -34,9 +39,41 @@ def test_layers_of_the_production_size_load_and_hear(
 def test_the_whole_production_size_loads_and_hears(tmp_path: Path, device: str) -> None:
     options = PyTorchOptions(device=device, dtype="float32", slots=1)
     backend = PyTorchBackend.load(build(tmp_path, 50, 16), options, None)
-    network = backend._paraformer.parameters()
-    assert sum(parameter.numel() for parameter in network) > 210e6
+    layers = [m for m in backend._paraformer.modules() if hasattr(m, "in_features")]
+    assert sum(layer.in_features * layer.out_features for layer in layers) > 210e6
     assert sum(len(chunk) for chunk in transcribe(backend, speechlike(2.0))) > 3
+
+
+def resident(kind: str) -> int:
+    """Bytes of this process in memory, "RssAnon" or "RssFile"."""
+    status = dict(line.split(":", 1) for line in PROCESS.read_text().splitlines())
+    return 1024 * int(status[kind].split()[0])
+
+
+@linux
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
+def test_nothing_of_the_checkpoint_stays_mapped(tmp_path: Path, dtype: str) -> None:
+    path = build(tmp_path, 2, 1)
+    options = PyTorchOptions(device="cpu", dtype=dtype, slots=1)
+    backend = PyTorchBackend.load(path, options, None)
+    assert str(path) not in MAPPED.read_text()
+    (path / "model.pt").write_bytes(b"another one")  # what is mapped would end the process now
+    assert transcribe(backend, speechlike(1.0))
+
+
+@linux
+def test_streams_that_may_come_cost_no_memory(tmp_path: Path) -> None:
+    config = random_config(512, 50, 16)
+    sizes = ParaformerConfig.from_funasr(config, 8_404, (0, 10, 5))
+    before = resident("RssAnon")
+    state = ParaformerState(sizes, 256, torch.bfloat16, torch.bfloat16, torch.device("cpu"))
+    per_stream = sum(
+        memory.nbytes
+        for memories in (state.encoder_memory, state.decoder_memory, state.history)
+        for memory in memories
+    ) / 256  # fmt: skip
+    assert 4e6 < per_stream < 6e6
+    assert resident("RssAnon") - before < 10 * per_stream
 
 
 def test_weights_that_do_not_fit_the_configuration_are_refused_by_name(tmp_path: Path) -> None:

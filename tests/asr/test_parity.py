@@ -71,4 +71,4 @@ def test_an_hour_into_a_sentence_a_chunk_costs_and_holds_what_the_first_did(
     late = transcribe(backend, AUDIO)  # opens a sentence: the position starts again
     assert [[t.piece for t in chunk] for chunk in late] == heard(backend, AUDIO)
     assert [tensor.shape for tensor in (state.overlap, *state.encoder_memory)] == sizes
-    assert state.encoder_memory[0].shape[1] == config.memory
+    assert state.encoder_memory[0].shape[3] == config.memory

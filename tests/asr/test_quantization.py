@@ -1,9 +1,12 @@
-"""8-bit linear layers."""
+"""8-bit linear layers, and layers with packed weights."""
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asr_server.asr.backends import quantization
+from asr_server.asr.backends.packing import PackedLinear, pack, packs
 from asr_server.asr.backends.quantization import Int8Linear, quantise
 
 
@@ -43,6 +46,34 @@ def test_a_row_of_zeros_gives_the_bias() -> None:
     linear = torch.nn.Linear(8, 4)
     with torch.inference_mode():
         assert torch.equal(Int8Linear(linear)(torch.zeros(2, 8))[0], linear.bias)
+
+
+def test_both_kinds_of_products_are_equal_to_the_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not packs(torch.device("cpu"), torch.int8):
+        pytest.skip("oneDNN has no layouts of its own here")
+    linear = torch.nn.Linear(70, 40)
+    packed = Int8Linear(linear)
+    monkeypatch.setattr(quantization, "packs", lambda *_: False)
+    plain = Int8Linear(linear)
+    x = torch.randn(30, 70) * torch.logspace(-6, 6, 30)[:, None]
+    with torch.inference_mode():
+        assert torch.equal(packed(x), plain(x))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("rows", [1, 15, 480])
+def test_a_packed_layer_gives_what_the_plain_one_gives(dtype: torch.dtype, rows: int) -> None:
+    if not packs(torch.device("cpu"), dtype):
+        pytest.skip("oneDNN has no layouts of its own here")
+    module = torch.nn.ModuleList([torch.nn.Linear(70, 40), torch.nn.Linear(70, 40, bias=False)])
+    module.to(dtype)
+    x = torch.randn(rows, 2, 70, dtype=dtype)
+    with torch.inference_mode():
+        expected = [layer(x) for layer in module]
+        pack(module)
+        for layer, one in zip(module, expected, strict=True):
+            assert isinstance(layer, PackedLinear)
+            torch.testing.assert_close(layer(x), one)
 
 
 def test_what_is_to_be_spared_is_spared() -> None:

@@ -45,13 +45,20 @@ class ModelDir:
 
 
 def load_weights(module: torch.nn.Module, weights: dict[str, Tensor], what: str) -> None:
-    """Copy tensors into a module; what only training needs may be left over, nothing may lack.
+    """Give a module its tensors; what only training needs may be left over, nothing may lack.
 
-    Raises `ValueError` when a tensor is missing or has another shape.
+    They stay pages of the file until `own`, so that a large model is never in memory twice. Raises
+    `ValueError` when a tensor is missing or has another shape.
     """
     try:
-        missing = module.load_state_dict(weights, strict=False).missing_keys
+        missing = module.load_state_dict(weights, strict=False, assign=True).missing_keys
     except RuntimeError as exc:
         raise ValueError(f"{what}: the weights do not fit the configuration") from exc
     if missing:
         raise ValueError(f"{what}: {len(missing)} tensors are missing, such as {missing[0]}")
+
+
+def own(module: torch.nn.Module) -> None:
+    """Copy what is left of a file's pages: another file may take its place while we run."""
+    for tensor in (*module.parameters(), *module.buffers()):
+        tensor.data = tensor.data.clone()

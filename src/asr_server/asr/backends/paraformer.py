@@ -9,7 +9,7 @@ A chunk is the `look_ahead` frames kept from the last chunk followed by up to `s
 Frames past a row's length are masked everywhere, so a row never depends on its neighbours.
 
 Letters of shapes: B rows, T frames of a chunk (look_ahead + stride), M frames looked back on,
-K tokens, D model size.
+K tokens, D model size; keys and values as in `sanm`.
 """
 
 import math
@@ -23,7 +23,15 @@ from asr_server.asr.backends.cif import integrate_and_fire
 from asr_server.asr.backends.frontend import FEATURES
 from asr_server.asr.backends.paraformer_config import ParaformerConfig
 from asr_server.asr.backends.paraformer_state import ParaformerState, Progress, unless
-from asr_server.asr.backends.sanm import LAYER_NORM_EPS, EncoderLayer, positions, split_heads
+from asr_server.asr.backends.sanm import (
+    LAYER_NORM_EPS,
+    EncoderLayer,
+    attend,
+    by_head,
+    filter_frames,
+    penalties,
+    positions,
+)
 
 
 class Encoder(nn.Module):
@@ -77,21 +85,16 @@ class CrossAttention(nn.Module):
         self.linear_out = nn.Linear(size, size)
 
     def forward(
-        self, x: Tensor, hidden: Tensor, memory: Tensor, mask: Tensor
+        self, x: Tensor, hidden: Tensor, memory: Tensor, penalty: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Attend from `x` (B, K, D) to `memory` (B, stride, 2D) and `hidden` (B, T, D).
+        """Attend from `x` (B, K, D) to `memory` (2, B, H, stride, E) and `hidden` (B, T, D).
 
-        Gives the output (B, K, D) and the chunk's keys and values (B, T, 2D).
+        Gives the output (B, K, D) and the chunk's keys and values (2, B, H, T, E).
         """
-        key_value = self.linear_k_v(hidden)
-        keys, values = torch.cat((memory, key_value), dim=1).chunk(2, dim=2)
-        attended = F.scaled_dot_product_attention(
-            split_heads(self.linear_q(x), self.heads),
-            split_heads(keys, self.heads),
-            split_heads(values, self.heads),
-            attn_mask=mask,
-        )
-        return self.linear_out(attended.transpose(1, 2).flatten(2)), key_value
+        key_value = by_head(self.linear_k_v(hidden), 2, self.heads, memory.dtype)
+        query = by_head(self.linear_q(x), 1, self.heads, memory.dtype)[0]
+        attended = attend(query, torch.cat((memory, key_value), dim=3), penalty)
+        return self.linear_out(attended.to(x.dtype)), key_value
 
 
 class NormalisedFeedForward(nn.Module):
@@ -105,7 +108,7 @@ class NormalisedFeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, K, D) to (B, K, D)."""
-        return self.w_2(self.norm(self.w_1(x).relu()))  # type: ignore[no-any-return]
+        return self.w_2(self.norm(self.w_1(x).relu_()))  # type: ignore[no-any-return]
 
 
 class CausalFsmn(nn.Module):
@@ -118,8 +121,7 @@ class CausalFsmn(nn.Module):
     def forward(self, x: Tensor, history: Tensor) -> tuple[Tensor, Tensor]:
         """Filter `x` (B, K, D) behind `history` (B, kernel - 1, D); also both, joined."""
         joined = torch.cat((history, x), dim=1)
-        filtered = F.conv1d(joined.transpose(1, 2), self.fsmn_block.weight, groups=x.shape[2])
-        return filtered.transpose(1, 2) + x, joined
+        return filter_frames(joined, self.fsmn_block.weight) + x, joined
 
 
 class DecoderLayer(nn.Module):
@@ -135,12 +137,12 @@ class DecoderLayer(nn.Module):
         self.norm3 = nn.LayerNorm(config.size, eps=LAYER_NORM_EPS)
 
     def forward(
-        self, x: Tensor, hidden: Tensor, history: Tensor, memory: Tensor, mask: Tensor
+        self, x: Tensor, hidden: Tensor, history: Tensor, memory: Tensor, penalty: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The output (B, K, D), the joined FSMN inputs and the keys and values."""
         filtered, joined = self.self_attn(self.norm2(self.feed_forward(self.norm1(x))), history)
         x = x + filtered
-        attended, key_value = self.src_attn(self.norm3(x), hidden, memory, mask)
+        attended, key_value = self.src_attn(self.norm3(x), hidden, memory, penalty)
         return x + attended, joined, key_value
 
 
@@ -273,16 +275,18 @@ class Paraformer(nn.Module):
         frame = torch.arange(config.frames, device=device)[None, :]  # (1, T)
         real = frame < lengths[:, None]  # (B, T)
         chunks = unless(batch.first, state.chunks[batch.slots])
-        remembered = torch.arange(config.memory, device=device)[None, :]
-        seen = remembered < (chunks * config.stride)[:, None]  # (B, M)
-        mask = torch.cat((seen, real), dim=1)[:, None, None, :]  # (B, 1, 1, M + T)
+        place = torch.arange(config.memory, device=device)[None, :]
+        seen = place < (chunks * config.stride)[:, None]  # (B, M)
+        visible = torch.cat((seen, real), dim=1)[:, None, None, :]  # (B, 1, 1, M + T)
+        penalty = penalties(visible)
 
         dtype = self.encoder.after_norm.weight.dtype
         x = chunk.to(dtype)
         real_frames = real[:, :, None].to(dtype)
         key_values = []
         for layer, memory in zip(self.encoder.layers, state.encoder_memory, strict=True):
-            x, key_value = layer(x, memory[batch.slots].to(dtype), mask, real_frames)
+            remembered = memory.index_select(1, batch.slots).to(state.attention_dtype)
+            x, key_value = layer(x, remembered, penalty, real_frames)
             key_values.append(key_value)
         hidden = self.encoder.after_norm(x) * real_frames
         # Look-ahead frames count only when no later chunk will bring them again.
@@ -303,7 +307,8 @@ class Paraformer(nn.Module):
         lengths = batch.lengths[rows] + config.look_ahead
         frame = torch.arange(config.frames, device=hidden.device)[None, :]
         remembers = (state.fired[slots] & ~first)[:, None].expand(-1, config.stride)
-        mask = torch.cat((remembers, frame < lengths[:, None]), dim=1)[:, None, None, :]
+        visible = torch.cat((remembers, frame < lengths[:, None]), dim=1)[:, None, None, :]
+        penalty = penalties(visible)
 
         x = embeddings.to(hidden.dtype)
         histories, memories = [], []
@@ -314,8 +319,8 @@ class Paraformer(nn.Module):
                 x,
                 hidden,
                 unless(first, history[slots]).to(x.dtype),
-                memory[slots].to(x.dtype),
-                mask,
+                memory.index_select(1, slots).to(state.attention_dtype),
+                penalty,
             )
             histories.append(joined)
             memories.append(key_value)

@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from asr_server.asr.backends.model_dir import ModelDir, load_weights
-from asr_server.asr.backends.sanm import LAYER_NORM_EPS, EncoderLayer, positions
+from asr_server.asr.backends.model_dir import ModelDir, load_weights, own
+from asr_server.asr.backends.sanm import LAYER_NORM_EPS, EncoderLayer, penalties, positions
 
 NO_MARKS = frozenset({"<unk>", "_"})
 """Entries of the model's `punc_list` that stand for nothing."""
@@ -55,8 +55,8 @@ class PunctuationModel(nn.Module):
         frames = real[:, :, None].to(x.dtype)
         layers = [*self.encoder.encoders0, *self.encoder.encoders]
         for layer in layers[:-1]:
-            x, _ = layer(x, None, backward, frames)
-        x, _ = layers[-1](x, None, everywhere, frames)
+            x, _ = layer(x, None, penalties(backward), frames)
+        x, _ = layers[-1](x, None, penalties(everywhere), frames)
         return self.decoder(self.encoder.after_norm(x))  # type: ignore[no-any-return]
 
 
@@ -92,9 +92,8 @@ class Punctuator:
             ),
         )
         load_weights(model, model_dir.weights(), str(path))
-        return cls(
-            model.float().eval().requires_grad_(False), model_dir.tokens, config["punc_list"]
-        )
+        own(model.float().eval().requires_grad_(False))
+        return cls(model, model_dir.tokens, config["punc_list"])
 
     @torch.inference_mode()
     def marks(self, sentences: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:

@@ -16,8 +16,8 @@ from asr_server.asr.backends.model_dir import CMVN, ModelDir, load_weights
 from asr_server.asr.backends.paraformer import ChunkBatch, Decoded, Paraformer
 from asr_server.asr.backends.paraformer_config import ParaformerConfig
 from asr_server.asr.backends.paraformer_state import ParaformerState, Progress
+from asr_server.asr.backends.precision import attention_dtype, best_dtype, set_precision
 from asr_server.asr.backends.punctuation import Punctuator
-from asr_server.asr.backends.quantization import best_dtype, quantise
 from asr_server.asr.backends.slots import SlotTable
 from asr_server.asr.backends.vad_state import VadState
 from asr_server.asr.hotwords import Evidence, prepare
@@ -67,7 +67,7 @@ class PyTorchBackend:
         dtype: str,
     ) -> None:
         config = paraformer.config
-        weight = paraformer.decoder.output_layer.weight
+        weight = paraformer.decoder.after_norm.weight
         self.name = name
         self.device = weight.device.type
         self.dtype = dtype
@@ -80,7 +80,9 @@ class PyTorchBackend:
         self._slots = SlotTable(slots)
         # Half the memory and half the traffic; less coarse than the weights around it.
         memory_dtype = torch.bfloat16 if dtype == "int8" else getattr(torch, dtype)
-        self._state = ParaformerState(config, slots, memory_dtype, weight.device)
+        self._state = ParaformerState(
+            config, slots, memory_dtype, attention_dtype(dtype), weight.device
+        )
         self._vad = VadState(slots)
         self._torch_device = weight.device
         self._gather = EvidenceGatherer(weight.device)
@@ -99,10 +101,10 @@ class PyTorchBackend:
         dtype = best_dtype(device) if options.dtype == "auto" else options.dtype
         model = ModelDir.open(path)
         config = ParaformerConfig.from_funasr(model.config, len(model.tokens), options.chunk_size)
-        paraformer = Paraformer(config)
+        with torch.device("meta"):  # the weights come from the file, none are made up first
+            paraformer = Paraformer(config)
         load_weights(paraformer, model.weights(), str(path))
-        _set_precision(paraformer.eval().requires_grad_(False), dtype)
-        paraformer.to(device)
+        set_precision(paraformer.eval().requires_grad_(False).to(device), dtype)
         frontend = Frontend.from_file(path / CMVN).to(device)
         log.info("loaded %s on %s in %s", path.name, device, dtype)
         return cls(
@@ -228,14 +230,3 @@ def _uuid(device: torch.device) -> str | None:
         return None
     uuid = getattr(torch.cuda.get_device_properties(device), "uuid", None)
     return f"GPU-{uuid}" if uuid else None
-
-
-def _set_precision(paraformer: Paraformer, dtype: str) -> None:
-    if dtype == "int8":
-        # The scores decide between tokens and cost little: they stay exact.
-        quantise(paraformer.encoder)
-        quantise(paraformer.decoder, spare=frozenset({"output_layer"}))
-        return
-    # The predictor adds up many small weights: too coarse a sum loses or invents tokens.
-    paraformer.encoder.to(getattr(torch, dtype))
-    paraformer.decoder.to(getattr(torch, dtype))

@@ -1,4 +1,4 @@
-"""Integer arithmetic for the linear layers, and which precision suits a device.
+"""Integer arithmetic for the linear layers.
 
 Weights are quantised once, one scale per output; activations when they arrive, one scale per row,
 so that a row never depends on the others of its batch.
@@ -7,9 +7,13 @@ so that a row never depends on the others of its batch.
 import torch
 from torch import Tensor, nn
 
+from asr_server.asr.backends.packing import packs
+
 LARGEST = 127
 SMALLEST_PEAK = 1e-8
 """Keeps the scale of an all-zero row finite."""
+ZERO = 128
+"""What stands for zero in unsigned activations."""
 
 
 class Int8Linear(nn.Module):
@@ -20,22 +24,44 @@ class Int8Linear(nn.Module):
         self.in_features, self.out_features = linear.in_features, linear.out_features
         weight = linear.weight.detach().float()  # (out, in)
         scale = weight.abs().amax(dim=1).clamp(min=SMALLEST_PEAK) / LARGEST
-        self.weight: Tensor
         self.scale: Tensor
         self.bias: Tensor | None
-        quantised = (weight / scale[:, None]).round().to(torch.int8)
-        self.register_buffer("weight", quantised.t().contiguous())  # (in, out)
         self.register_buffer("scale", scale)
         self.register_buffer("bias", None if linear.bias is None else linear.bias.detach().float())
+        quantised = (weight / scale[:, None]).round().to(torch.int8)
+        self._packed = packs(weight.device, torch.int8)
+        if self._packed:
+            # Laid out for the processor once; the kernel of the product applies the scales.
+            self._weight = torch.ops.onednn.qlinear_prepack(quantised, None)
+            self._zeros = torch.zeros(self.out_features, dtype=torch.int32)
+        else:
+            self._weight = quantised.t().contiguous()  # (in, out)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in) to (..., out), in the type of `x`."""
         rows = x.reshape(-1, self.in_features).float()
-        step = rows.abs().amax(dim=1, keepdim=True).clamp(min=SMALLEST_PEAK) / LARGEST
-        quantised = (rows / step).round().to(torch.int8)
-        product = torch._int_mm(quantised, self.weight) * self.scale  # (rows, out) float32
-        scaled = product * step if self.bias is None else torch.addcmul(self.bias, product, step)
-        return scaled.view(*x.shape[:-1], self.out_features).to(x.dtype)
+        peak = rows.abs().amax(dim=1, keepdim=True)  # (rows, 1)
+        step = peak.clamp_(min=SMALLEST_PEAK).div_(LARGEST)
+        product = self._product((rows / step).round_().to(torch.int8))
+        if self.bias is None:
+            product.mul_(step)
+        else:
+            torch.addcmul(self.bias, product, step, out=product)
+        return product.view(*x.shape[:-1], self.out_features).to(x.dtype)
+
+    def _product(self, rows: Tensor) -> Tensor:
+        """(rows, in) int8 to (rows, out) float32 in units of each row's step."""
+        if not self._packed:
+            return torch._int_mm(rows, self._weight) * self.scale
+        # To the same bits read as unsigned, adding 128 wraps around: -127...127 become 1...255.
+        unsigned = rows.view(torch.uint8).add_(ZERO)
+        inputs = (unsigned, 1.0, ZERO)
+        weights = (self._weight, self.scale, self._zeros)
+        float_output = (1.0, 0, torch.float32)
+        product: Tensor = torch.ops.onednn.qlinear_pointwise(
+            *inputs, *weights, None, *float_output, "none", [], ""
+        )
+        return product
 
 
 def quantise(module: nn.Module, spare: frozenset[str] = frozenset()) -> None:
@@ -45,21 +71,3 @@ def quantise(module: nn.Module, spare: frozenset[str] = frozenset()) -> None:
             setattr(module, name, Int8Linear(child))
         else:
             quantise(child, spare)
-
-
-def best_dtype(device: torch.device) -> str:
-    """The fastest precision whose text is that of float32, by what the device can do.
-
-    8-bit integers need VNNI to pay; FunASR's figures show the same with and without.
-    """
-    if device.type == "cuda":
-        return "float16"
-    if _supports("amx_tile"):
-        return "bfloat16"
-    return "int8" if _supports("vnni") else "float32"
-
-
-def _supports(instructions: str) -> bool:
-    # torch knows the processor but tells only under private names, which differ by release.
-    probe = getattr(torch.cpu, f"_is_{instructions}_supported", None)
-    return bool(probe and probe())

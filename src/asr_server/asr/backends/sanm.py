@@ -3,7 +3,8 @@
 Gao et al., "SAN-M: Memory Equipped Self-Attention for End-to-End Speech Recognition" (2020), with
 FunASR's parameter names.
 
-Letters of shapes: B rows, T frames, M frames of memory, D model size.
+Letters of shapes: B rows, H heads, T frames, M frames of memory, S keys in sight, D model size,
+E = D / H. Keys and values lie as (2, B, H, frames, E), which batched products read without a copy.
 """
 
 import math
@@ -14,6 +15,8 @@ from torch import Tensor, nn
 
 LAYER_NORM_EPS = 1e-12
 """FunASR's `LayerNorm`."""
+UNSEEN = -1e4
+"""What a score loses whose key may not be seen: its weight becomes zero in any precision."""
 
 
 def positions(index: Tensor, depth: int) -> Tensor:
@@ -24,9 +27,44 @@ def positions(index: Tensor, depth: int) -> Tensor:
     return torch.cat((angles.sin(), angles.cos()), dim=-1)
 
 
-def split_heads(x: Tensor, heads: int) -> Tensor:
-    """(B, T, D) to (B, heads, T, D / heads)."""
-    return x.reshape(x.shape[0], x.shape[1], heads, -1).transpose(1, 2)
+def by_head(x: Tensor, parts: int, heads: int, dtype: torch.dtype) -> Tensor:
+    """(B, T, parts * D) to (parts, B, H, T, E) of `dtype`, contiguous."""
+    split = x.view(*x.shape[:2], parts, heads, -1).permute(2, 0, 3, 1, 4)
+    return torch.empty_like(split, dtype=dtype, memory_format=torch.contiguous_format).copy_(split)
+
+
+def penalties(visible: Tensor) -> Tensor:
+    """What `attend` adds to the scores, where `visible` (B, 1, 1 or T, S) says who sees what."""
+    return torch.zeros(visible.shape, device=visible.device).masked_fill_(~visible, UNSEEN)
+
+
+def attend(query: Tensor, key_value: Tensor, penalty: Tensor) -> Tensor:
+    """Attention of `query` (B, H, T, E) to `key_value` (2, B, H, S, E): (B, T, D).
+
+    On a CPU two batched products are quicker than the fused kernel, whose blocks are larger than
+    a chunk; the weights are computed in float32, of which its softmax is also the quickest.
+    """
+    keys, values = key_value
+    if query.is_cuda:
+        mask = penalty.to(query.dtype)
+        attended = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask)
+        return attended.transpose(1, 2).flatten(2)
+    rows, heads, frames, width = query.shape
+    scores = torch.bmm(query.flatten(0, 1), keys.flatten(0, 1).transpose(1, 2))  # (BH, T, S)
+    scores = torch.add(penalty, scores.view(rows, heads, frames, -1), alpha=width**-0.5)
+    weights = scores.softmax(dim=3).to(values.dtype).flatten(0, 1)
+    attended = torch.bmm(weights, values.flatten(0, 1))  # (BH, T, E)
+    return attended.view(rows, heads, frames, width).transpose(1, 2).flatten(2)
+
+
+def filter_frames(x: Tensor, weight: Tensor) -> Tensor:
+    """A depthwise filter `weight` (D, 1, kernel) over the frames of `x` (B, T, D), contiguous.
+
+    Gives (B, T - kernel + 1, D). As a picture one pixel high, channels last, frames need no
+    transposing: a third of what `conv1d` takes on a CPU.
+    """
+    picture = x.transpose(1, 2)[:, :, None]  # (B, D, 1, T)
+    return F.conv2d(picture, weight[:, :, None], groups=x.shape[2])[:, :, 0].transpose(1, 2)
 
 
 class FsmnAttention(nn.Module):
@@ -34,39 +72,31 @@ class FsmnAttention(nn.Module):
 
     def __init__(self, inputs: int, size: int, heads: int, kernel: int, shift: int = 0) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.size = heads, size
         left = (kernel - 1) // 2 + shift
-        self._padding = (left, kernel - 1 - left)
+        self._padding = (0, 0, left, kernel - 1 - left)
         self.linear_q_k_v = nn.Linear(inputs, 3 * size)
         self.linear_out = nn.Linear(size, size)
         self.fsmn_block = nn.Conv1d(size, size, kernel, groups=size, bias=False)
 
     def forward(
-        self, x: Tensor, memory: Tensor | None, mask: Tensor, real: Tensor
+        self, x: Tensor, memory: Tensor | None, penalty: Tensor, real: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Attend from `x` (B, T, inputs) to `memory` (B, M, 2D), if there is any, and itself.
+        """Attend from `x` (B, T, inputs) to `memory` (2, B, H, M, E), if there is any, and itself.
 
-        `mask` (B, 1, 1 or T, M + T) says who sees which key, `real` (B, T, 1) which frames exist.
-        Gives the output (B, T, D) and the frames' own keys and values (B, T, 2D).
+        `penalty` (B, 1, 1 or T, M + T) is that of `attend`, `real` (B, T, 1) says which frames
+        exist. Gives the output (B, T, D) and the frames' own keys and values (2, B, H, T, E), in
+        the precision of the memory, in which attention runs.
         """
-        query, key_value = self.linear_q_k_v(x).tensor_split([self.linear_out.in_features], dim=2)
-        value = key_value[:, :, query.shape[2] :] * real
-        seen = key_value if memory is None else torch.cat((memory, key_value), dim=1)
-        keys, values = seen.chunk(2, dim=2)
-        attended = F.scaled_dot_product_attention(
-            split_heads(query, self.heads),
-            split_heads(keys, self.heads),
-            split_heads(values, self.heads),
-            attn_mask=mask,
-        )
-        attended = attended.transpose(1, 2).flatten(2)
-        return self.linear_out(attended) + self._fsmn(value), key_value
-
-    def _fsmn(self, value: Tensor) -> Tensor:
-        """The values through a depthwise filter over time, zeros at both edges."""
-        padded = F.pad(value.transpose(1, 2), self._padding)
-        filtered = F.conv1d(padded, self.fsmn_block.weight, groups=value.shape[2])
-        return filtered.transpose(1, 2) + value
+        projected = self.linear_q_k_v(x)  # (B, T, 3D)
+        dtype = x.dtype if memory is None else memory.dtype
+        heads = by_head(projected, 3, self.heads, dtype)
+        query, key_value = heads[0], heads[1:]
+        seen = key_value if memory is None else torch.cat((memory, key_value), dim=3)
+        attended = self.linear_out(attend(query, seen, penalty).to(x.dtype))
+        value = projected[:, :, 2 * self.size :] * real
+        filtered = filter_frames(F.pad(value, self._padding), self.fsmn_block.weight)
+        return attended.add_(value).add_(filtered), key_value
 
 
 class FeedForward(nn.Module):
@@ -79,7 +109,7 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, D) to (B, T, D)."""
-        return self.w_2(self.w_1(x).relu())  # type: ignore[no-any-return]
+        return self.w_2(self.w_1(x).relu_())  # type: ignore[no-any-return]
 
 
 class EncoderLayer(nn.Module):
@@ -96,9 +126,9 @@ class EncoderLayer(nn.Module):
         self._residual = inputs == size
 
     def forward(
-        self, x: Tensor, memory: Tensor | None, mask: Tensor, real: Tensor
+        self, x: Tensor, memory: Tensor | None, penalty: Tensor, real: Tensor
     ) -> tuple[Tensor, Tensor]:
         """See `FsmnAttention.forward`."""
-        attended, key_value = self.self_attn(self.norm1(x), memory, mask, real)
-        x = x + attended if self._residual else attended
-        return x + self.feed_forward(self.norm2(x)), key_value
+        attended, key_value = self.self_attn(self.norm1(x), memory, penalty, real)
+        x = attended.add_(x) if self._residual else attended
+        return self.feed_forward(self.norm2(x)).add_(x), key_value

@@ -1,0 +1,56 @@
+"""Which precision suits a device, and the network in it."""
+
+import torch
+
+from asr_server.asr.backends.model_dir import own
+from asr_server.asr.backends.packing import pack, packs
+from asr_server.asr.backends.paraformer import Paraformer
+from asr_server.asr.backends.quantization import quantise
+
+
+def best_dtype(device: torch.device) -> str:
+    """The fastest precision whose text is that of float32, by what the device can do.
+
+    8-bit integers need VNNI to pay; FunASR's figures show the same with and without.
+    """
+    if device.type == "cuda":
+        return "float16"
+    if _supports("amx_tile"):
+        return "bfloat16"
+    return "int8" if _supports("vnni") else "float32"
+
+
+def attention_dtype(dtype: str) -> torch.dtype:
+    """In which precision attention runs beside weights of `dtype`.
+
+    With 8-bit weights it takes bfloat16 if the processor multiplies that.
+    """
+    if dtype != "int8":
+        return getattr(torch, dtype)  # type: ignore[no-any-return]
+    native = _supports("avx512_bf16") or _supports("amx_tile")
+    return torch.bfloat16 if native else torch.float32
+
+
+def set_precision(paraformer: Paraformer, dtype: str) -> None:
+    """Turn freshly loaded weights into what the step computes with, layer by layer."""
+    encoder, decoder = paraformer.encoder, paraformer.decoder
+    paraformer.float()
+    if dtype == "int8":
+        # The scores decide between tokens and cost little: they stay exact.
+        quantise(encoder)
+        quantise(decoder, spare=frozenset({"output_layer"}))
+    else:
+        # The predictor adds up many small weights: too coarse a sum loses or invents tokens.
+        encoder.to(getattr(torch, dtype))
+        decoder.to(getattr(torch, dtype))
+    norm = decoder.after_norm.weight
+    if packs(norm.device, norm.dtype):
+        pack(encoder)
+        pack(decoder)
+    own(paraformer)
+
+
+def _supports(instructions: str) -> bool:
+    # torch knows the processor but tells only under private names, which differ by release.
+    probe = getattr(torch.cpu, f"_is_{instructions}_supported", None)
+    return bool(probe and probe())
