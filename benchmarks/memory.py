@@ -120,7 +120,6 @@ def main(
         settings = {
             "ASR_MAX_TASKS": "64",
             "ASR_MAX_DELAY_MS": "0",
-            "ASR_LOG_LEVEL": "warning",
             "ASR_DATABASE_URL": "sqlite://",
         }
         with served(Path("build/memory-server.log"), *arguments, **settings) as at:

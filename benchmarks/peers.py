@@ -6,7 +6,7 @@
 Everybody hears the same speech with the same random weights in the production model's size, one
 after the other in one run. Streams *held*: the most streams in real time, whose chunks come evenly
 spread, of which 95 % have their tokens within 600 ms of their last sample having come, in the
-second half of a run; the search goes by short runs and is confirmed by a longer one.
+second half of a run; the search goes by short runs and is confirmed by a longer one. Linux only.
 
 What computes one chunk of one stream at a time gets a process of one thread for every core; our
 engine is one process, as the server runs it.
@@ -19,7 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import quantiles
 from typing import Annotated, Any
@@ -38,11 +38,14 @@ RESULTS = Path("benchmarks/results/peers.json")
 CORES = os.cpu_count() or 1
 LATE_S = 0.6
 BATCHES = [1, 8, 32]
+TICKS = os.sysconf("SC_CLK_TCK")
+DISTURBED = 0.05
+"""A run is repeated once if more of the machine's time than this went elsewhere."""
 FINENESS = 25
 """The search ends within this part of the streams held."""
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
-console = Console()
+console = Console(width=160, highlight=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,12 @@ class Worker:
         self._process.wait(60)
         self._log.close()
 
+    @property
+    def cpu_s(self) -> float:
+        """Seconds of all cores that the process has used."""
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS
+
     def tell(self, **command: Any) -> None:
         assert self._process.stdin
         self._process.stdin.write(json.dumps(command) + "\n")
@@ -129,6 +138,8 @@ class Run:
     """Share of the cores' time that was used."""
     tokens_a_chunk: float
     chunks_a_step: float = 1.0
+    others: float = 0.0
+    """Share of the cores' time that went elsewhere: other programs, other guests of the host."""
 
     @property
     def held(self) -> bool:
@@ -151,6 +162,13 @@ def summary(streams: int, seconds: float, parts: Sequence[dict[str, Any]]) -> Ru
         sum(part["tokens"] for part in parts) / max(1, chunks),
         parts[0].get("batch", 1.0),
     )
+
+
+def machine_s() -> float:
+    """Seconds of all cores that were used since the machine started, or taken from it."""
+    fields = Path("/proc/stat").read_text().splitlines()[0].split()[1:9]
+    user, nice, system, _, _, irq, softirq, stolen = map(int, fields)
+    return (user + nice + system + irq + softirq + stolen) / TICKS
 
 
 def most_held(run: Callable[[int, float], Run], guess: int, probe_s: float, seconds: float) -> Run:
@@ -213,16 +231,24 @@ def measure_one(contender: Contender, probe_s: float, seconds: float) -> Measure
         )
 
         def run(streams: int, seconds: float) -> Run:
-            at = time.time() + 0.5
+            done = once(streams, seconds)
+            return once(streams, seconds) if done.others > DISTURBED else done
+
+        def once(streams: int, seconds: float) -> Run:
+            began, used = time.time(), machine_s() - sum(worker.cpu_s for worker in workers)
+            at = began + 0.5
             for number, worker in enumerate(workers):
                 share = {} if contender.ours else {"first": number, "every": len(workers), "at": at}
                 worker.tell(do="paced", streams=streams, seconds=seconds, **share)
-            done = summary(streams, seconds, [worker.answer() for worker in workers])
+            parts = [worker.answer() for worker in workers]
+            used = machine_s() - sum(worker.cpu_s for worker in workers) - used
+            others = used / CORES / (time.time() - began)
+            done = replace(summary(streams, seconds, parts), others=others)
             measured.runs.append(done)
             console.print(
                 f"  {streams} streams, {seconds:.0f} s: p95 {done.p95_ms:.0f} ms, busy"
                 f" {done.busy:.0%}, computed {done.computed:.0%}, {done.tokens_a_chunk:.1f} tokens"
-                f" a chunk, {done.chunks_a_step:.1f} chunks a step"
+                f" a chunk, {done.chunks_a_step:.1f} chunks a step, others {done.others:.0%}"
             )
             return done
 

@@ -87,6 +87,7 @@ HELD = (
     "**streams held**",
     "p50 / p95 / p99 ms",
     "cores busy",
+    "others",
     "tokens a chunk",
 )
 
@@ -103,6 +104,7 @@ def held_row(row: Json) -> list[str]:
         f"**{streams(row)}**",
         f"{run['p50_ms']:.0f} / {run['p95_ms']:.0f} / {run['p99_ms']:.0f}",
         f"{run['busy']:.0%}",
+        f"{run['others']:.0%}",
         f"{run['tokens_a_chunk']:.1f}",
     ]
 
@@ -253,8 +255,8 @@ def draw_memory(memory: Json, to: Path) -> None:
             numbers, figures = zip(*row["churn"], strict=True)
             axes.plot(numbers, figures, color=OURS, label=row["dtype"])
             axes.axhline(row["rest_mb"], color=MUTED, linewidth=0.8, linestyle=":")
-            axes.annotate("at rest", (numbers[-1], row["rest_mb"]), color=MUTED, ha="right")
-    axes.set_ylim(0, None)
+            axes.annotate("at rest", (numbers[0], 0.98 * row["rest_mb"]), color=MUTED, va="top")
+    axes.set_ylim(0, 1.2 * max(mb for row in memory["rows"] for _, mb in row["churn"]))
     axes.set_xlabel("streams opened and closed")
     axes.set_ylabel("resident MB")
     _plain(axes)
