@@ -53,7 +53,7 @@ class Crowd:
         self._recordings = recordings
         self.streams = streams
         self.accounts: list[Account] = []
-        """Tasks that are over, in the order in which they ended."""
+        """Tasks in the order in which they began; the last ones still run."""
         self.open = 0
         """People with a task right now."""
         self.join_s = max(min(JOIN_S, FEW_EACH_S * streams), MANY_EACH_S * streams)
@@ -94,10 +94,9 @@ class Crowd:
             self.open += 1
             try:
                 recording = self._recordings[turn % len(self._recordings)]
-                account = await speak(self._target, recording, self.until)
+                account = await speak(self._target, recording, self.until, accounts=self.accounts)
             finally:
                 self.open -= 1
-            self.accounts.append(account)
             turn += 1
             if account.error is not None:
                 await asyncio.sleep(PAUSE_S)

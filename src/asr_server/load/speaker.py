@@ -44,14 +44,18 @@ async def speak(
     recording: Recording,
     until: float | None = None,
     vanish_after: int | None = None,
+    accounts: list[Account] | None = None,
 ) -> Account:
     """One task on a connection of its own; never raises what a server can be blamed for.
 
-    After `until` on the loop's clock no more is said, and the task is finished; one frame is always
-    sent. `vanish_after` cuts the connection after that many frames, without a word.
+    The account is put into `accounts` at once and grows there. After `until` on the loop's clock no
+    more is said, and the task is finished; one frame is always sent. `vanish_after` cuts the
+    connection after that many frames, without a word.
     """
     clock = asyncio.get_running_loop().time
     account = Account(recording, clock())
+    if accounts is not None:
+        accounts.append(account)
     try:
         async with _connected(target) as socket:
             await _speak(socket, target, account, until, vanish_after)
