@@ -12,6 +12,7 @@ import os
 import sys
 import time
 import wave
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import median
 from typing import Any, Protocol
@@ -206,15 +207,28 @@ class Ours:
         self._settings = Settings(
             model=str(model), dtype=dtype, threads=threads, max_tasks=256, max_delay_ms=0
         )
-        self._build = lambda: build_engine(self._settings, model)
+        self._engine = build_engine(self._settings, model)
+
+    async def obey(
+        self, commands: Iterable[str], speech: Any, answer: Callable[[Any], None]
+    ) -> None:
+        """Load, say so, then measure what is asked for."""
+        await self._engine.start()
+        answer({"ready": "ours"})
+        loop = asyncio.get_running_loop()
+        lines = iter(commands)
+        while line := await loop.run_in_executor(None, next, lines, None):
+            command = json.loads(line)
+            measure = self.service if command.pop("do") == "service" else self.paced
+            answer(await measure(speech, **command))
+        await self._engine.stop()
 
     async def service(self, speech: Any, batches: list[int]) -> dict[str, Any]:
         """Milliseconds of a whole step, VAD included, and of its matrix products alone."""
         from asr_server.asr.types import ChunkWork, JudgeWork, Kind, Step
         from benchmarks.step import gemm_limit
 
-        engine = self._build()
-        await engine.start()
+        engine = self._engine
         backend = engine._device.backend
         stride, context = backend.geometry.stride, backend.geometry.context
         windows = stride // WINDOW * WINDOW
@@ -239,11 +253,9 @@ class Ours:
                 taken.append(time.perf_counter() - began)
             await engine._device.step(Step(closed=tuple(range(size))))
             answer["steps"][str(size)] = 1000 * median(taken[WARM_UP:])
-        await engine.stop()
         largest = max(batches)
-        answer["products"][str(largest)] = (
-            1000 * gemm_limit(self._model, self._dtype, largest).step_s
-        )
+        products = gemm_limit(self._model, self._dtype, largest)
+        answer["products"][str(largest)] = 1000 * products.step_s
         return answer
 
     async def paced(self, speech: Any, streams: int, seconds: float) -> dict[str, Any]:
@@ -253,8 +265,7 @@ class Ours:
         """
         from asr_server.asr.types import Kind, StreamOptions
 
-        engine = self._build()
-        await engine.start()
+        engine = self._engine
         clock = asyncio.get_running_loop().time
         begins: dict[int, float] = {}
         latencies, batches, tokens = [], [], 0
@@ -294,7 +305,7 @@ class Ours:
         used = time.process_time()
         await asyncio.gather(*map(speak, range(streams)))
         used = time.process_time() - used
-        await engine.stop()
+        engine._deliver = deliver
         return {
             "latencies": latencies,
             "due": streams * int(seconds / PERIOD_S),
@@ -320,23 +331,21 @@ def main(name: str, model: Path, speech: Any, threads: int) -> None:
     """Load, say so, then obey."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # engines print what they like, but not among the answers
-    ours = Ours(model, name.partition(":")[2], threads) if name.startswith("ours:") else None
-    peer = None if ours else PEERS[name](model, threads)
 
     def answer(value: Any) -> None:
         print(json.dumps(value), file=answers, flush=True)
 
-    if peer:
-        service(peer, speech, [])  # warm
+    if name.startswith("ours:"):
+        ours = Ours(model, name.partition(":")[2], threads)
+        asyncio.run(ours.obey(sys.stdin, speech, answer))
+        return
+    peer = PEERS[name](model, threads)
+    service(peer, speech, [])  # warm
     answer({"ready": name})
     for line in sys.stdin:
         command = json.loads(line)
-        what = command.pop("do")
-        if ours:
-            work = ours.service if what == "service" else ours.paced
-            answer(asyncio.run(work(speech, **command)))
-        else:
-            answer((service if what == "service" else paced)(peer, speech, **command))
+        measure = service if command.pop("do") == "service" else paced
+        answer(measure(peer, speech, **command))
 
 
 if __name__ == "__main__":
