@@ -318,7 +318,7 @@ class Paraformer(nn.Module):
             x, joined, key_value = layer(
                 x,
                 hidden,
-                unless(first, history[slots]).to(x.dtype),
+                unless(first, history.index_select(0, slots)).to(x.dtype),
                 memory.index_select(1, slots).to(state.attention_dtype),
                 penalty,
             )

@@ -86,14 +86,15 @@ class ParaformerState:
         begin = (chunks % config.encoder_look_back) * config.stride
         ring = begin[:, None] + torch.arange(config.stride, device=begin.device)  # (B, stride)
         for memory, key_value in zip(self.encoder_memory, progress.key_values, strict=True):
-            heard = key_value.index_select(1, rows)[:, :, :, : config.stride].to(memory.dtype)
+            heard = key_value[:, :, :, : config.stride].index_select(1, rows).to(memory.dtype)
             _by_frame(memory)[slots[:, None], ring] = _by_frame(heard)
         self.overlap[slots] = progress.chunk[rows, -config.look_ahead :]
         self.chunks[slots] = chunks + 1
         # A sentence's first chunk also ends what an earlier sentence left behind.
         self.fired[slots] &= ~first
+        opened = slots[first]
         for history in self.history:
-            history[slots[first]] = 0
+            history.index_fill_(0, opened, 0)
 
     def _advance_decoder(self, progress: Progress) -> None:
         """Remember the decoder's inputs of the rows that fired and commit."""
