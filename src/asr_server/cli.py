@@ -5,6 +5,7 @@ from functools import partial
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from asr_server import __version__, cli_bench, cli_evaluate, cli_models, cli_transcribe, logs
 from asr_server.cli_options import (
@@ -115,7 +116,7 @@ def serve(
     try:
         app = create_app(settings)
     except SettingsError as exc:
-        err.print(f"[bold red]Not started:[/] {exc}", soft_wrap=True)
+        err.print(f"[bold red]Not started:[/] {escape(str(exc))}", soft_wrap=True)
         raise typer.Exit(1) from exc
     greet = _log_greeting if logs.as_json(settings) else _show_greeting
     raise typer.Exit(serving.serve(app, settings, partial(greet, settings.host, choice)))
