@@ -43,4 +43,13 @@ def packs(device: torch.device, dtype: torch.dtype) -> bool:
         return False
     if dtype == torch.bfloat16:
         return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    if dtype == torch.int8:  # without these instructions sums of two products overflow
+        return supports("vnni")
     return torch._C._has_mkldnn
+
+
+def supports(instructions: str) -> bool:
+    """Whether the processor has them."""
+    # torch knows but tells only under private names, which differ by release.
+    probe = getattr(torch.cpu, f"_is_{instructions}_supported", None)
+    return bool(probe and probe())

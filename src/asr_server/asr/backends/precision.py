@@ -3,7 +3,7 @@
 import torch
 
 from asr_server.asr.backends.model_dir import own
-from asr_server.asr.backends.packing import pack, packs
+from asr_server.asr.backends.packing import pack, packs, supports
 from asr_server.asr.backends.paraformer import Paraformer
 from asr_server.asr.backends.quantization import quantise
 
@@ -15,9 +15,9 @@ def best_dtype(device: torch.device) -> str:
     """
     if device.type == "cuda":
         return "float16"
-    if _supports("amx_tile"):
+    if supports("amx_tile"):
         return "bfloat16"
-    return "int8" if _supports("vnni") else "float32"
+    return "int8" if supports("vnni") else "float32"
 
 
 def attention_dtype(dtype: str) -> torch.dtype:
@@ -27,7 +27,7 @@ def attention_dtype(dtype: str) -> torch.dtype:
     """
     if dtype != "int8":
         return getattr(torch, dtype)  # type: ignore[no-any-return]
-    native = _supports("avx512_bf16") or _supports("amx_tile")
+    native = supports("avx512_bf16") or supports("amx_tile")
     return torch.bfloat16 if native else torch.float32
 
 
@@ -48,9 +48,3 @@ def set_precision(paraformer: Paraformer, dtype: str) -> None:
         pack(encoder)
         pack(decoder)
     own(paraformer)
-
-
-def _supports(instructions: str) -> bool:
-    # torch knows the processor but tells only under private names, which differ by release.
-    probe = getattr(torch.cpu, f"_is_{instructions}_supported", None)
-    return bool(probe and probe())
