@@ -1,6 +1,7 @@
 """The conversation, cell by cell and rule by rule; time is a number."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import settings as hypothesis_settings
@@ -228,6 +229,14 @@ def test_interims_are_cumulative_and_numbered_by_sentence():
     session.receive(Audio(b""), 1)
     (interim,) = sentences(session.receive(heard("三", begin_ms=1500), 1))
     assert (interim["sentence_id"], interim["text"], interim["begin_time"]) == (2, "三", 1500)
+
+
+def test_a_number_half_said_comes_with_the_pause_behind_it():
+    session = session_in(State.STREAMING)
+    (talking,) = sentences(session.receive(heard("一共三百"), 0))
+    session.receive(Audio(b""), 1)
+    (paused,) = sentences(session.receive(replace(heard("一共三百"), paused=True), 1))
+    assert (talking["text"], paused["text"]) == ("一共", "一共300")
 
 
 def test_one_audio_frame_pays_for_one_interim():
