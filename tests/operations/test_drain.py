@@ -64,7 +64,7 @@ async def until_draining(port: int) -> None:
     ("command", "number", "status"),
     [
         (MAIN, signal.SIGTERM, 0),
-        (MAIN, signal.SIGINT, 0),
+        pytest.param(MAIN, signal.SIGINT, 0, marks=pytest.mark.slow),
         # uvicorn raises the signal again once it is done; supervisors take that for a clean end.
         (UVICORN, signal.SIGTERM, -signal.SIGTERM),
     ],
@@ -251,7 +251,10 @@ async def _copy(reader, writer) -> None:
         writer.close()
 
 
-@pytest.mark.parametrize("drain_timeout_s", ["30", "0.5"], ids=["patient", "impatient"])
+@pytest.mark.parametrize(
+    "drain_timeout_s",
+    [pytest.param("30", id="patient", marks=pytest.mark.slow), pytest.param("0.5", id="impatient")],
+)
 async def test_a_rolling_restart_loses_no_sentence(drain_timeout_s):
     """With patience the task ends where it is; without, the client goes on elsewhere."""
     old, new = free_port(), free_port()

@@ -240,7 +240,7 @@ def quote_what_was_said(*_):
     raise KeyError(TEXT)
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(frames=st.lists(FRAMES, max_size=5), breaks=st.booleans())
 def test_nothing_a_client_says_or_hears_reaches_a_log(frames, breaks):
     heard = []
