@@ -38,7 +38,6 @@ def configure(settings: Settings) -> None:
         logger.propagate = True
         if logger.level < logging.INFO:
             logger.setLevel(logging.NOTSET)  # then the root decides
-    logging.getLogger("uvicorn.error").addFilter(_is_true)
 
 
 def fault(error: BaseException) -> dict[str, str]:
@@ -89,11 +88,6 @@ def _for_people() -> list[Processor]:
             exception_formatter=structlog.dev.plain_traceback,
         ),
     ]
-
-
-def _is_true(record: logging.LogRecord) -> bool:
-    """uvicorn takes every handshake that is refused with a body for an error of the application."""
-    return record.msg != "ASGI callable returned without completing handshake."
 
 
 def _without_twins(_: WrappedLogger, __: str, record: EventDict) -> EventDict:
