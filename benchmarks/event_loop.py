@@ -8,6 +8,7 @@ notes how late it wakes. Paced clients in another process bring more than the ma
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 from dataclasses import asdict
@@ -35,6 +36,9 @@ console = Console(highlight=False)
 @app.command(hidden=True)
 def probe(model: str, dtype: str) -> None:
     """Serve until the standard input ends; then tell every nap's lateness in milliseconds."""
+    # As in `peer_worker`: the device thread must not be the one that imports it first.
+    import silero_vad  # noqa: F401
+
     from tests.support.serving import serving
 
     async def run() -> None:
@@ -47,7 +51,8 @@ def probe(model: str, dtype: str) -> None:
                 await asyncio.sleep(NAP_S)
                 late.append(1000 * (loop.time() - due))
 
-        async with serving(model=model, dtype=dtype, max_tasks=256, max_delay_ms=0) as served:
+        settings = {"max_tasks": 256, "max_delay_ms": 0, "threads": os.cpu_count()}
+        async with serving(model=model, dtype=dtype, **settings) as served:
             print(served.url, flush=True)
             await loop.run_in_executor(None, sys.stdin.readline)  # everybody speaks now
             napping = asyncio.create_task(nap(), name="nap")

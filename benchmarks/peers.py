@@ -39,8 +39,9 @@ CORES = os.cpu_count() or 1
 LATE_S = 0.6
 BATCHES = [1, 8, 32]
 TICKS = os.sysconf("SC_CLK_TCK")
-DISTURBED = 0.05
-"""A run is repeated once if more of the machine's time than this went elsewhere."""
+DISTURBED, TRIES, PATIENCE_S = 0.05, 3, 30.0
+"""A run is repeated if more of the machine's time than this went elsewhere; so often, and after
+waiting at most so long for quiet."""
 FINENESS = 25
 """The search ends within this part of the streams held."""
 
@@ -171,6 +172,15 @@ def machine_s() -> float:
     return (user + nice + system + irq + softirq + stolen) / TICKS
 
 
+def wait_for_quiet() -> None:
+    """Let other programs come to their end."""
+    for _ in range(int(PATIENCE_S)):
+        used = machine_s()
+        time.sleep(1.0)
+        if (machine_s() - used) / CORES < DISTURBED:
+            return
+
+
 def most_held(run: Callable[[int, float], Run], guess: int, probe_s: float, seconds: float) -> Run:
     """Search near `guess`, then confirm; the run of the most streams that were held."""
     held, broken, streams = 0, 0, max(1, guess)
@@ -231,8 +241,11 @@ def measure_one(contender: Contender, probe_s: float, seconds: float) -> Measure
         )
 
         def run(streams: int, seconds: float) -> Run:
-            done = once(streams, seconds)
-            return once(streams, seconds) if done.others > DISTURBED else done
+            for _ in range(TRIES):
+                wait_for_quiet()
+                if (done := once(streams, seconds)).others < DISTURBED:
+                    break
+            return done
 
         def once(streams: int, seconds: float) -> Run:
             began, used = time.time(), machine_s() - sum(worker.cpu_s for worker in workers)
@@ -281,13 +294,17 @@ def prepare() -> None:
 
 @app.command()
 def measure(
-    only: Annotated[str, typer.Option(help="Only these, by the names below, with commas.")] = "",
+    only: Annotated[
+        str, typer.Option(help="Only these workers, with commas; other rows stay as they were.")
+    ] = "",
     probe_s: Annotated[float, typer.Option(help="Seconds of a run of the search.")] = 8.0,
     seconds: Annotated[float, typer.Option(help="Seconds of the confirming run.")] = 30.0,
     to: Annotated[Path, typer.Option(help="Where the figures go.")] = RESULTS,
 ) -> None:
     """Measure everybody; leave the machine alone meanwhile."""
-    rows = []
+    rows: dict[str, Any] = {}
+    if only and to.exists():
+        rows = {row["contender"]["worker"]: row for row in json.loads(to.read_text())["rows"]}
     for contender in CONTENDERS:
         if not only or contender.worker in only.split(","):
             console.print(
@@ -299,13 +316,13 @@ def measure(
                 f"  {measured.one_thread_ms:.1f} ms a chunk on one thread,"
                 f" {measured.all_cores_ms:.1f} on {CORES}"
             )
-            rows.append(asdict(measured))
+            rows[contender.worker] = {**asdict(measured), "ended": time.strftime("%F %H:%M")}
     to.parent.mkdir(exist_ok=True)
     report = {
         "environment": describe(),
         "peers": _pinned(),
         "seconds": seconds,
-        "rows": rows,
+        "rows": [rows[one.worker] for one in CONTENDERS if one.worker in rows],
     }
     to.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", "utf-8")
 

@@ -45,27 +45,38 @@ def main() -> None:
         "Milliseconds with everything in it (VAD, features, encoder, CIF, decoder), all cores; "
         "and the share of it that its matrix products alone take at the same shapes.",
         table(STEPS, [row for one in ours(peers) for row in step_rows(one)]),
-        "## Precision",
-        f"{precision['environment']}, {precision['device']}. The demo model on "
-        f"{precision['recordings']} recordings ({precision['audio_s']:.0f} s; sets "
-        f"{', '.join(precision['sets'])}) of synthetic speech, in batches of 32.",
-        table(PRECISION, [precision_row(row) for row in precision["rows"]]),
-        "## Memory",
-        f"{memory['environment']}. Resident memory of the server process, full-size weights.",
-        table(MEMORY, [memory_row(row) for row in memory["rows"]]),
-        "![Memory over streams opened and closed](plots/memory.png)",
-        "## Event loop",
-        f"{lag['environment']}. How late a task that sleeps 5 ms wakes in the server's event loop "
-        "while more streams speak than the machine can compute.",
-        table(LAG, [lag_row(row) for row in lag["rows"]]),
     ]
+    if precision:
+        parts += [
+            "## Precision",
+            f"{precision['environment']}, {precision['device']}. The demo model on "
+            f"{precision['recordings']} recordings ({precision['audio_s']:.0f} s; sets "
+            f"{', '.join(precision['sets'])}) of synthetic speech, in batches of 32.",
+            table(PRECISION, [precision_row(row) for row in precision["rows"]]),
+        ]
+    if memory:
+        parts += [
+            "## Memory",
+            f"{memory['environment']}. Resident memory of the server process, full-size weights.",
+            table(MEMORY, [memory_row(row) for row in memory["rows"]]),
+            "![Memory over streams opened and closed](plots/memory.png)",
+        ]
+        draw_memory(memory, PLOTS / "memory.png")
+    if lag:
+        parts += [
+            "## Event loop",
+            f"{lag['environment']}. How late a task that sleeps 5 ms wakes in the server's event "
+            "loop while more streams speak than the machine can compute.",
+            table(LAG, [lag_row(row) for row in lag["rows"]]),
+        ]
     (HERE / "RESULTS.md").write_text("\n\n".join(parts) + "\n", "utf-8")
     draw_held(peers, PLOTS / "held.png")
-    draw_memory(memory, PLOTS / "memory.png")
 
 
 def _load(name: str) -> Json:
-    loaded: Json = json.loads((RESULTS / f"{name}.json").read_text("utf-8"))
+    """A benchmark's figures; nothing if it has not been run."""
+    path = RESULTS / f"{name}.json"
+    loaded: Json = json.loads(path.read_text("utf-8")) if path.exists() else {}
     return loaded
 
 
@@ -89,6 +100,7 @@ HELD = (
     "cores busy",
     "others",
     "tokens a chunk",
+    "measured",
 )
 
 
@@ -106,6 +118,7 @@ def held_row(row: Json) -> list[str]:
         f"{run['busy']:.0%}",
         f"{run['others']:.0%}",
         f"{run['tokens_a_chunk']:.1f}",
+        row.get("ended", ""),
     ]
 
 
@@ -162,6 +175,18 @@ def bars(peers: Json, memory: Json, lag: Json, precision: Json) -> Iterator[list
         f"{best['all_cores_ms']:.0f} ms against {rival_ms:.0f} ms",
         kept(best["all_cores_ms"] <= rival_ms),
     ]
+    if memory:
+        yield from memory_bars(memory)
+    if lag:
+        p99 = max(row["p99_ms"] for row in lag["rows"])
+        yield ["event loop p99 under 20 ms, saturated", f"{p99:.1f} ms", kept(p99 < 20)]
+    if precision:
+        coarse = [row for row in precision["rows"] if row["dtype"] != "float32"]
+        agreement = 1 - max(row["differing"] / row["tokens"] for row in coarse)
+        yield ["99.5 % of float32's tokens", f"{agreement:.2%}", kept(agreement >= 0.995)]
+
+
+def memory_bars(memory: Json) -> Iterator[list[str]]:
     worst = max(row["rest_mb"] for row in memory["rows"])
     yield ["at most 1.3 GB resident at rest", f"{worst / 1000:.2f} GB", kept(worst <= 1300)]
     dearest = max(row["a_stream_mb"] for row in memory["rows"])
@@ -169,11 +194,6 @@ def bars(peers: Json, memory: Json, lag: Json, precision: Json) -> Iterator[list
     early, late, count = settled(memory)
     grown = (late - early) / early
     yield [f"flat over {count} streams opened and closed", f"{grown:+.1%}", kept(grown < 0.01)]
-    p99 = max(row["p99_ms"] for row in lag["rows"])
-    yield ["event loop p99 under 20 ms, saturated", f"{p99:.1f} ms", kept(p99 < 20)]
-    coarse = [row for row in precision["rows"] if row["dtype"] != "float32"]
-    agreement = 1 - max(row["differing"] / row["tokens"] for row in coarse)
-    yield ["99.5 % of float32's tokens", f"{agreement:.2%}", kept(agreement >= 0.995)]
 
 
 def kept(yes: bool) -> str:
