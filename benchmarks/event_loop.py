@@ -36,9 +36,6 @@ console = Console(highlight=False)
 @app.command(hidden=True)
 def probe(model: str, dtype: str) -> None:
     """Serve until the standard input ends; then tell every nap's lateness in milliseconds."""
-    # As in `peer_worker`: the device thread must not be the one that imports it first.
-    import silero_vad  # noqa: F401
-
     from tests.support.serving import serving
 
     async def run() -> None:

@@ -200,10 +200,6 @@ class Ours:
     """The server's engine: scheduler, VAD, features, model, sentences; everything but sockets."""
 
     def __init__(self, model: Path, dtype: str, threads: int) -> None:
-        # At its first import this sets torch to one thread, on the thread that imports it; the
-        # device thread, which would otherwise be the one, must keep the number it was given.
-        import silero_vad  # noqa: F401
-
         from asr_server.asr.factory import build_engine
         from asr_server.settings import Settings
 

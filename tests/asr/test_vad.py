@@ -1,5 +1,7 @@
 """Silero's network, batched, against the package's own."""
 
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -41,6 +43,16 @@ def test_probabilities_are_those_of_the_package(silero: torch.nn.Module) -> None
         ]
     )
     assert judged.tolist() == pytest.approx(expected, abs=1e-4)
+
+
+def test_loading_it_leaves_torch_its_threads() -> None:
+    load = (
+        "import torch; torch.set_num_threads(2)\n"
+        "from asr_server.asr.backends.vad import SileroVad; SileroVad.load()\n"
+        "print(torch.get_num_threads())"
+    )
+    done = subprocess.run([sys.executable, "-c", load], capture_output=True, text=True)
+    assert done.stdout.strip() == "2", done.stderr
 
 
 def test_streams_judged_together_are_judged_as_alone() -> None:

@@ -8,7 +8,8 @@ Letters of shapes: B streams, T windows.
 """
 
 import warnings
-from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -54,7 +55,11 @@ class SileroVad(nn.Module):
     @classmethod
     def load(cls) -> "SileroVad":
         """The weights that the `silero-vad` package carries."""
-        archive = files("silero_vad") / "data" / "silero_vad.jit"
+        # Found without importing it: the package's import tells torch to compute on one thread.
+        package = find_spec("silero_vad")
+        assert package is not None
+        assert package.origin is not None
+        archive = Path(package.origin).parent / "data" / "silero_vad.jit"
         with warnings.catch_warnings():
             # torch.jit is deprecated, but these are the only current weights torch can read; the
             # package's safetensors file holds an older version's.
