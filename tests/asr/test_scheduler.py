@@ -35,6 +35,26 @@ def test_nobody_waits_when_everybody_open_is_ready() -> None:
     assert set(s.take(now=1.0, streams=2).chunks) == {1, 2}
 
 
+def test_audio_is_judged_before_chunks_are_computed_because_it_decides_which_are_due() -> None:
+    s = scheduler()
+    s.offer(1, True, None, now=1.0)
+    s.offer(2, False, Kind.COMMIT, now=1.0)
+    assert s.take(now=1.02, streams=2, load=1.0) == Batch(judge=(1,))
+    s.offer(1, False, Kind.COMMIT, now=1.02)
+    assert set(s.take(now=1.02, streams=2, load=1.0).chunks) == {1, 2}
+
+
+def test_chunks_get_their_turn_although_somebody_always_has_audio_to_judge() -> None:
+    s = scheduler()
+    s.offer(9, False, Kind.COMMIT, now=1.0)
+    taken = []
+    for stream in range(4):
+        s.offer(stream, True, None, now=1.0)
+        taken.append(s.take(now=1.1, streams=9, load=1.0))
+        s.offer(9, False, Kind.COMMIT, now=1.1)
+    assert [bool(batch.chunks) for batch in taken] == [False, True, False, True]
+
+
 def test_a_full_batch_goes_at_once_and_takes_no_more_than_it_may() -> None:
     s = scheduler()
     for stream in range(6):

@@ -30,7 +30,7 @@ class _Ready:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The next step's streams: whose audio is judged, whose chunks are computed."""
+    """The next step's streams: either whose audio is judged or whose chunks are computed."""
 
     judge: tuple[StreamId, ...] = ()
     chunks: tuple[StreamId, ...] = ()
@@ -48,6 +48,9 @@ class Scheduler:
     the stream's last chunk was taken. So a file sent at once competes like one live stream, while
     alone it gets every step. Finals are due at once. Previews ride only where there is room.
 
+    Judging takes a few milliseconds and decides what is due, so it has steps of its own, before and
+    between those of chunks: inside one, everybody's next chunk would wait for it to end.
+
     Waiting for company saves time of the device and costs everybody's, so the less the device has
     to do, the shorter the wait.
     """
@@ -59,6 +62,7 @@ class Scheduler:
         self._chunks: dict[StreamId, _Ready] = {}
         self._last_taken: dict[StreamId, float] = {}
         self._load = 0.0
+        self._judged_last = False
         self.dropped_previews = 0
         """Previews left out because the device was busy; whoever counts them sets it back."""
 
@@ -91,15 +95,9 @@ class Scheduler:
             self._drop_previews()
         if not self._due(now, streams):
             return Batch()
-        order = sorted(self._chunks.items(), key=lambda item: _order(item[1]))
-        chunks = tuple(stream for stream, _ in order[: self._max_batch])
-        judge = tuple(self._judge)
-        oldest = min((self._chunks[stream].since for stream in chunks), default=now)
-        for stream in chunks:
-            del self._chunks[stream]
-            self._last_taken[stream] = now
-        self._judge.clear()
-        return Batch(judge, chunks, now - oldest)
+        # Of many streams somebody always has a window ready; chunks must get their turn.
+        self._judged_last = bool(self._judge) and not (self._judged_last and self._chunks)
+        return self._take_judge() if self._judged_last else self._take_chunks(now)
 
     def limit_batch(self, chunks: int) -> None:
         """Never again take more than `chunks` chunks at once."""
@@ -114,6 +112,20 @@ class Scheduler:
         times = [since + judge_wait_s for since in self._judge.values()]
         times += [ready.since + wait_s for ready in self._chunks.values()]
         return min(times, default=None)
+
+    def _take_judge(self) -> Batch:
+        judge = tuple(self._judge)
+        self._judge.clear()
+        return Batch(judge=judge)
+
+    def _take_chunks(self, now: float) -> Batch:
+        order = sorted(self._chunks.items(), key=lambda item: _order(item[1]))
+        chunks = tuple(stream for stream, _ in order[: self._max_batch])
+        oldest = min(self._chunks[stream].since for stream in chunks)
+        for stream in chunks:
+            del self._chunks[stream]
+            self._last_taken[stream] = now
+        return Batch(chunks=chunks, waited_s=now - oldest)
 
     def _deadline(self, stream: StreamId, kind: Kind, now: float) -> float:
         if kind.final:
