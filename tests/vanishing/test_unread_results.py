@@ -39,7 +39,7 @@ async def test_interims_nobody_reads_are_replaced_and_finals_kept(engine):
     async with within(5):
         while socket.incoming.qsize():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.5)  # for the recogniser to hear the rest
     socket.readable.set()
     async with within(5):
         while not socket.sent or socket.sent[-1]["header"]["event"] != "task-finished":  # noqa: ASYNC110
