@@ -15,14 +15,14 @@ from dataclasses import dataclass
 class Limits:
     """When to refuse. Times in seconds."""
 
-    max_delay_s: float = 0.100
+    max_delay_s: float = 0.300
     """How long live audio may take through the recogniser; 0 never refuses for that."""
     resume: float = 0.8
     """Share of it under which the delay must fall before tasks are taken again."""
     first: int = 4
     """Streams that are always taken: too few to learn from, and a slow machine must serve some."""
     burst: int = 16
-    """Streams that may open together before it is known what a step costs."""
+    """Streams that may always open together: the clients of a neighbour that restarts."""
     chunk_period_s: float = 0.600
     """What a stream in real time leaves between its chunks."""
 
