@@ -221,10 +221,12 @@ class Measured:
 def measure_one(contender: Contender, probe_s: float, seconds: float) -> Measured:
     """Service times, then the search."""
     logs = Path("build/peers")
-    other = CORES if contender.threads == 1 else 1
-    with Worker(contender, other, logs / "alone.log") as worker:
-        worker.answer()
-        services = {other: service(worker, other)}
+    services = {}
+    # In workers of their own: one that has multiplied on a second thread is slower ever after.
+    for threads in (1, CORES):
+        with Worker(contender, threads, logs / "alone.log") as worker:
+            worker.answer()
+            services[threads] = service(worker, threads)
     with ExitStack() as stack:
         workers = [
             stack.enter_context(
@@ -234,7 +236,6 @@ def measure_one(contender: Contender, probe_s: float, seconds: float) -> Measure
         ]
         for worker in workers:
             worker.answer()
-        services[contender.threads] = service(workers[0], contender.threads)
         one, whole = services[1], services[CORES]
         measured = Measured(
             contender, one["steps"]["1"], whole["steps"]["1"], whole["steps"], whole["products"]
