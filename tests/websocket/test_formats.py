@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.support.encoding import FORMATS, can_encode, encode
+from tests.support.encoding import FORMATS, encodable, encode
 from tests.support.serving import (
     LOUD,
     QUIET,
@@ -25,13 +25,7 @@ async def client():
         yield client
 
 
-@pytest.mark.parametrize(
-    "format",
-    [
-        pytest.param(f, marks=pytest.mark.skipif(not can_encode(f), reason=f"no encoder for {f}"))
-        for f in FORMATS
-    ],
-)
+@pytest.mark.parametrize("format", encodable(*FORMATS))
 async def test_every_format_is_heard(client, format):
     await client.say(run_task(format="wav" if format == "alaw" else format))
     await client.stream(encode(PCM, format), frame=1000)
