@@ -262,6 +262,7 @@ def draw_held(peers: Json, to: Path) -> None:
     drawn = axes.barh(names, [streams(row) for row in rows], color=colours, height=0.68)
     axes.bar_label(drawn, padding=4, color=MUTED)
     axes.set_xlabel("real-time streams held, 95 % of the chunks within 600 ms")
+    axes.xaxis.get_major_locator().set_params(integer=True)
     _plain(axes)
     axes.tick_params(axis="y", length=0)
     figure.savefig(to, dpi=160, bbox_inches="tight")
