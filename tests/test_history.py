@@ -25,12 +25,12 @@ def later(history: History, seconds: float):
 
 
 def test_the_busy_share_is_the_devices_time_over_the_time(metrics, history):
-    metrics.stepped(duration_s=1.5, chunks=4, waited_s=0.01)
+    metrics.stepped(duration_s=2 * 1.5, chunks=4, waited_s=0.01, lanes=2)
     assert later(history, 5).busy == pytest.approx(0.3)
 
 
 def test_the_real_time_factor_is_the_devices_time_over_the_audio(metrics, history):
-    metrics.stepped(duration_s=0.5, chunks=4, waited_s=0.01)
+    metrics.stepped(duration_s=2 * 0.5, chunks=4, waited_s=0.01, lanes=2)
     metrics.received_audio.inc(10)
     assert later(history, 5).real_time_factor == pytest.approx(0.05)
 

@@ -56,9 +56,9 @@ def quantiles(metric: str, *shares: float) -> list[Query]:
     return [(f"histogram_quantile({share}, {buckets})", f"p{share * 100:g}") for share in shares]
 
 
-BUSY = f"max(rate(asr_step_duration_seconds_sum{OF}{WINDOW}))"
+BUSY = f"max(rate(asr_busy_seconds_total{OF}{WINDOW}))"
 REAL_TIME_FACTOR = (
-    f"{rate('asr_step_duration_seconds_sum')} / ({rate('asr_received_audio_seconds_total')} > 0)"
+    f"{rate('asr_busy_seconds_total')} / ({rate('asr_received_audio_seconds_total')} > 0)"
 )
 
 
@@ -192,7 +192,7 @@ def load() -> Iterator[Builder]:
         "Device busy",
         "Share of the time in which the device computes.",
         "percentunit",
-        (f"rate(asr_step_duration_seconds_sum{OF}{WINDOW})", "{{instance}}"),
+        (f"rate(asr_busy_seconds_total{OF}{WINDOW})", "{{instance}}"),
         goal=0.9,
     )
     yield lines(

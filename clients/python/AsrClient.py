@@ -38,6 +38,7 @@ from collections.abc import (
     Mapping,
 )
 from dataclasses import asdict, dataclass, field
+from html import escape
 from importlib import metadata
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeVar
@@ -1199,7 +1200,7 @@ def to_srt(sentences: Iterable[Sentence], max_chars: int = 24) -> str:
 def to_vtt(sentences: Iterable[Sentence], max_chars: int = 24) -> str:
     """WebVTT subtitles, as a browser's <track> wants them."""
     blocks = (
-        f"{_clock(c.begin_ms, '.')} --> {_clock(c.end_ms, '.')}\n{c.text}\n"
+        f"{_clock(c.begin_ms, '.')} --> {_clock(c.end_ms, '.')}\n{escape(c.text, quote=False)}\n"
         for c in captions(sentences, max_chars)
     )
     return "WEBVTT\n\n" + "\n".join(blocks)

@@ -1412,10 +1412,14 @@ export function toSrt(sentences, maxChars) {
 /** @param {Sentence[]} sentences @param {number} [maxChars] @returns {string} WebVTT subtitles */
 export function toVtt(sentences, maxChars) {
   const blocks = captions(sentences, maxChars).map(
-    ({ beginMs, endMs, text }) => `${span(beginMs, endMs, '.')}\n${text}\n`,
+    ({ beginMs, endMs, text }) => `${span(beginMs, endMs, '.')}\n${escaped(text)}\n`,
   );
   return `WEBVTT\n\n${blocks.join('\n')}`;
 }
+
+/** @param {string} text @returns {string} as WebVTT spells it, where "<" opens a tag */
+const escaped = (text) =>
+  text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
 
 /** @param {number} beginMs @param {number} endMs @param {string} mark */
 function span(beginMs, endMs, mark) {

@@ -160,7 +160,7 @@ def _point(older: Reading, newer: Reading) -> Point:
         count = sum(now[code] - before.get(code, 0.0) for code in codes if code in now)
         return 60 * count / elapsed_s if elapsed_s else None
 
-    computed_s = growth("asr_step_duration_seconds_sum")
+    computed_s = growth("asr_busy_seconds_total")
     heard_s = growth("asr_received_audio_seconds_total")
     theirs = newer.labelled("asr_errors_total").keys() - OUR_ERRORS - REFUSALS
     return Point(

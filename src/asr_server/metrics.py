@@ -73,9 +73,15 @@ class Metrics:
         self.slots = Gauge("asr_slots", "Slots of the recogniser, taken or not.", registry=into)
         self.step_duration = Histogram(
             "asr_step_duration_seconds",
-            "Time one step of the device took; the rate of its sum is the device's busy share.",
+            "Time one step of the device took.",
             registry=into,
             buckets=STEP_BUCKETS_S,
+        )
+        self.busy = Counter(
+            "asr_busy_seconds",
+            "Time the device computed, mean of the lanes on which it computes steps side by side; its "
+            "rate is the device's busy share.",
+            registry=into,
         )
         self.step_chunks = Histogram(
             "asr_step_chunks",
@@ -179,9 +185,10 @@ class Metrics:
         """Show what `read` says of what runs: `version`, `model`, `device`, `dtype`."""
         self._build.read = read
 
-    def stepped(self, duration_s: float, chunks: int, waited_s: float) -> None:
-        """A step is done."""
+    def stepped(self, duration_s: float, chunks: int, waited_s: float, lanes: int) -> None:
+        """A step is done, on one of so many lanes."""
         self.step_duration.observe(duration_s)
+        self.busy.inc(duration_s / lanes)
         if chunks:
             self.step_chunks.observe(chunks)
             self.queue_age.observe(waited_s)

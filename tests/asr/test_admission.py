@@ -50,9 +50,9 @@ class Device:
                 continue
             waited = max((self.now - self.due[n] for n in ready), default=0.0)
             took = self.lone_s + (chunks - 1) * self.each_s
-            self.admission.began(self.now, len(self.due))
+            self.admission.began(began := self.now, len(self.due))
             self.now += took
-            self.admission.ended(self.now, len(self.due), chunks, waited)
+            self.admission.ended(began, self.now, len(self.due), chunks, waited)
             for n in ready:
                 self.took.append(self.now - self.due[n])
                 self.due[n] += PERIOD_S
@@ -94,7 +94,8 @@ def test_the_first_tasks_are_let_in_however_slow_the_machine(lone_ms, streams, s
     admission = Admission(Limits(LIMIT_S))
     for number in range(20):
         admission.began(number * 40.0, streams)
-        admission.ended(number * 40.0 + slow_step_s + lone_ms / 1000, streams, 1, 0.0)
+        ended = number * 40.0 + slow_step_s + lone_ms / 1000
+        admission.ended(number * 40.0, ended, streams, 1, 0.0)
     assert admission.admits(800.0, streams)
 
 
@@ -110,8 +111,7 @@ def test_after_a_refusal_the_delay_must_fall_well_under_the_limit():
     def steps(delay_s: float, begin: float) -> float:
         for _ in range(100):
             admission.began(begin, 20)
-            begin += delay_s
-            admission.ended(begin, 20, 10, 0.0)
+            admission.ended(begin, begin := begin + delay_s, 20, 10, 0.0)
         return begin
 
     now = steps(0.090, 0.0)
@@ -129,8 +129,7 @@ def test_when_everybody_has_left_it_is_open_again_within_seconds():
     now = 0.0
     for _ in range(50):
         admission.began(now, 100)
-        now += 1.0
-        admission.ended(now, 100, 64, 1.0)
+        admission.ended(now, now := now + 1.0, 100, 64, 1.0)
     assert not admission.admits(now, 100)
     assert admission.admits(now + 10, 10)
 
@@ -145,7 +144,7 @@ def test_a_step_that_hangs_keeps_further_tasks_out():
 def test_no_limit_is_no_limit():
     admission = Admission(Limits(max_delay_s=0))
     admission.began(0.0, 500)
-    admission.ended(60.0, 500, 64, 30.0)
+    admission.ended(0.0, 60.0, 500, 64, 30.0)
     assert admission.admits(60.0, 500)
 
 

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given, settings
@@ -28,7 +29,7 @@ def run_together(
 ) -> list[Heard]:
     """Every stream's chunks in order, in steps of random company, streams joining and leaving."""
     order = random.Random(seed)
-    waiting = {number: list(chunks) for number, chunks in enumerate(sentences)}
+    waiting = {chunks[0].stream: list(chunks) for chunks in sentences}
     heard: dict[int, Heard] = {number: [] for number in waiting}
     opened: set[int] = set()
     closed: list[int] = []
@@ -44,7 +45,7 @@ def run_together(
             heard[number].append(said.tokens)
         waiting = {number: chunks for number, chunks in waiting.items() if chunks}
     backend.step(Step(closed=tuple(closed)))
-    return [heard[number] for number in range(len(sentences))]
+    return list(heard.values())
 
 
 @settings(max_examples=10)
@@ -67,6 +68,19 @@ def test_one_among_sixty_hears_what_it_hears_alone(backend: PyTorchBackend) -> N
     together = run_together(backend, chunks, seed=1)
     for number in (0, 31, 59):
         assert_same(together[number], transcribe(backend, audio[number]))
+
+
+def test_streams_in_steps_side_by_side_hear_what_each_hears_alone(backend: PyTorchBackend) -> None:
+    audio = [speechlike(2.0 + n * 0.3, n) for n in range(12)]
+    chunks = [list(chunks_of(backend, n, samples)) for n, samples in enumerate(audio)]
+    with ThreadPoolExecutor(2) as lanes:
+        halves = lanes.map(
+            lambda half: run_together(backend, half, seed=2), (chunks[::2], chunks[1::2])
+        )
+        even, odd = list(halves)
+    for number, samples in enumerate(audio):
+        together = (odd if number % 2 else even)[number // 2]
+        assert_same(together, transcribe(backend, samples))
 
 
 @pytest.mark.parametrize("kind", [Kind.PREVIEW, Kind.SPECULATE])

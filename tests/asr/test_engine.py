@@ -4,7 +4,7 @@ import asyncio
 import random
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import numpy as np
 import pytest
@@ -30,6 +30,14 @@ from asr_server.audio.endpoint import ONSET_LAG, RELEASE_LAG, WINDOW, EndpointOp
 from asr_server.errors import EngineDead, EngineError, InternalError, Throttled
 
 PATIENCE_S = 10
+
+
+@pytest.fixture(params=[1, 2], ids=["one lane", "two lanes"], scope="module", autouse=True)
+def lanes(request: pytest.FixtureRequest) -> Iterator[int]:
+    """Whatever is true of one step after another is true of two side by side."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FakeBackend, "lanes", request.param)
+        yield request.param
 
 
 def speech(seconds: float) -> Pcm:
@@ -192,10 +200,10 @@ async def test_one_stream_more_than_there_are_is_told_to_come_again() -> None:
     await engine.stop()
 
 
-async def test_a_task_that_would_make_the_others_late_is_told_to_come_again() -> None:
+async def test_a_task_that_would_make_the_others_late_is_told_to_come_again(lanes: int) -> None:
     class Slow(FakeBackend):
         def step(self, step: Step) -> StepResult:
-            time.sleep(0.04 * len(step.chunks))
+            time.sleep(0.04 * lanes * len(step.chunks))
             return super().step(step)
 
     engine = Engine(Slow, EngineOptions(limits=Limits(max_delay_s=0.1)))
@@ -245,6 +253,66 @@ async def test_a_stream_closed_while_its_step_runs_bothers_nobody() -> None:
     release.set()
     assert len(finals(await recognise(engine, [speech(1.0)]))) == 1
     await engine.stop()
+
+
+async def test_steps_run_side_by_side_on_as_many_lanes_and_share_no_stream(lanes: int) -> None:
+    running: list[Step] = []
+    together: list[int] = []
+    shared: list[frozenset[int]] = []
+
+    class Watched(FakeBackend):
+        def step(self, step: Step) -> StepResult:
+            running.append(step)
+            together.append(len(running))
+            for other in running:
+                if other is not step and other.streams & step.streams:
+                    shared.append(other.streams & step.streams)
+            time.sleep(0.002)
+            result = super().step(step)
+            running.remove(step)
+            return result
+
+    engine = Engine(Watched)
+    await engine.start()
+    results = await asyncio.gather(
+        *(recognise(engine, np.split(TWO_SENTENCES, 50)) for _ in range(8))
+    )
+    await engine.stop()
+    assert {tuple(text for text, _, _ in finals(events)) for events in results} == {
+        ("天地玄黄宇", "天地玄黄")
+    }
+    assert max(together) == lanes
+    assert not shared
+
+
+async def test_a_slot_is_free_again_only_when_the_last_step_of_its_stream_is_done() -> None:
+    entered, release = threading.Event(), threading.Event()
+    closed_while_computed: list[int] = []
+    computing: set[int] = set()
+
+    class Slow(FakeBackend):
+        def step(self, step: Step) -> StepResult:
+            closed_while_computed.extend(computing.intersection(step.closed))
+            if step.chunks and not entered.is_set():
+                computing.update(step.streams)
+                entered.set()
+                release.wait(PATIENCE_S)
+                computing.clear()
+            return super().step(step)
+
+    engine = Engine(Slow)
+    await engine.start()
+    leaver = engine.open(StreamOptions())
+    leaver.push(speech(2.0))
+    await asyncio.get_running_loop().run_in_executor(None, entered.wait, PATIENCE_S)
+    leaver.close()
+    others = asyncio.gather(*(recognise(engine, [speech(1.0)]) for _ in range(3)))
+    await asyncio.sleep(0.1)
+    release.set()
+    await others
+    await recognise(engine, [speech(1.0)])
+    await engine.stop()
+    assert not closed_while_computed
 
 
 def failing(condition: Callable[[Step], bool]) -> type[FakeBackend]:

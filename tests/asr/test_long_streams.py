@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import time
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
@@ -107,7 +108,7 @@ def test_a_stream_holds_no_more_after_an_hour_than_in_its_first_minutes(pause_s:
     backend = FakeBackend()
     backend.step(Step(opened=(1,)))
     nothing = lambda stream: None  # noqa: E731
-    stream = Stream(1, StreamOptions(), backend.geometry, 3_200, nothing, nothing)
+    stream = Stream(1, StreamOptions(), backend.geometry, 3_200, nothing, nothing, time.monotonic)
     minute = np.full(60 * SECOND, 0.1, dtype=np.float32)
     if pause_s:
         minute[-pause_s * SECOND :] = 0

@@ -22,9 +22,10 @@ DATA = ROOT / "tests" / "data"
 PATIENCE_S = 60
 
 
-@pytest.fixture(scope="module")
-def backend() -> PyTorchBackend:
-    return PyTorchBackend.load(MODEL, PyTorchOptions(device="cpu", dtype="float32", slots=8), None)
+@pytest.fixture(scope="module", params=[1, 2], ids=["one lane", "two lanes"])
+def backend(request: pytest.FixtureRequest) -> PyTorchBackend:
+    options = PyTorchOptions(device="cpu", dtype="float32", lanes=request.param, slots=8)
+    return PyTorchBackend.load(MODEL, options, None)
 
 
 def recording(name: str) -> Pcm:

@@ -489,6 +489,7 @@ describe('formats', () => {
   test('subtitles', () => {
     assert.equal(toSrt([short]), '1\n01:01:01,001 --> 01:01:01,601\n今天\n');
     assert.equal(toVtt([short]), 'WEBVTT\n\n01:01:01.001 --> 01:01:01.601\n今天\n');
+    assert.match(toVtt([{ ...short, text: 'A<B>&C' }]), /\nA&lt;B&gt;&amp;C\n$/);
     assert.equal(toTxt([short]), '今天\n');
   });
 

@@ -51,19 +51,19 @@ class Admission:
         self._lone_step: float | None = None
         """Duration of such a step, without the wait for company."""
         self._known_at = 0.0
-        self._running_since: float | None = None
+        self._running: list[float] = []
+        """When the steps began that are not done."""
         self._refusing = False
 
     def began(self, now: float, streams: int) -> None:
-        """A step begins with that many streams open."""
+        """A step begins with that many streams open; there may be several at a time."""
         self._pass(now, streams)
-        self._running_since = now
+        self._running.append(now)
 
-    def ended(self, now: float, streams: int, chunks: int, waited_s: float) -> None:
-        """The step is done; its oldest chunk had waited that long for it."""
-        assert self._running_since is not None
-        duration = now - self._running_since
-        self._running_since = None
+    def ended(self, began: float, now: float, streams: int, chunks: int, waited_s: float) -> None:
+        """The step that began then is done; its oldest chunk had waited that long for it."""
+        self._running.remove(began)
+        duration = now - began
         taken = waited_s + duration
         self._delay += (taken - self._delay) * _weight(duration, DELAY_MEMORY_S)
         self._felt += (streams - self._felt) * _weight(duration, STREAMS_MEMORY_S)
@@ -84,8 +84,7 @@ class Admission:
 
     def delay(self, now: float) -> float:
         """How long live audio takes through the recogniser; a step that hangs counts, too."""
-        running = 0.0 if self._running_since is None else now - self._running_since
-        return max(self._delay, running)
+        return max(self._delay, now - min(self._running, default=now))
 
     @property
     def _burst(self) -> float:
@@ -96,7 +95,7 @@ class Admission:
 
     def _pass(self, now: float, streams: int) -> None:
         """Nothing ran since the last step, if none runs now."""
-        if self._running_since is None:
+        if not self._running:
             idle = max(0.0, now - self._known_at)
             self._delay -= self._delay * _weight(idle, IDLE_MEMORY_S)
             self._felt += (streams - self._felt) * _weight(idle, STREAMS_MEMORY_S)

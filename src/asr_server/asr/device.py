@@ -1,7 +1,6 @@
-"""The thread that owns the model: the only place where a backend's `step` is called."""
+"""The threads that own the model: the only place where a backend's `step` is called."""
 
 import asyncio
-import contextlib
 import re
 import threading
 from collections.abc import Callable
@@ -26,7 +25,7 @@ _MEMORY = re.compile(r"out of memory|ALLOC_FAILED")
 
 
 class DeviceDeadError(RuntimeError):
-    """The thread is gone or hangs; only a new one with a new backend helps."""
+    """A thread is gone or hangs; only new ones with a new backend help."""
 
 
 def accelerator_fails(error: BaseException) -> bool:
@@ -36,7 +35,7 @@ def accelerator_fails(error: BaseException) -> bool:
 
 
 class Device:
-    """One backend on one thread, replaceable as a whole.
+    """One backend on a thread for each of its lanes, replaceable as a whole.
 
     A Python thread cannot be killed, so a step that hangs is left behind with its thread and its
     memory: better than every stream hanging with it.
@@ -45,45 +44,69 @@ class Device:
     def __init__(self, load: Callable[[], Backend], step_timeout_s: float) -> None:
         self._load = load
         self._step_timeout_s = step_timeout_s
-        self._thread: _Thread | None = None
+        self._threads: list[_Thread] = []
+        self._resting: list[_Thread] = []
+        """Those that compute nothing now."""
         self.backend: Backend | None = None
         """The model, once loaded and warm."""
 
     async def start(self) -> None:
         """Load the backend on a new thread; raises what loading raises, or `TimeoutError`."""
-        self._thread = thread = _Thread()
-        self.backend = await asyncio.wait_for(_on(thread, self._load), LOAD_TIMEOUT_S)
+        self._threads = [_Thread()]
+        loading = _on(self._threads[0], self._load)
+        self.backend = await asyncio.wait_for(loading, LOAD_TIMEOUT_S)
+        self._threads += [_Thread() for _ in range(self.backend.lanes - 1)]
+        self._resting = list(self._threads)
+
+    @property
+    def lanes(self) -> int:
+        """How many steps may run at once."""
+        return len(self._threads)
+
+    @property
+    def free_lanes(self) -> int:
+        """How many more steps could begin now."""
+        return len(self._resting)
 
     async def step(self, step: Step) -> StepResult:
         """Compute one step; raises what the backend raises, or `DeviceDeadError`."""
-        backend, thread = self.backend, self._thread
+        backend = self.backend
         assert backend is not None
-        assert thread is not None
+        thread = self._resting.pop()
+        computing = _on(thread, lambda: backend.step(step))
+        # Not `wait_for`: until Python 3.12 it may swallow a cancellation.
+        await asyncio.wait({computing}, timeout=self._step_timeout_s)
+        if not computing.done():
+            raise DeviceDeadError(f"a step took more than {self._step_timeout_s:g} s")
+        self._resting.append(thread)
         try:
-            return await asyncio.wait_for(
-                _on(thread, lambda: backend.step(step)), self._step_timeout_s
-            )
-        except asyncio.TimeoutError as exc:
-            raise DeviceDeadError(f"a step took more than {self._step_timeout_s:g} s") from exc
+            return computing.result()
+        except DeviceDeadError:
+            raise
         except Exception as exc:
             if accelerator_fails(exc):  # the next step would fail, too
                 raise DeviceDeadError(str(exc).splitlines()[0]) from exc
             raise
 
     def abandon(self) -> None:
-        """Give up the thread, whatever it does."""
+        """Give up the threads, whatever they do."""
         self.backend = None
-        if self._thread is not None:
-            self._thread.end()
-            self._thread = None
+        for thread in self._forget():
+            thread.end()
 
     async def stop(self) -> None:
-        """Let the running step end, unless it hangs, then let go of the backend and the thread."""
-        thread, self._thread, self.backend = self._thread, None, None
-        if thread is not None:
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(_on(thread, _nothing), self._step_timeout_s)
+        """Let running steps end, unless they hang, then let go of the backend and the threads."""
+        self.backend = None
+        threads = self._forget()
+        ending = [_on(thread, _nothing) for thread in threads]
+        if ending:
+            await asyncio.wait(ending, timeout=self._step_timeout_s)
+        for thread in threads:
             thread.end()
+
+    def _forget(self) -> "list[_Thread]":
+        threads, self._threads, self._resting = self._threads, [], []
+        return threads
 
 
 class _Thread:
@@ -123,7 +146,15 @@ class _Thread:
 
 
 def _on(thread: _Thread, function: Callable[[], T]) -> "asyncio.Future[T]":
-    return asyncio.wrap_future(thread.call(function))
+    future = asyncio.wrap_future(thread.call(function))
+    future.add_done_callback(_seen)
+    return future
+
+
+def _seen(future: "asyncio.Future[Any]") -> None:
+    """Whoever waited for it may be gone; an error is none of asyncio's business then."""
+    if not future.cancelled():
+        future.exception()
 
 
 def _nothing() -> Any:

@@ -1,10 +1,9 @@
 """The loop: which streams are open, what rides each step, where the results go.
 
-Everything here runs on the event loop; steps run on the device's thread.
+Everything here runs on the event loop; steps run on the device's threads.
 """
 
 import asyncio
-import contextlib
 import itertools
 import logging
 from collections.abc import Callable
@@ -15,7 +14,8 @@ from typing import Literal
 from asr_server.asr.admission import Admission, Limits
 from asr_server.asr.device import Device, DeviceDeadError
 from asr_server.asr.hotwords import compiled
-from asr_server.asr.scheduler import Batch, Policy, Scheduler
+from asr_server.asr.load import Load
+from asr_server.asr.scheduler import Batch, Offer, Policy, Scheduler, Strain
 from asr_server.asr.stream import Stream
 from asr_server.asr.types import (
     Backend,
@@ -35,9 +35,6 @@ from asr_server.metrics import Metrics
 log = logging.getLogger(__name__)
 
 EngineState = Literal["loading", "ready", "restarting", "failed"]
-
-LOAD_MEMORY_STEPS = 8
-"""Steps over which the load is averaged."""
 
 RESTART_PAUSES_S = (0.0, 1.0, 5.0, 30.0)
 """Waits before the first and further attempts to bring a dead device back; the last repeats."""
@@ -84,6 +81,11 @@ class Engine:
         self._ids = itertools.count(1)
         self._opened: set[StreamId] = set()
         self._closed: set[StreamId] = set()
+        """What the device has yet to hear of births and deaths."""
+        self._riding: set[StreamId] = set()
+        """Streams whose work the device computes now."""
+        self._failed_steps = 0
+        """In a row, in which nobody got through."""
         self._woken = asyncio.Event()
         self._loop_task: asyncio.Task[None] | None = None
         self._compiler = ThreadPoolExecutor(1, thread_name_prefix="hotwords")
@@ -93,8 +95,7 @@ class Engine:
         """Why the state is `failed`, in a sentence for who runs the server."""
         self.lost = asyncio.Event()
         """Set when nothing but a new process can bring the device back."""
-        self._load_average = 0.0
-        self._last_step_ended = 0.0
+        self._load = Load()
         self._metrics = metrics or Metrics()
         self._metrics.slots.set(self._options.max_streams)
         self._metrics.used_slots.set_function(lambda: len(self._streams))
@@ -113,9 +114,8 @@ class Engine:
     async def stop(self) -> None:
         """Stop stepping; open streams end with an error."""
         if self._loop_task is not None:
-            while not self._loop_task.done():  # until 3.12, wait_for may swallow a cancellation
-                self._loop_task.cancel()
-                await asyncio.wait({self._loop_task}, timeout=0.1)
+            self._loop_task.cancel()
+            await asyncio.wait({self._loop_task})
             self._loop_task = None
         self.state = "loading"
         self._fail_all(EngineError())
@@ -181,6 +181,7 @@ class Engine:
             self._preview_interval,
             on_change=self._changed,
             on_close=self._forget,
+            clock=asyncio.get_running_loop().time,
             hotwords=compiled(options.hotwords, backend.vocabulary) if options.hotwords else None,
         )
         self._streams[stream.id] = stream
@@ -200,34 +201,65 @@ class Engine:
                     return
 
     async def _serve(self) -> None:
-        """Step until the device dies."""
-        loop = asyncio.get_running_loop()
-        failed_steps = 0
+        """Step on every lane until the device dies."""
+        self._load = Load(self._device.lanes)
+        self._failed_steps = 0
+        lanes = [
+            asyncio.create_task(self._step_for_ever(), name=f"lane {number}")
+            for number in range(self._device.lanes)
+        ]
+        try:
+            done, _ = await asyncio.wait(lanes, return_when=asyncio.FIRST_COMPLETED)
+            for lane in done:
+                lane.result()
+        finally:
+            for lane in lanes:
+                lane.cancel()
+            await asyncio.gather(*lanes, return_exceptions=True)
+
+    async def _step_for_ever(self) -> None:
+        clock = asyncio.get_running_loop().time
         while True:
-            batch = self._scheduler.take(loop.time(), len(self._streams), self._load_average)
-            self._count_dropped()
+            batch = self._take(clock())
             if not batch:
                 await self._sleep_until(self._scheduler.wake_at())
                 continue
-            began = loop.time()
+            began = clock()
             self._admission.began(began, len(self._streams))
             results = await self._compute(self._cut(batch))
-            ended = loop.time()
-            self._admission.ended(ended, len(self._streams), len(batch.chunks), batch.waited_s)
-            self._measure(began, ended)
-            self._metrics.stepped(ended - began, len(batch.chunks), batch.waited_s)
+            ended = clock()
+            self._admission.ended(
+                began, ended, len(self._streams), len(batch.chunks), batch.waited_s
+            )
+            self._load.add(ended, (ended - began) * batch.live)
+            self._metrics.stepped(
+                ended - began, len(batch.chunks), batch.waited_s, self._device.lanes
+            )
+            self._riding.difference_update(batch.streams)
+            self._scheduler.done(batch.streams)
             for step, result in results:
                 self._deliver(step, result)
-            failed_steps = 0 if results else failed_steps + 1
-            if failed_steps >= self._options.failed_steps:
-                raise DeviceDeadError(f"{failed_steps} steps in a row failed")
+            self._failed_steps = 0 if results else self._failed_steps + 1
+            if self._failed_steps >= self._options.failed_steps:
+                raise DeviceDeadError(f"{self._failed_steps} steps in a row failed")
+
+    def _take(self, now: float) -> Batch:
+        """The next step's streams, if it is time for one."""
+        strain = Strain(self._load.share(now), self._admission.delay(now))
+        streams, lanes = len(self._streams), self._device.free_lanes
+        batch = self._scheduler.take(now, streams, strain, lanes)
+        if self._scheduler.dropped_previews:
+            self._metrics.dropped_previews.inc(self._scheduler.dropped_previews)
+            self._scheduler.dropped_previews = 0
+        return batch
 
     async def _revive(self) -> bool:
         """End every stream and start the device anew; False if only a new process can do that."""
         self.state = "restarting"
         self._device.abandon()
         self._fail_all(EngineDead())
-        self._opened, self._closed = set(), set()
+        self._scheduler.done(self._riding)
+        self._opened, self._closed, self._riding = set(), set(), set()
         self._admission = Admission(self._options.limits)
         pauses_s = itertools.chain(RESTART_PAUSES_S, itertools.repeat(RESTART_PAUSES_S[-1]))
         lost = 0
@@ -249,14 +281,24 @@ class Engine:
         return False
 
     async def _sleep_until(self, time: float | None) -> None:
-        timeout = None if time is None else time - asyncio.get_running_loop().time()
+        """Sleep until then or until there is more to do."""
+        # Not `wait_for`: until Python 3.12 it may swallow a cancellation.
         self._woken.clear()
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._woken.wait(), timeout)
+        loop = asyncio.get_running_loop()
+        alarm = None if time is None else loop.call_at(time, self._woken.set)
+        try:
+            await self._woken.wait()
+        finally:
+            if alarm is not None:
+                alarm.cancel()
 
     def _cut(self, batch: Batch) -> Step:
-        opened, self._opened = tuple(self._opened), set()
-        closed, self._closed = tuple(self._closed), set()
+        self._riding.update(batch.streams)
+        # A birth goes before the stream's first work, a death not before its last is done.
+        opened = tuple(stream for stream in batch.streams if stream in self._opened)
+        closed = tuple(self._closed - self._riding)
+        self._opened.difference_update(opened)
+        self._closed.difference_update(closed)
         return Step(
             opened,
             closed,
@@ -308,9 +350,9 @@ class Engine:
     # Inside -------------------------------------------------------------------------------------
 
     def _changed(self, stream: Stream) -> None:
-        if stream.id in self._streams:
-            now = asyncio.get_running_loop().time()
-            self._scheduler.offer(stream.id, stream.judge_due, stream.chunk_due, now)
+        if stream.id in self._streams and stream.id not in self._riding:
+            offer = Offer(stream.judge_due, stream.chunk_due, stream.live, stream.awaited)
+            self._scheduler.offer(stream.id, offer, asyncio.get_running_loop().time())
             self._woken.set()
 
     def _forget(self, stream: Stream) -> None:
@@ -325,19 +367,6 @@ class Engine:
         for stream in list(self._streams.values()):
             stream.fail(error)
             stream.close()
-
-    def _measure(self, began: float, ended: float) -> None:
-        """Keep a decaying average of the share of time the device is busy."""
-        period = max(ended - self._last_step_ended, 1e-6)
-        busy = min(1.0, (ended - began) / period)
-        weight = 1.0 / LOAD_MEMORY_STEPS
-        self._load_average += weight * (busy - self._load_average)
-        self._last_step_ended = ended
-
-    def _count_dropped(self) -> None:
-        if self._scheduler.dropped_previews:
-            self._metrics.dropped_previews.inc(self._scheduler.dropped_previews)
-            self._scheduler.dropped_previews = 0
 
     @property
     def _preview_interval(self) -> Samples:

@@ -57,6 +57,7 @@ def _loader(
             dtype=settings.dtype,
             chunk_size=settings.chunk_size,
             threads=settings.threads,
+            lanes=settings.lanes,
             slots=settings.max_tasks,
         )
         return PyTorchBackend.load(Path(model), options, punctuation)

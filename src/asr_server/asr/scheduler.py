@@ -1,8 +1,13 @@
 """Which streams ride the next step. Pure: no clock, no locks, no tensors."""
 
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from asr_server.asr.types import Kind, StreamId
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,6 +16,10 @@ class Policy:
 
     max_batch: int = 32
     """Chunks in one step; more would make everybody wait for a longer step."""
+    max_uploads: int = 4
+    """Chunks of files sent at once in one step, as long as anybody speaks live."""
+    max_upload_wait_s: float = 3.0
+    """How long live streams may go before such a chunk."""
     max_wait_s: float = 0.010
     """How long a chunk may wait for company when the device is always busy."""
     max_judge_wait_s: float = 0.020
@@ -18,7 +27,33 @@ class Policy:
     chunk_period_s: float = 0.600
     """What a stream in real time leaves between its chunks: the deadline of a whole chunk."""
     max_previews_load: float = 0.7
-    """Share of time the device may be busy before previews are dropped."""
+    """Share of time the device may be busy with live audio before previews are dropped."""
+    max_first_previews_delay_s: float = 0.150
+    """How long live audio may take through the device before previews are dropped also of sentences
+    that show no text yet: they would not bring it early any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a stream has ready."""
+
+    judge: bool = False
+    """Audio for the VAD."""
+    chunk: Kind | None = None
+    live: bool = True
+    """The audio comes as it is spoken, and not as quickly as it is read from a file."""
+    awaited: bool = False
+    """The sentence shows no text yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Strain:
+    """How hard the device has to work."""
+
+    load: float = 0.0
+    """Share of recent time it was busy with live audio, 0 to 1."""
+    delay_s: float = 0.0
+    """How long live audio takes through it."""
 
 
 @dataclass(slots=True)
@@ -26,6 +61,8 @@ class _Ready:
     kind: Kind
     since: float
     deadline: float
+    live: bool
+    awaited: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,23 +73,33 @@ class Batch:
     chunks: tuple[StreamId, ...] = ()
     waited_s: float = field(default=0.0, compare=False)
     """How long the oldest of the chunks waited."""
+    live: float = field(default=1.0, compare=False)
+    """Share of live audio in the work."""
 
     def __bool__(self) -> bool:
         return bool(self.judge or self.chunks)
+
+    @property
+    def streams(self) -> tuple[StreamId, ...]:
+        """Everybody who rides."""
+        return self.judge + self.chunks
 
 
 class Scheduler:
     """Earliest deadline first, one chunk per stream per step.
 
     A chunk's deadline is one chunk period after it became ready, but not before one period after
-    the stream's last chunk was taken. So a file sent at once competes like one live stream, while
-    alone it gets every step. Finals are due at once. Previews ride only where there is room.
+    the stream's last chunk was taken. Finals are due at once. Previews ride only where there is
+    room. Chunks of files sent at once come last and are few while anybody speaks live, or every
+    step would be as long as a step can be; alone they get all of the machine.
 
     Judging takes a few milliseconds and decides what is due, so it has steps of its own, before and
     between those of chunks: inside one, everybody's next chunk would wait for it to end.
 
     Waiting for company saves time of the device and costs everybody's, so the less the device has
     to do, the shorter the wait.
+
+    A stream rides one step at a time: from `take` to `done` nothing else of it is taken.
     """
 
     def __init__(self, policy: Policy) -> None:
@@ -61,43 +108,66 @@ class Scheduler:
         self._judge: dict[StreamId, float] = {}
         self._chunks: dict[StreamId, _Ready] = {}
         self._last_taken: dict[StreamId, float] = {}
+        self._uploading: set[StreamId] = set()
+        self._riding: set[StreamId] = set()
         self._load = 0.0
         self._judged_last = False
         self.dropped_previews = 0
         """Previews left out because the device was busy; whoever counts them sets it back."""
 
-    def offer(self, stream: StreamId, judge: bool, chunk: Kind | None, now: float) -> None:
+    def offer(self, stream: StreamId, offer: Offer, now: float) -> None:
         """Tell what a stream has ready; repeating it does not renew its waiting time."""
-        if judge:
+        if offer.judge:
             self._judge.setdefault(stream, now)
         else:
             self._judge.pop(stream, None)
+        if offer.live:
+            self._uploading.discard(stream)
+        else:
+            self._uploading.add(stream)
         ready = self._chunks.get(stream)
-        if chunk is None:
+        if offer.chunk is None:
             self._chunks.pop(stream, None)
-        elif ready is None or ready.kind is not chunk:
-            self._chunks[stream] = _Ready(chunk, now, self._deadline(stream, chunk, now))
+        elif ready is None or ready.kind is not offer.chunk:
+            deadline = self._deadline(stream, offer.chunk, now)
+            self._chunks[stream] = _Ready(offer.chunk, now, deadline, offer.live, offer.awaited)
+        else:
+            ready.live, ready.awaited = offer.live, offer.awaited
 
     def forget(self, stream: StreamId) -> None:
         """The stream is gone."""
         self._judge.pop(stream, None)
         self._chunks.pop(stream, None)
         self._last_taken.pop(stream, None)
+        self._uploading.discard(stream)
 
-    def take(self, now: float, streams: int, load: float = 0.0) -> Batch:
+    def take(self, now: float, streams: int, strain: Strain | None = None, lanes: int = 1) -> Batch:
         """The next step's streams, or nothing if waiting a little longer could fill it.
 
-        `streams` counts the open streams, `load` is the share of recent time the device was busy,
-        0 to 1.
+        `streams` counts the open streams, `lanes` the steps that could begin now: what is there is
+        divided among them.
         """
-        self._load = load
-        if load > self._policy.max_previews_load:
-            self._drop_previews()
+        strain = strain or Strain()
+        self._load = strain.load
+        if strain.load > self._policy.max_previews_load:
+            spared = strain.delay_s <= self._policy.max_first_previews_delay_s
+            self._drop_previews(spare_awaited=spared)
+        judge, chunks = self._standing(self._judge), self._standing(self._chunks)
         if not self._due(now, streams):
             return Batch()
         # Of many streams somebody always has a window ready; chunks must get their turn.
-        self._judged_last = bool(self._judge) and not (self._judged_last and self._chunks)
-        return self._take_judge() if self._judged_last else self._take_chunks(now)
+        self._judged_last = bool(judge) and not (self._judged_last and chunks)
+        if self._judged_last:
+            batch = self._take_judge(judge)
+        else:
+            others = streams > len(self._uploading)
+            batch = self._take_chunks(chunks, now, math.ceil(len(chunks) / lanes), others)
+        self._riding.update(batch.streams)
+        return batch
+
+    def done(self, streams: Iterable[StreamId]) -> None:
+        """The step with these streams is over."""
+        self._riding.difference_update(streams)
 
     def limit_batch(self, chunks: int) -> None:
         """Never again take more than `chunks` chunks at once."""
@@ -109,23 +179,38 @@ class Scheduler:
             self._load * longest_s
             for longest_s in (self._policy.max_judge_wait_s, self._policy.max_wait_s)
         )
-        times = [since + judge_wait_s for since in self._judge.values()]
-        times += [ready.since + wait_s for ready in self._chunks.values()]
+        times = [since + judge_wait_s for since in self._standing(self._judge).values()]
+        times += [ready.since + wait_s for ready in self._standing(self._chunks).values()]
         return min(times, default=None)
 
-    def _take_judge(self) -> Batch:
-        judge = tuple(self._judge)
-        self._judge.clear()
-        return Batch(judge=judge)
+    def _standing(self, waiting: Mapping[StreamId, T]) -> dict[StreamId, T]:
+        """Of what waits, that of streams that ride no step."""
+        return {stream: what for stream, what in waiting.items() if stream not in self._riding}
 
-    def _take_chunks(self, now: float) -> Batch:
-        order = sorted(self._chunks.items(), key=lambda item: _order(item[1]))
-        chunks = tuple(stream for stream, _ in order[: self._max_batch])
-        oldest = min(self._chunks[stream].since for stream in chunks)
+    def _take_judge(self, waiting: Mapping[StreamId, float]) -> Batch:
+        judge = tuple(waiting)
+        for stream in judge:
+            del self._judge[stream]
+        return Batch(judge=judge, live=1 - len(self._uploading.intersection(judge)) / len(judge))
+
+    def _take_chunks(
+        self, waiting: Mapping[StreamId, _Ready], now: float, share: int, anybody_live: bool
+    ) -> Batch:
+        patient_since = now - self._policy.max_upload_wait_s
+        order = {stream: _order(ready, patient_since) for stream, ready in waiting.items()}
+        chunks = sorted(waiting, key=order.__getitem__)
+        if anybody_live:
+            uploads = sum(last for last, _, _ in order.values())
+            chunks = chunks[: len(chunks) - max(0, uploads - self._policy.max_uploads)]
+        chunks = chunks[: min(self._max_batch, share)]
         for stream in chunks:
             del self._chunks[stream]
             self._last_taken[stream] = now
-        return Batch(chunks=chunks, waited_s=now - oldest)
+        return Batch(
+            chunks=tuple(chunks),
+            waited_s=now - min(waiting[stream].since for stream in chunks),
+            live=sum(waiting[stream].live for stream in chunks) / len(chunks),
+        )
 
     def _deadline(self, stream: StreamId, kind: Kind, now: float) -> float:
         if kind.final:
@@ -134,16 +219,19 @@ class Scheduler:
         return max(now, last_taken) + self._policy.chunk_period_s
 
     def _due(self, now: float, streams: int) -> bool:
-        if len(self._chunks) >= min(self._max_batch, max(1, streams)):
+        if len(self._standing(self._chunks)) >= min(self._max_batch, max(1, streams)):
             return True
         wake_at = self.wake_at()
         return wake_at is not None and now >= wake_at
 
-    def _drop_previews(self) -> None:
-        for stream in [s for s, ready in self._chunks.items() if ready.kind is Kind.PREVIEW]:
-            del self._chunks[stream]
-            self.dropped_previews += 1
+    def _drop_previews(self, spare_awaited: bool) -> None:
+        for stream, ready in list(self._chunks.items()):
+            if ready.kind is Kind.PREVIEW and not (ready.awaited and spare_awaited):
+                del self._chunks[stream]
+                self.dropped_previews += 1
 
 
-def _order(ready: _Ready) -> tuple[bool, float]:
-    return ready.kind is Kind.PREVIEW, ready.deadline
+def _order(ready: _Ready, patient_since: float) -> tuple[bool, bool, float]:
+    """Uploads that have waited since later than that go last, previews after chunks."""
+    upload = not ready.live and ready.since > patient_since
+    return upload, ready.kind is Kind.PREVIEW, ready.deadline

@@ -60,7 +60,7 @@ class SentenceTrack:
     _tokens: list[Token] = field(default_factory=list)
     _previewed: Samples = field(init=False)
     _speculation: _Speculation | None = None
-    _shown: int = 0
+    shown: int = 0
     """How many tokens of the open sentence were shown; who saw any waits for its end."""
 
     def __post_init__(self) -> None:
@@ -106,7 +106,7 @@ class SentenceTrack:
 
     @property
     def _worth_a_preview(self) -> Samples:
-        if self._shown:
+        if self.shown:
             return self.preview_interval
         return min(self.preview_interval, FIRST_PREVIEWS)
 
@@ -143,16 +143,16 @@ class SentenceTrack:
             self._tokens = list(tokens)
             self.position = end
             self._speculation = None
-            if len(tokens) <= self._shown:  # it decodes less far than the previews before it
+            if len(tokens) <= self.shown:  # it decodes less far than the previews before it
                 return None
         elif kind.final:
             self._speculation = _Speculation(end, said)
         else:
             self._previewed = end
-            said = said[: _count_sure(tokens, end, SURE if self._shown else SURE_OF_THE_FIRST)]
+            said = said[: _count_sure(tokens, end, SURE if self.shown else SURE_OF_THE_FIRST)]
         if not said or self.finished or not self.options.interim:
             return None
-        self._shown = len(said)
+        self.shown = len(said)
         return Hypothesis(self.speech_begin, None, said, paused=kind.final)
 
     def split(self) -> Hypothesis | None:
@@ -169,7 +169,7 @@ class SentenceTrack:
         if self._speculation is not None:
             self._speculation.tokens = self._speculation.tokens[count:]
         self.speech_begin = self._tokens[0].begin
-        self._shown = 0
+        self.shown = 0
         return final
 
     def finals(self) -> list[Hypothesis]:
@@ -183,9 +183,9 @@ class SentenceTrack:
         while self.options.semantic and (count := semantic_cut(tokens, settled=1)) is not None:
             finals.append(Hypothesis(self.speech_begin, tokens[count - 1].end, tokens[:count]))
             tokens, self.speech_begin = tokens[count:], tokens[count].begin
-            self._shown = 0
+            self.shown = 0
         end = min(self.speech_end, tokens[-1].end + RING_OUT) if tokens else self.speech_end
-        if tokens or self._shown:  # noise that the VAD took for speech is never told of
+        if tokens or self.shown:  # noise that the VAD took for speech is never told of
             finals.append(Hypothesis(self.speech_begin, end, tokens))
         return finals
 

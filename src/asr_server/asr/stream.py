@@ -34,11 +34,17 @@ from asr_server.audio.endpoint import (
     SpeechResumed,
 )
 from asr_server.audio.ring import Ring
-from asr_server.audio.units import Samples, from_ms
+from asr_server.audio.units import SAMPLE_RATE, Samples, from_ms
 from asr_server.errors import AsrError
 
 PRE_ROLL: Samples = from_ms(300)
 """Audio before the detected onset that belongs to the sentence: soft initials are judged late."""
+
+LIVE_PACE = 1.25
+"""Seconds of audio in a second that may still come from a microphone, whose clock is its own."""
+LIVE_LEAD_S = 1.0
+"""How far ahead of that pace live audio may be: clients send what they recorded while they
+connected."""
 
 MAX_JUDGED_AT_ONCE = 19
 """Windows of one stream in one step, about one chunk, so that an upload shares the step."""
@@ -59,6 +65,7 @@ class Stream:
         preview_interval: Samples,
         on_change: Callable[["Stream"], None],
         on_close: Callable[["Stream"], None],
+        clock: Callable[[], float],
         hotwords: HotwordSet | None = None,
     ) -> None:
         self.id = stream_id
@@ -68,6 +75,10 @@ class Stream:
         self._hotwords = hotwords
         self._on_change = on_change
         self._on_close = on_close
+        self._clock = clock
+        self._lead_s = 0.0
+        """How far the audio was ahead of `LIVE_PACE` when its last samples came."""
+        self._pushed_at = clock()
         self._ring = Ring()
         self._endpointer = Endpointer(options.endpoint)
         self._sentences: deque[SentenceTrack] = deque()
@@ -85,12 +96,15 @@ class Stream:
         """Add (n,) float32 samples, 16 kHz mono in [-1, 1]; ignored after `finish` or `close`."""
         if self._finishing or self._closed:
             return
+        self._lead_s = self._lead_now_s + len(samples) / SAMPLE_RATE
+        self._pushed_at = self._clock()
         self._ring.append(samples)
         self._on_change(self)
 
     def finish(self) -> None:
         """No more audio comes: everything pushed is recognised, then `Drained` is delivered."""
         if not self._closed:
+            self._lead_s = self._lead_now_s
             self._finishing = True
             self._complete()
             self._on_change(self)
@@ -106,6 +120,11 @@ class Stream:
         """Samples pushed that wait to be judged or, where there is speech, to be recognised."""
         unheard = sum(sentence.audio_end - sentence.position for sentence in self._sentences)
         return self._ring.end - self._judged + unheard
+
+    @property
+    def live(self) -> bool:
+        """Whether the audio comes as it is spoken, and not as quickly as it is read from a file."""
+        return (self._lead_s if self._finishing else self._lead_now_s) < LIVE_LEAD_S
 
     async def room(self, limit: Samples) -> None:
         """Return once at most `limit` samples wait, or the stream is over."""
@@ -188,7 +207,16 @@ class Stream:
         self._collector.fail(error)
         self._moved.set()
 
+    @property
+    def awaited(self) -> bool:
+        """Whether the sentence whose chunk is due shows no text yet."""
+        return bool(self._sentences) and not self._sentences[0].shown
+
     # Inside -------------------------------------------------------------------------------------
+
+    @property
+    def _lead_now_s(self) -> float:
+        return max(0.0, self._lead_s - LIVE_PACE * (self._clock() - self._pushed_at))
 
     @property
     def _judged(self) -> Samples:

@@ -188,7 +188,7 @@ class DeviceLostError(LoadError):
 
 
 class Backend(Protocol):
-    """What computes steps. Only the device thread calls `step`."""
+    """What computes steps. Only the device's threads call `step`, each for one at a time."""
 
     name: str
     device: str
@@ -196,6 +196,8 @@ class Backend(Protocol):
     """Precision of the weights."""
     gpu: str | None
     """UUID of the GPU that computes, if one does."""
+    lanes: int
+    """Steps it computes side by side; no stream rides in two of them."""
     geometry: ChunkGeometry
     vocabulary: tuple[str, ...]
 

@@ -12,6 +12,7 @@ FIGURES = {
     "process_open_fds": "open_files",
     "asr_open_tasks": "open_tasks",
     "asr_step_duration_seconds_sum": "step_s",
+    "asr_busy_seconds_total": "busy_s",
     "asr_step_duration_seconds_count": "steps",
     "asr_step_chunks_sum": "chunks",
     "asr_step_chunks_count": "chunk_steps",
@@ -27,6 +28,7 @@ class Reading:
     open_files: float = 0
     open_tasks: float = 0
     step_s: float = 0
+    busy_s: float = 0
     steps: float = 0
     chunks: float = 0
     chunk_steps: float = 0
@@ -91,7 +93,7 @@ def between(first: Reading | None, last: Reading | None, seconds: float) -> Serv
     return ServerFigures(
         rss_mb=last.rss_bytes / 2**20,
         step_ms=1000 * (last.step_s - first.step_s) / steps,
-        busy=(last.step_s - first.step_s) / seconds,
+        busy=(last.busy_s - first.busy_s) / seconds,
         chunks_a_step=(last.chunks - first.chunks) / max(1.0, last.chunk_steps - first.chunk_steps),
         dropped_previews=int(last.dropped_previews - first.dropped_previews),
     )

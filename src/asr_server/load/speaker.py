@@ -16,6 +16,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 
 from asr_server.load.account import Account, Shown
 from asr_server.load.recordings import FRAME_S, Recording
+from asr_server.protocol import requests
 
 REFUSING = (429, 503)
 """HTTP statuses by which a server says that it is full."""
@@ -111,7 +112,7 @@ async def _speak(
             socket.transport.abort()
             return
         account.asked = clock()
-        await socket.send(_command("finish-task", task_id, {"input": {}}))
+        await socket.send(requests.finish_task(task_id))
         await asyncio.wait_for(asyncio.shield(listening), target.patience_s)
         account.ended = clock()
     except ConnectionClosed:
@@ -180,21 +181,5 @@ async def _event(socket: ClientConnection, patience_s: float) -> str:
 
 def run_task(task_id: str, recording: Recording, target: Target) -> str:
     """The message that begins a task."""
-    payload = {
-        "task_group": "audio",
-        "task": "asr",
-        "function": "recognition",
-        "model": target.model,
-        "parameters": {
-            **target.parameters,
-            "format": recording.format,
-            "sample_rate": recording.sample_rate,
-        },
-        "input": {},
-    }
-    return _command("run-task", task_id, payload)
-
-
-def _command(action: str, task_id: str, payload: dict[str, Any]) -> str:
-    header = {"action": action, "task_id": task_id, "streaming": "duplex"}
-    return json.dumps({"header": header, "payload": payload})
+    sound = {"format": recording.format, "sample_rate": recording.sample_rate}
+    return requests.run_task(task_id, target.model, {**target.parameters, **sound})

@@ -17,6 +17,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as websocket
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
+from asr_server.protocol import requests
 from asr_server.protocol.events import Sentence, Word
 from asr_server.recordings.files import Recording
 
@@ -143,7 +144,7 @@ async def _send(
             for begin in range(0, len(piece.data), FRAME_BYTES):
                 await connection.send(piece.data[begin : begin + FRAME_BYTES])
             sent(piece.position)
-        await connection.send(_command("finish-task", task_id, {"input": {}}))
+        await connection.send(requests.finish_task(task_id))
     except Closed:  # whoever receives is told why
         return
 
@@ -164,20 +165,7 @@ def _run_task(task_id: str, recording: Recording, request: Request) -> str:
         "format": recording.format,
         "sample_rate": recording.sample_rate,
     }
-    payload = {
-        "task_group": "audio",
-        "task": "asr",
-        "function": "recognition",
-        "model": request.model,
-        "parameters": parameters,
-        "input": {},
-    }
-    return _command("run-task", task_id, payload)
-
-
-def _command(action: str, task_id: str, payload: dict[str, Any]) -> str:
-    header = {"action": action, "task_id": task_id, "streaming": "duplex"}
-    return json.dumps({"header": header, "payload": payload}, ensure_ascii=False)
+    return requests.run_task(task_id, request.model, parameters)
 
 
 def _final(message: dict[str, Any]) -> Sentence | None:

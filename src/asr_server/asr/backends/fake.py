@@ -39,6 +39,7 @@ class FakeBackend:
     device = "cpu"
     dtype = "none"
     gpu: str | None = None
+    lanes = 1
     geometry = ChunkGeometry(stride=9_600, context=480)
     vocabulary = tuple(TEXT + SOUNDALIKES)
 

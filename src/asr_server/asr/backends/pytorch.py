@@ -38,6 +38,12 @@ log = logging.getLogger(__name__)
 FRAME_CENTRE = 200
 """Samples from a frame's first sample to its middle: half an fbank window."""
 
+CPU_THREADS = torch.get_num_threads()
+"""What PyTorch chooses: one for each core."""
+
+LARGE = 50_000_000
+"""Parameters from which steps side by side pay on a CPU (docs/adr/0009-lanes.md)."""
+
 SPECIAL_TOKENS = frozenset({"<blank>", "<s>", "</s>"})
 """Tokens that mean nothing heard; FunASR drops them too."""
 
@@ -50,7 +56,11 @@ class PyTorchOptions:
     dtype: str = "auto"
     chunk_size: tuple[int, int, int] = (0, 10, 5)
     threads: int = 0
+    """Of the CPU, in all; 0 takes one for each core."""
+    lanes: int = 1
+    """Steps computed side by side, each on its share of the threads; 0 chooses."""
     slots: int = 256
+    """Streams at once."""
 
 
 class PyTorchBackend:
@@ -65,6 +75,7 @@ class PyTorchBackend:
         punctuator: Punctuator | None,
         slots: int,
         dtype: str,
+        lanes: int = 1,
     ) -> None:
         config = paraformer.config
         weight = paraformer.decoder.after_norm.weight
@@ -72,6 +83,7 @@ class PyTorchBackend:
         self.device = weight.device.type
         self.dtype = dtype
         self.gpu = _uuid(weight.device)
+        self.lanes = lanes
         self.geometry = ChunkGeometry(stride=config.stride * LFR_SHIFT, context=CONTEXT)
         self._frontend = frontend
         self._paraformer = paraformer
@@ -95,8 +107,6 @@ class PyTorchBackend:
 
         Raises `FileNotFoundError` or `ValueError` that name the file at fault.
         """
-        if options.threads:
-            torch.set_num_threads(options.threads)
         device = _device(options.device)
         dtype = best_dtype(device) if options.dtype == "auto" else options.dtype
         model = ModelDir.open(path)
@@ -104,6 +114,9 @@ class PyTorchBackend:
         with torch.device("meta"):  # the weights come from the file, none are made up first
             paraformer = Paraformer(config)
         load_weights(paraformer, model.weights(), str(path))
+        threads = options.threads or CPU_THREADS
+        lanes = options.lanes or _best_lanes(paraformer, device, threads)
+        torch.set_num_threads(max(1, threads // lanes))
         set_precision(paraformer.eval().requires_grad_(False).to(device), dtype)
         frontend = Frontend.from_file(path / CMVN).to(device)
         log.info("loaded %s on %s in %s", path.name, device, dtype)
@@ -113,8 +126,10 @@ class PyTorchBackend:
             paraformer=paraformer,
             tokens=model.tokens,
             punctuator=Punctuator.load(punctuation) if punctuation else None,
-            slots=options.slots + 1,
+            # One for the warm-up; a stream that is gone keeps its slot until its last step is done.
+            slots=1 + options.slots * lanes,
             dtype=dtype,
+            lanes=lanes,
         )
 
     @torch.inference_mode()
@@ -222,6 +237,12 @@ def _device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
+
+
+def _best_lanes(paraformer: Paraformer, device: torch.device, threads: int) -> int:
+    """Small models gain nothing: the interpreter, which only one thread runs, is their limit."""
+    large = sum(parameter.numel() for parameter in paraformer.parameters()) >= LARGE
+    return 2 if device.type == "cpu" and large and threads > 1 else 1
 
 
 def _uuid(device: torch.device) -> str | None:

@@ -4,7 +4,7 @@ from asr_server.asr.types import StreamId
 
 
 class SlotTable:
-    """Gives every open stream a row of its own; only the device thread may touch it."""
+    """Gives every open stream a row of its own; only the device's threads may touch it."""
 
     def __init__(self, size: int) -> None:
         self._free = list(range(size - 1, -1, -1))
