@@ -47,6 +47,8 @@ REFUSED_AT_ONCE_S = 0.5
 WITNESSES = 6
 CALM_S = 3.0
 """After a misbehaviour, before what is left of it is counted."""
+FULL = 32
+"""Files sent at once before all that, so that the server has had a full batch."""
 WORSE_S = 0.1
 """What the witnesses' p95 may grow by: of some twenty tasks it moves that much by itself."""
 RSS_MB = 64.0
@@ -173,9 +175,10 @@ async def slow_readers(url: str, recording: Recording) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def slow_senders(url: str, recording: Recording) -> AsyncIterator[None]:
-    """30 tasks with 20 ms of sound every 5 s."""
+    """30 tasks with 20 ms of sound every 5 s; they come one after another, or they were a storm."""
 
-    async def slow() -> None:
+    async def slow(number: int) -> None:
+        await asyncio.sleep(0.2 * number)
         with contextlib.suppress(Exception):
             async with _connected(url) as client:
                 await client.send(run_task("slow", recording, Target(url)))
@@ -183,7 +186,7 @@ async def slow_senders(url: str, recording: Recording) -> AsyncIterator[None]:
                     await client.send(recording.frames[0][:640])
                     await asyncio.sleep(5)
 
-    async with _all(slow for _ in range(30)):
+    async with _all(lambda number=number: slow(number) for number in range(30)):
         yield
 
 
@@ -399,6 +402,7 @@ async def misbehave(
     table = Table("beside", "first text", "final", "tail", "memory MB", "noticed", box=None)
     alone: Beside | None = None
     results: dict[str, Any] = {}
+    await asyncio.gather(*(speak(Target(url, pace=0), recordings[-1]) for _ in range(FULL)))
     for name in ["nobody", *(one for one in names if one != "nobody")]:
         now = await beside(url, recordings, MISBEHAVIOURS[name], seconds)
         alone = alone or now

@@ -82,7 +82,7 @@ CONTENDERS = (
 class Worker:
     """A process that measures on command."""
 
-    def __init__(self, contender: Contender, threads: int, log: Path) -> None:
+    def __init__(self, contender: Contender, threads: int, log: Path, lanes: int = 0) -> None:
         python = sys.executable if contender.ours else str(ENVIRONMENT / "bin/python")
         model = full_size() if contender.worker == "funasr" or contender.ours else ONNX
         command = [python, "-m", "benchmarks.peer_worker", contender.worker, str(model)]
@@ -93,8 +93,13 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=self._log,
             text=True,
-            # Otherwise a pool of its own size is made before the number of threads is set.
-            env={**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": os.getcwd()},
+            env={
+                **os.environ,
+                # Otherwise a pool of its own size is made before the number of threads is set.
+                "OMP_NUM_THREADS": str(threads),
+                "PYTHONPATH": os.getcwd(),
+                "ASR_LANES": str(lanes),
+            },
         )
 
     def __enter__(self) -> "Worker":
@@ -222,9 +227,10 @@ def measure_one(contender: Contender, probe_s: float, seconds: float) -> Measure
     """Service times, then the search."""
     logs = Path("build/peers")
     services = {}
-    # In workers of their own: one that has multiplied on a second thread is slower ever after.
+    # In workers of their own: one that has multiplied on a second thread is slower ever after. On
+    # one lane, so that all cores compute the step.
     for threads in (1, CORES):
-        with Worker(contender, threads, logs / "alone.log") as worker:
+        with Worker(contender, threads, logs / "alone.log", lanes=1) as worker:
             worker.answer()
             services[threads] = service(worker, threads)
     with ExitStack() as stack:

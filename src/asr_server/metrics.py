@@ -79,7 +79,7 @@ class Metrics:
         )
         self.busy = Counter(
             "asr_busy_seconds",
-            "Time the device computed, mean of the lanes on which it computes steps side by side; its "
+            "Time the device computed, mean of the lanes on which steps run side by side; its "
             "rate is the device's busy share.",
             registry=into,
         )
