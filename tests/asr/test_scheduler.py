@@ -138,8 +138,18 @@ def test_what_is_there_is_divided_among_the_lanes() -> None:
     s = Scheduler(Policy(max_batch=4))
     for stream in range(5):
         s.offer(stream, Offer(chunk=Kind.COMMIT), now=0.0)
-    assert len(s.take(now=1.0, streams=5, lanes=2).chunks) == 3
-    assert len(s.take(now=1.0, streams=5, lanes=1).chunks) == 2
+    assert len(s.take(now=1.0, streams=9, lanes=2, free_lanes=2).chunks) == 3
+    assert len(s.take(now=1.0, streams=9, lanes=2, free_lanes=1).chunks) == 2
+
+
+def test_no_lane_takes_nearly_everybody() -> None:
+    def taken(lanes: int) -> int:
+        s = Scheduler(Policy(max_batch=32))
+        for stream in range(12):
+            s.offer(stream, Offer(chunk=Kind.COMMIT), now=0.0)
+        return len(s.take(now=1.0, streams=12, lanes=lanes, free_lanes=1).chunks)
+
+    assert [taken(lanes) for lanes in (1, 2, 3)] == [12, 4, 3]
 
 
 def test_alone_a_file_gets_every_step() -> None:

@@ -86,6 +86,8 @@ class Engine:
         """Streams whose work the device computes now."""
         self._failed_steps = 0
         """In a row, in which nobody got through."""
+        self._attempts = 0
+        """To bring the device back, since it last computed a step."""
         self._woken = asyncio.Event()
         self._loop_task: asyncio.Task[None] | None = None
         self._compiler = ThreadPoolExecutor(1, thread_name_prefix="hotwords")
@@ -239,15 +241,19 @@ class Engine:
             self._scheduler.done(batch.streams)
             for step, result in results:
                 self._deliver(step, result)
-            self._failed_steps = 0 if results else self._failed_steps + 1
+            if results:
+                self._failed_steps = self._attempts = 0
+            else:
+                self._failed_steps += 1
             if self._failed_steps >= self._options.failed_steps:
                 raise DeviceDeadError(f"{self._failed_steps} steps in a row failed")
 
     def _take(self, now: float) -> Batch:
         """The next step's streams, if it is time for one."""
         strain = Strain(self._load.share(now), self._admission.delay(now))
-        streams, lanes = len(self._streams), self._device.free_lanes
-        batch = self._scheduler.take(now, streams, strain, lanes)
+        batch = self._scheduler.take(
+            now, len(self._streams), strain, self._device.lanes, self._device.free_lanes
+        )
         if self._scheduler.dropped_previews:
             self._metrics.dropped_previews.inc(self._scheduler.dropped_previews)
             self._scheduler.dropped_previews = 0
@@ -261,10 +267,10 @@ class Engine:
         self._scheduler.done(self._riding)
         self._opened, self._closed, self._riding = set(), set(), set()
         self._admission = Admission(self._options.limits)
-        pauses_s = itertools.chain(RESTART_PAUSES_S, itertools.repeat(RESTART_PAUSES_S[-1]))
         lost = 0
         while lost < LAST_HOPE:
-            await asyncio.sleep(next(pauses_s))
+            await asyncio.sleep(RESTART_PAUSES_S[min(self._attempts, len(RESTART_PAUSES_S) - 1)])
+            self._attempts += 1
             try:
                 await self._device.start()
             except Exception as exc:

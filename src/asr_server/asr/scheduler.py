@@ -141,11 +141,18 @@ class Scheduler:
         self._last_taken.pop(stream, None)
         self._uploading.discard(stream)
 
-    def take(self, now: float, streams: int, strain: Strain | None = None, lanes: int = 1) -> Batch:
+    def take(
+        self,
+        now: float,
+        streams: int,
+        strain: Strain | None = None,
+        lanes: int = 1,
+        free_lanes: int = 1,
+    ) -> Batch:
         """The next step's streams, or nothing if waiting a little longer could fill it.
 
-        `streams` counts the open streams, `lanes` the steps that could begin now: what is there is
-        divided among them.
+        `streams` counts the open streams, `lanes` the steps that run side by side, `free_lanes` how
+        many could begin now.
         """
         strain = strain or Strain()
         self._load = strain.load
@@ -160,8 +167,9 @@ class Scheduler:
         if self._judged_last:
             batch = self._take_judge(judge)
         else:
-            others = streams > len(self._uploading)
-            batch = self._take_chunks(chunks, now, math.ceil(len(chunks) / lanes), others)
+            anybody_live = streams > len(self._uploading)
+            most = self._fair_share(len(chunks), streams, lanes, free_lanes)
+            batch = self._take_chunks(chunks, now, most, anybody_live)
         self._riding.update(batch.streams)
         return batch
 
@@ -193,8 +201,18 @@ class Scheduler:
             del self._judge[stream]
         return Batch(judge=judge, live=1 - len(self._uploading.intersection(judge)) / len(judge))
 
+    def _fair_share(self, waiting: int, streams: int, lanes: int, free_lanes: int) -> int:
+        """How many of the waiting chunks one lane may take.
+
+        What is there is divided among the free lanes. A lane that took nearly all streams' chunks
+        would be busy for so long that the others have as many again when it is done: so the last
+        part is left to whoever is free next.
+        """
+        share = math.ceil(waiting / free_lanes)
+        return share if lanes == 1 else min(share, math.ceil(streams / (lanes + 1)))
+
     def _take_chunks(
-        self, waiting: Mapping[StreamId, _Ready], now: float, share: int, anybody_live: bool
+        self, waiting: Mapping[StreamId, _Ready], now: float, most: int, anybody_live: bool
     ) -> Batch:
         patient_since = now - self._policy.max_upload_wait_s
         order = {stream: _order(ready, patient_since) for stream, ready in waiting.items()}
@@ -202,7 +220,7 @@ class Scheduler:
         if anybody_live:
             uploads = sum(last for last, _, _ in order.values())
             chunks = chunks[: len(chunks) - max(0, uploads - self._policy.max_uploads)]
-        chunks = chunks[: min(self._max_batch, share)]
+        chunks = chunks[: min(self._max_batch, most)]
         for stream in chunks:
             del self._chunks[stream]
             self._last_taken[stream] = now
