@@ -47,8 +47,8 @@ REFUSED_AT_ONCE_S = 0.5
 WITNESSES = 6
 CALM_S = 3.0
 """After a misbehaviour, before what is left of it is counted."""
-FULL = 32
-"""Files sent at once before all that, so that the server has had a full batch."""
+CROWD, CROWD_S = 40, 15.0
+"""People who speak before all that: memory that a crowd needs is not a misbehaviour's."""
 WORSE_S = 0.1
 """What the witnesses' p95 may grow by: of some twenty tasks it moves that much by itself."""
 RSS_MB = 64.0
@@ -402,7 +402,7 @@ async def misbehave(
     table = Table("beside", "first text", "final", "tail", "memory MB", "noticed", box=None)
     alone: Beside | None = None
     results: dict[str, Any] = {}
-    await asyncio.gather(*(speak(Target(url, pace=0), recordings[-1]) for _ in range(FULL)))
+    await Crowd(Target(url), recordings, CROWD, CROWD_S).hold(GOALS)
     for name in ["nobody", *(one for one in names if one != "nobody")]:
         now = await beside(url, recordings, MISBEHAVIOURS[name], seconds)
         alone = alone or now

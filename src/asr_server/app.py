@@ -11,7 +11,7 @@ from pathlib import Path
 from fastapi import FastAPI, Request, Response
 from starlette.middleware.cors import CORSMiddleware
 
-from asr_server import __version__, gpu
+from asr_server import __version__, gpu, memory
 from asr_server.access import Access
 from asr_server.api import health, page, status, tokens, vocabularies
 from asr_server.api import metrics as metrics_route
@@ -71,6 +71,7 @@ def create_app(settings: Settings) -> FastAPI:
             asyncio.create_task(metrics.watch_loop(), name="lag"),
             asyncio.create_task(gpu.watch(metrics, lambda: engine.gpu), name="gpu"),
             asyncio.create_task(history.watch(), name="history"),
+            asyncio.create_task(memory.watch(), name="memory"),
         ]
         try:
             yield

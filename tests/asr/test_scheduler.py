@@ -112,6 +112,24 @@ def test_a_file_that_waited_for_long_goes_with_the_others() -> None:
     assert served[:7] == [1, 2, 3, 4, 5, 6, 0]
 
 
+def test_the_end_of_a_task_does_not_wait_for_others_and_others_get_their_turn() -> None:
+    s = Scheduler(Policy(max_batch=8))
+    taken = []
+    for step in range(4):
+        for stream in range(3):
+            s.offer(stream, Offer(chunk=Kind.COMMIT), now=0.0)
+        s.offer(10 + step, Offer(chunk=Kind.FLUSH, last=True), now=0.0)
+        taken.append(ride(s, now=1.0 + step, streams=9).chunks)
+    assert taken == [(10,), (11, 0, 1, 2), (12,), (13, 0, 1, 2)]
+
+
+def test_the_end_of_a_file_waits() -> None:
+    s = Scheduler(Policy(max_batch=8))
+    s.offer(1, Offer(chunk=Kind.FLUSH, last=True, live=False), now=0.0)
+    s.offer(2, Offer(chunk=Kind.COMMIT), now=0.0)
+    assert ride(s, now=1.0, streams=2).chunks == (2, 1)
+
+
 def test_the_share_of_live_audio_in_a_batch_is_told() -> None:
     s = scheduler()
     s.offer(1, Offer(judge=True, chunk=Kind.COMMIT), now=0.0)

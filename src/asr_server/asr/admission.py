@@ -88,10 +88,10 @@ class Admission:
 
     @property
     def _burst(self) -> float:
-        """Streams that may open before they are felt: half of what would fit without batching."""
+        """Streams that may open before they are felt: what would fit without batching."""
         if self._lone_step is None:
             return self._limits.burst
-        return 0.5 * self._limits.chunk_period_s / self._lone_step
+        return self._limits.chunk_period_s / self._lone_step
 
     def _pass(self, now: float, streams: int) -> None:
         """Nothing ran since the last step, if none runs now."""

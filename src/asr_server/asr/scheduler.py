@@ -44,6 +44,8 @@ class Offer:
     """The audio comes as it is spoken, and not as quickly as it is read from a file."""
     awaited: bool = False
     """The sentence shows no text yet."""
+    last: bool = False
+    """Nothing follows it: somebody waits for the end of the task."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ class _Ready:
     deadline: float
     live: bool
     awaited: bool
+    last: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +93,10 @@ class Scheduler:
 
     A chunk's deadline is one chunk period after it became ready, but not before one period after
     the stream's last chunk was taken. Finals are due at once. Previews ride only where there is
-    room. Chunks of files sent at once come last and are few while anybody speaks live, or every
-    step would be as long as a step can be; alone they get all of the machine.
+    room. The last chunks of tasks go in a small step of their own, every other one at most: whoever
+    finished a task waits for nothing else. Chunks of files sent at once come last and are few while
+    anybody speaks live, or every step would be as long as a step can be; alone they get all of the
+    machine.
 
     Judging takes a few milliseconds and decides what is due, so it has steps of its own, before and
     between those of chunks: inside one, everybody's next chunk would wait for it to end.
@@ -112,6 +117,7 @@ class Scheduler:
         self._riding: set[StreamId] = set()
         self._load = 0.0
         self._judged_last = False
+        self._hurried_last = False
         self.dropped_previews = 0
         """Previews left out because the device was busy; whoever counts them sets it back."""
 
@@ -130,9 +136,11 @@ class Scheduler:
             self._chunks.pop(stream, None)
         elif ready is None or ready.kind is not offer.chunk:
             deadline = self._deadline(stream, offer.chunk, now)
-            self._chunks[stream] = _Ready(offer.chunk, now, deadline, offer.live, offer.awaited)
+            self._chunks[stream] = _Ready(
+                offer.chunk, now, deadline, offer.live, offer.awaited, offer.last
+            )
         else:
-            ready.live, ready.awaited = offer.live, offer.awaited
+            ready.live, ready.awaited, ready.last = offer.live, offer.awaited, offer.last
 
     def forget(self, stream: StreamId) -> None:
         """The stream is gone."""
@@ -167,6 +175,7 @@ class Scheduler:
         if self._judged_last:
             batch = self._take_judge(judge)
         else:
+            chunks = self._hurried(chunks) or chunks
             anybody_live = streams > len(self._uploading)
             most = self._fair_share(len(chunks), streams, lanes, free_lanes)
             batch = self._take_chunks(chunks, now, most, anybody_live)
@@ -200,6 +209,12 @@ class Scheduler:
         for stream in judge:
             del self._judge[stream]
         return Batch(judge=judge, live=1 - len(self._uploading.intersection(judge)) / len(judge))
+
+    def _hurried(self, waiting: Mapping[StreamId, _Ready]) -> dict[StreamId, _Ready]:
+        """The last chunks of live tasks, if they may go without the others."""
+        hurried = {s: ready for s, ready in waiting.items() if ready.last and ready.live}
+        self._hurried_last = bool(hurried) and not self._hurried_last
+        return hurried if self._hurried_last else {}
 
     def _fair_share(self, waiting: int, streams: int, lanes: int, free_lanes: int) -> int:
         """How many of the waiting chunks one lane may take.

@@ -212,6 +212,14 @@ class Stream:
         """Whether the sentence whose chunk is due shows no text yet."""
         return bool(self._sentences) and not self._sentences[0].shown
 
+    @property
+    def at_its_end(self) -> bool:
+        """Whether the chunk that is due is the task's last."""
+        if not self._finishing or len(self._sentences) != 1 or self._ring.end > self._judged:
+            return False
+        due = self._sentences[0].due
+        return due is not None and due.final
+
     # Inside -------------------------------------------------------------------------------------
 
     @property

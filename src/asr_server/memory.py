@@ -1,0 +1,30 @@
+"""Gives freed memory back to the system.
+
+Steps of many sizes leave holes in the C library's heaps, one heap a thread, which it keeps for
+later: after a rush a server would hold for ever what the rush needed, and for days it would grow
+with every rush that was a little larger.
+"""
+
+import asyncio
+import ctypes
+from collections.abc import Callable
+
+PERIOD_S = 60.0
+"""A trim takes some milliseconds, and the next steps some more to get pages anew."""
+
+
+async def watch() -> None:
+    """Trim the heaps every period until cancelled; with other C libraries than glibc do nothing."""
+    trim = _trim()
+    while trim is not None:
+        await asyncio.sleep(PERIOD_S)
+        await asyncio.to_thread(trim, 0)
+
+
+def _trim() -> "Callable[[int], int] | None":
+    """glibc's `malloc_trim`, whose argument is what to keep at the top of the main heap."""
+    try:
+        trim: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError, TypeError):  # musl, macOS, Windows
+        return None
+    return trim

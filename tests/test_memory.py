@@ -1,0 +1,40 @@
+"""What is freed goes back to the system."""
+
+import asyncio
+import platform
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from asr_server import memory
+
+PIECE = 64 * 1024
+"""Bytes that the C library takes from a heap and not from the system."""
+
+
+def resident_mb() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * 4096 / 1e6
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+async def test_holes_in_the_heap_are_given_back(monkeypatch):
+    pieces = [np.ones(PIECE, np.uint8) for _ in range(4000)]
+    kept = pieces[::100]  # so that the heap cannot shrink from its end
+    full = resident_mb()
+    pieces.clear()
+    monkeypatch.setattr(memory, "PERIOD_S", 0.01)
+    watching = asyncio.create_task(memory.watch(), name="memory")
+    for _ in range(500):
+        if resident_mb() < full - 200:
+            break
+        await asyncio.sleep(0.01)
+    watching.cancel()
+    assert resident_mb() < full - 200
+    assert sum(map(np.sum, kept)) == len(kept) * PIECE
+
+
+async def test_without_glibc_nothing_is_done(monkeypatch):
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: object())
+    await asyncio.wait_for(memory.watch(), 1)
