@@ -118,14 +118,32 @@ def test_the_end_of_a_task_does_not_wait_for_others_and_others_get_their_turn() 
     for step in range(4):
         for stream in range(3):
             s.offer(stream, Offer(chunk=Kind.COMMIT), now=0.0)
-        s.offer(10 + step, Offer(chunk=Kind.FLUSH, last=True), now=0.0)
+        s.offer(10 + step, Offer(chunk=Kind.FLUSH, ending=True), now=0.0)
         taken.append(ride(s, now=1.0 + step, streams=9).chunks)
     assert taken == [(10,), (11, 0, 1, 2), (12,), (13, 0, 1, 2)]
 
 
+def test_the_end_of_a_task_does_not_wait_for_company() -> None:
+    s = scheduler()
+    s.offer(1, Offer(judge=True, ending=True), now=1.0)
+    assert ride(s, now=1.0, streams=9, strain=Strain(load=1.0)) == Batch(judge=(1,))
+    s.offer(1, Offer(chunk=Kind.FLUSH, ending=True), now=1.0)
+    assert ride(s, now=1.0, streams=9, strain=Strain(load=1.0)) == Batch(chunks=(1,))
+
+
+def test_the_end_of_a_task_is_judged_although_judging_had_its_turn() -> None:
+    s = scheduler()
+    taken = []
+    for stream in range(4):
+        s.offer(9, Offer(chunk=Kind.COMMIT), now=0.0)
+        s.offer(stream, Offer(judge=True, ending=True), now=0.0)
+        taken.append(bool(ride(s, now=1.0, streams=9).judge))
+    assert taken == [True, True, False, True]
+
+
 def test_the_end_of_a_file_waits() -> None:
     s = Scheduler(Policy(max_batch=8))
-    s.offer(1, Offer(chunk=Kind.FLUSH, last=True, live=False), now=0.0)
+    s.offer(1, Offer(chunk=Kind.FLUSH, ending=True, live=False), now=0.0)
     s.offer(2, Offer(chunk=Kind.COMMIT), now=0.0)
     assert ride(s, now=1.0, streams=2).chunks == (2, 1)
 

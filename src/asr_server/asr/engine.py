@@ -358,7 +358,7 @@ class Engine:
     def _changed(self, stream: Stream) -> None:
         if stream.id in self._streams and stream.id not in self._riding:
             offer = Offer(
-                stream.judge_due, stream.chunk_due, stream.live, stream.awaited, stream.at_its_end
+                stream.judge_due, stream.chunk_due, stream.live, stream.awaited, stream.finishing
             )
             self._scheduler.offer(stream.id, offer, asyncio.get_running_loop().time())
             self._woken.set()

@@ -44,8 +44,8 @@ class Offer:
     """The audio comes as it is spoken, and not as quickly as it is read from a file."""
     awaited: bool = False
     """The sentence shows no text yet."""
-    last: bool = False
-    """Nothing follows it: somebody waits for the end of the task."""
+    ending: bool = False
+    """No more audio comes: somebody waits for the end of the task."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,6 @@ class _Ready:
     deadline: float
     live: bool
     awaited: bool
-    last: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +92,10 @@ class Scheduler:
 
     A chunk's deadline is one chunk period after it became ready, but not before one period after
     the stream's last chunk was taken. Finals are due at once. Previews ride only where there is
-    room. The last chunks of tasks go in a small step of their own, every other one at most: whoever
-    finished a task waits for nothing else. Chunks of files sent at once come last and are few while
-    anybody speaks live, or every step would be as long as a step can be; alone they get all of the
-    machine.
+    room. What is left of a task that was finished waits neither for company nor for a step with
+    others: it gets every other one for itself. Chunks of files sent at once come last and are few
+    while anybody speaks live, or every step would be as long as a step can be; alone they get all
+    of the machine.
 
     Judging takes a few milliseconds and decides what is due, so it has steps of its own, before and
     between those of chunks: inside one, everybody's next chunk would wait for it to end.
@@ -114,9 +113,12 @@ class Scheduler:
         self._chunks: dict[StreamId, _Ready] = {}
         self._last_taken: dict[StreamId, float] = {}
         self._uploading: set[StreamId] = set()
+        self._hurried: set[StreamId] = set()
+        """Live streams whose end somebody waits for."""
         self._riding: set[StreamId] = set()
         self._load = 0.0
-        self._judged_last = False
+        self._judged = 0
+        """Steps in a row that only judged."""
         self._hurried_last = False
         self.dropped_previews = 0
         """Previews left out because the device was busy; whoever counts them sets it back."""
@@ -127,20 +129,22 @@ class Scheduler:
             self._judge.setdefault(stream, now)
         else:
             self._judge.pop(stream, None)
-        if offer.live:
-            self._uploading.discard(stream)
-        else:
-            self._uploading.add(stream)
+        for streams, belongs in (
+            (self._uploading, not offer.live),
+            (self._hurried, offer.ending and offer.live),
+        ):
+            if belongs:
+                streams.add(stream)
+            else:
+                streams.discard(stream)
         ready = self._chunks.get(stream)
         if offer.chunk is None:
             self._chunks.pop(stream, None)
         elif ready is None or ready.kind is not offer.chunk:
             deadline = self._deadline(stream, offer.chunk, now)
-            self._chunks[stream] = _Ready(
-                offer.chunk, now, deadline, offer.live, offer.awaited, offer.last
-            )
+            self._chunks[stream] = _Ready(offer.chunk, now, deadline, offer.live, offer.awaited)
         else:
-            ready.live, ready.awaited, ready.last = offer.live, offer.awaited, offer.last
+            ready.live, ready.awaited = offer.live, offer.awaited
 
     def forget(self, stream: StreamId) -> None:
         """The stream is gone."""
@@ -148,6 +152,7 @@ class Scheduler:
         self._chunks.pop(stream, None)
         self._last_taken.pop(stream, None)
         self._uploading.discard(stream)
+        self._hurried.discard(stream)
 
     def take(
         self,
@@ -171,11 +176,13 @@ class Scheduler:
         if not self._due(now, streams):
             return Batch()
         # Of many streams somebody always has a window ready; chunks must get their turn.
-        self._judged_last = bool(judge) and not (self._judged_last and chunks)
-        if self._judged_last:
+        most_judged = 2 if self._hurried.intersection(judge) else 1
+        if judge and (self._judged < most_judged or not chunks):
+            self._judged += 1
             batch = self._take_judge(judge)
         else:
-            chunks = self._hurried(chunks) or chunks
+            self._judged = 0
+            chunks = self._without_others(chunks)
             anybody_live = streams > len(self._uploading)
             most = self._fair_share(len(chunks), streams, lanes, free_lanes)
             batch = self._take_chunks(chunks, now, most, anybody_live)
@@ -196,9 +203,16 @@ class Scheduler:
             self._load * longest_s
             for longest_s in (self._policy.max_judge_wait_s, self._policy.max_wait_s)
         )
-        times = [since + judge_wait_s for since in self._standing(self._judge).values()]
-        times += [ready.since + wait_s for ready in self._standing(self._chunks).values()]
-        return min(times, default=None)
+        judge = self._standing(self._judge)
+        chunks = {stream: one.since for stream, one in self._standing(self._chunks).items()}
+        return min(
+            (
+                since if stream in self._hurried else since + longest_s
+                for waiting, longest_s in ((judge, judge_wait_s), (chunks, wait_s))
+                for stream, since in waiting.items()
+            ),
+            default=None,
+        )
 
     def _standing(self, waiting: Mapping[StreamId, T]) -> dict[StreamId, T]:
         """Of what waits, that of streams that ride no step."""
@@ -210,11 +224,11 @@ class Scheduler:
             del self._judge[stream]
         return Batch(judge=judge, live=1 - len(self._uploading.intersection(judge)) / len(judge))
 
-    def _hurried(self, waiting: Mapping[StreamId, _Ready]) -> dict[StreamId, _Ready]:
-        """The last chunks of live tasks, if they may go without the others."""
-        hurried = {s: ready for s, ready in waiting.items() if ready.last and ready.live}
+    def _without_others(self, waiting: dict[StreamId, _Ready]) -> dict[StreamId, _Ready]:
+        """The chunks of streams that end, every other time; otherwise all that wait."""
+        hurried = {s: ready for s, ready in waiting.items() if s in self._hurried}
         self._hurried_last = bool(hurried) and not self._hurried_last
-        return hurried if self._hurried_last else {}
+        return hurried if self._hurried_last else waiting
 
     def _fair_share(self, waiting: int, streams: int, lanes: int, free_lanes: int) -> int:
         """How many of the waiting chunks one lane may take.

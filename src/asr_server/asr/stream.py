@@ -213,12 +213,9 @@ class Stream:
         return bool(self._sentences) and not self._sentences[0].shown
 
     @property
-    def at_its_end(self) -> bool:
-        """Whether the chunk that is due is the task's last."""
-        if not self._finishing or len(self._sentences) != 1 or self._ring.end > self._judged:
-            return False
-        due = self._sentences[0].due
-        return due is not None and due.final
+    def finishing(self) -> bool:
+        """Whether no more audio comes."""
+        return self._finishing
 
     # Inside -------------------------------------------------------------------------------------
 

@@ -16,6 +16,8 @@ JOIN_S, FEW_EACH_S, MANY_EACH_S = 5.0, 0.5, 0.125
 """A few join within half a second each, more within 5 s, but never over 8 a second: nowhere do all
 calls begin at once."""
 WARMING = 4
+HANGING_UP = 0.25
+"""Share of the tasks that are finished in the middle of the recording, where speech may go on."""
 PAUSE_S = 1.0
 """A client whose task was refused or failed tries again after that long."""
 
@@ -94,7 +96,11 @@ class Crowd:
             self.open += 1
             try:
                 recording = self._recordings[turn % len(self._recordings)]
-                account = await speak(self._target, recording, self.until, accounts=self.accounts)
+                until = self.until
+                if dice.random() < HANGING_UP:
+                    said_s = dice.uniform(0.2, 0.9) * recording.duration_s
+                    until = min(until, self._clock() + said_s)
+                account = await speak(self._target, recording, until, accounts=self.accounts)
             finally:
                 self.open -= 1
             turn += 1
