@@ -97,7 +97,7 @@ class Metrics:
         )
         self.queue_age = Histogram(
             "asr_queue_age_seconds",
-            "How long the oldest chunk of a step had waited for it.",
+            "How long the oldest chunk of live audio in a step had waited for it.",
             registry=into,
             buckets=WAIT_BUCKETS_S,
         )

@@ -233,7 +233,10 @@ def test_a_batch_tells_how_long_its_oldest_chunk_waited() -> None:
     s.offer(2, Offer(chunk=Kind.COMMIT), now=0.75)
     assert ride(s, now=1.0, streams=2).waited_s == 1.0
     s.offer(1, Offer(judge=True), now=1.0)
-    assert ride(s, now=2.0, streams=2).waited_s == 0.0
+    assert ride(s, now=2.5, streams=2) == Batch(judge=(1,))
+    s.offer(3, Offer(judge=True, live=False), now=3.0)
+    s.offer(4, Offer(judge=True), now=5.0)
+    assert ride(s, now=6.0, streams=2).waited_s == 1.0  # of a file nobody waits for the next word
 
 
 def test_work_that_is_no_longer_due_is_not_taken() -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 class Limits:
     """When to refuse. Times in seconds."""
 
-    max_delay_s: float = 0.300
+    max_delay_s: float = 0.250
     """How long live audio may take through the recogniser; 0 never refuses for that."""
     resume: float = 0.8
     """Share of it under which the delay must fall before tasks are taken again."""
@@ -23,12 +23,16 @@ class Limits:
     """Streams that are always taken: too few to learn from, and a slow machine must serve some."""
     burst: int = 16
     """Streams that may always open together: the clients of a neighbour that restarts."""
+    growth: float = 1.5
+    """Streams that may be open for each that was a few seconds ago."""
     chunk_period_s: float = 0.600
     """What a stream in real time leaves between its chunks."""
 
 
 DELAY_MEMORY_S = 1.0
 """Of busy time: pauses between steps say nothing about how long work takes."""
+JUDGE_WEIGHT = 1 / 16
+"""Of the last step that judged, in the mean of what judging takes."""
 IDLE_MEMORY_S = 3.0
 STREAMS_MEMORY_S = 4.0
 """Longer than the delay's: a stream is counted at once and felt when somebody speaks on it."""
@@ -43,7 +47,10 @@ class Admission:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._delay = 0.0
+        self._chunk_delay = 0.0
+        """From a chunk's last sample having been judged to its text."""
+        self._judge_delay = 0.0
+        """From a window's last sample to its having been judged."""
         self._felt = 0.0
         """Streams that were open while the delay came about."""
         self._lone: float | None = None
@@ -61,11 +68,18 @@ class Admission:
         self._running.append(now)
 
     def ended(self, began: float, now: float, streams: int, chunks: int, waited_s: float) -> None:
-        """The step that began then is done; its oldest chunk had waited that long for it."""
+        """The step that began then is done; its oldest live work had waited that long for it.
+
+        A step without chunks is one that judges.
+        """
         self._running.remove(began)
         duration = now - began
         taken = waited_s + duration
-        self._delay += (taken - self._delay) * _weight(duration, DELAY_MEMORY_S)
+        weight = _weight(duration, DELAY_MEMORY_S)
+        if chunks:
+            self._chunk_delay += (taken - self._chunk_delay) * weight
+        else:  # it is short, and its weight would be, too
+            self._judge_delay += (taken - self._judge_delay) * JUDGE_WEIGHT
         self._felt += (streams - self._felt) * _weight(duration, STREAMS_MEMORY_S)
         self._known_at = now
         if chunks == 1:
@@ -80,11 +94,12 @@ class Admission:
         self._pass(now, streams)
         limit = limits.max_delay_s * (limits.resume if self._refusing else 1.0)
         self._refusing = self._with(streams + 1, now) > limit
-        return not self._refusing and streams < max(self._burst, 2 * self._felt)
+        return not self._refusing and streams < max(self._burst, limits.growth * self._felt)
 
     def delay(self, now: float) -> float:
         """How long live audio takes through the recogniser; a step that hangs counts, too."""
-        return max(self._delay, now - min(self._running, default=now))
+        running = now - min(self._running, default=now)
+        return max(self._chunk_delay + self._judge_delay, running)
 
     @property
     def _burst(self) -> float:
@@ -97,7 +112,9 @@ class Admission:
         """Nothing ran since the last step, if none runs now."""
         if not self._running:
             idle = max(0.0, now - self._known_at)
-            self._delay -= self._delay * _weight(idle, IDLE_MEMORY_S)
+            kept = 1 - _weight(idle, IDLE_MEMORY_S)
+            self._chunk_delay *= kept
+            self._judge_delay *= kept
             self._felt += (streams - self._felt) * _weight(idle, STREAMS_MEMORY_S)
             self._known_at = now
 

@@ -74,7 +74,7 @@ class Batch:
     judge: tuple[StreamId, ...] = ()
     chunks: tuple[StreamId, ...] = ()
     waited_s: float = field(default=0.0, compare=False)
-    """How long the oldest of the chunks waited."""
+    """How long the oldest of its live work waited."""
     live: float = field(default=1.0, compare=False)
     """Share of live audio in the work."""
 
@@ -179,7 +179,7 @@ class Scheduler:
         most_judged = 2 if self._hurried.intersection(judge) else 1
         if judge and (self._judged < most_judged or not chunks):
             self._judged += 1
-            batch = self._take_judge(judge)
+            batch = self._take_judge(judge, now)
         else:
             self._judged = 0
             chunks = self._without_others(chunks)
@@ -218,11 +218,15 @@ class Scheduler:
         """Of what waits, that of streams that ride no step."""
         return {stream: what for stream, what in waiting.items() if stream not in self._riding}
 
-    def _take_judge(self, waiting: Mapping[StreamId, float]) -> Batch:
-        judge = tuple(waiting)
-        for stream in judge:
+    def _take_judge(self, waiting: Mapping[StreamId, float], now: float) -> Batch:
+        for stream in waiting:
             del self._judge[stream]
-        return Batch(judge=judge, live=1 - len(self._uploading.intersection(judge)) / len(judge))
+        live = [since for stream, since in waiting.items() if stream not in self._uploading]
+        return Batch(
+            judge=tuple(waiting),
+            waited_s=now - min(live, default=now),
+            live=len(live) / len(waiting),
+        )
 
     def _without_others(self, waiting: dict[StreamId, _Ready]) -> dict[StreamId, _Ready]:
         """The chunks of streams that end, every other time; otherwise all that wait."""
@@ -253,10 +257,11 @@ class Scheduler:
         for stream in chunks:
             del self._chunks[stream]
             self._last_taken[stream] = now
+        live = [waiting[stream].since for stream in chunks if waiting[stream].live]
         return Batch(
             chunks=tuple(chunks),
-            waited_s=now - min(waiting[stream].since for stream in chunks),
-            live=sum(waiting[stream].live for stream in chunks) / len(chunks),
+            waited_s=now - min(live, default=now),
+            live=len(live) / len(chunks),
         )
 
     def _deadline(self, stream: StreamId, kind: Kind, now: float) -> float:
