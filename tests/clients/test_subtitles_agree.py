@@ -13,7 +13,7 @@ def test_sentences_that_fit_a_line_become_the_same_files():
         (368, 3104, "今天天气怎么样？"),
         (4368, 7392, "你好，再见。"),
         (3_599_000, 3_601_500, "完。"),
-        (3_602_000, 3_602_900, "A<B>&C。"),
+        (3_602_000, 3_604_000, "A<B>&C。"),
     ]
     ours = [Sentence(n, begin, end, text, ()) for n, (begin, end, text) in enumerate(said)]
     theirs = [ClientSentence(n, begin, end, text) for n, (begin, end, text) in enumerate(said)]
