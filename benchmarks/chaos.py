@@ -95,9 +95,13 @@ async def overload(
         problems.append("overload: nobody was refused")
     if (refusals.p95 or 0) > REFUSED_AT_ONCE_S:
         problems.append("overload: refusals came late")
-    problems += [f"after overload: {one}" for one in after.broken if one not in before.broken]
-    if rss_after > rss + RSS_MB:
-        problems.append(f"after overload: {rss_after - rss:.0f} MB more")
+    problems += [
+        f"after overload: {one}"
+        for one in after.clients.broken(ACCEPTED)
+        if one not in before.clients.broken(ACCEPTED)
+    ]
+    if rss_after > rss_during + RSS_MB:  # what so many streams took is kept for as many
+        problems.append(f"after overload: {rss_after - rss_during:.0f} MB more")
     return {
         "holds": holds,
         "accepted_finished": during.clients.finished,

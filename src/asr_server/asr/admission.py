@@ -15,7 +15,7 @@ from dataclasses import dataclass
 class Limits:
     """When to refuse. Times in seconds."""
 
-    max_delay_s: float = 0.250
+    max_delay_s: float = 0.200
     """How long live audio may take through the recogniser; 0 never refuses for that."""
     resume: float = 0.8
     """Share of it under which the delay must fall before tasks are taken again."""
