@@ -234,6 +234,14 @@ async def test_ten_thousand_streams_leave_nothing_behind(engine: Engine) -> None
     assert not engine._scheduler._last_taken
 
 
+async def leave_during_a_step(engine: Engine, entered: threading.Event) -> None:
+    """Open a stream, and close it once its step has `entered` the device."""
+    leaver = engine.open(StreamOptions())
+    leaver.push(speech(2.0))
+    await asyncio.get_running_loop().run_in_executor(None, entered.wait, PATIENCE_S)
+    leaver.close()
+
+
 async def test_a_stream_closed_while_its_step_runs_bothers_nobody() -> None:
     entered, release = threading.Event(), threading.Event()
 
@@ -246,10 +254,7 @@ async def test_a_stream_closed_while_its_step_runs_bothers_nobody() -> None:
 
     engine = Engine(Slow)
     await engine.start()
-    leaver = engine.open(StreamOptions())
-    leaver.push(speech(2.0))
-    await asyncio.get_running_loop().run_in_executor(None, entered.wait, PATIENCE_S)
-    leaver.close()
+    await leave_during_a_step(engine, entered)
     release.set()
     assert len(finals(await recognise(engine, [speech(1.0)]))) == 1
     await engine.stop()
@@ -302,10 +307,7 @@ async def test_a_slot_is_free_again_only_when_the_last_step_of_its_stream_is_don
 
     engine = Engine(Slow)
     await engine.start()
-    leaver = engine.open(StreamOptions())
-    leaver.push(speech(2.0))
-    await asyncio.get_running_loop().run_in_executor(None, entered.wait, PATIENCE_S)
-    leaver.close()
+    await leave_during_a_step(engine, entered)
     others = asyncio.gather(*(recognise(engine, [speech(1.0)]) for _ in range(3)))
     await asyncio.sleep(0.1)
     release.set()

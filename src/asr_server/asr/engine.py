@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from asr_server.asr.admission import Admission, Limits
+from asr_server.asr.busy import BusyShare
 from asr_server.asr.device import Device, DeviceDeadError
 from asr_server.asr.hotwords import compiled
-from asr_server.asr.load import Load
 from asr_server.asr.scheduler import Batch, Offer, Policy, Scheduler, Strain
 from asr_server.asr.stream import Stream
 from asr_server.asr.types import (
@@ -63,8 +63,8 @@ class EngineOptions:
 class Engine:
     """Recognises all streams with one backend.
 
-    `load` builds the backend and warms it up; it runs on the device thread, at the start and again
-    if the thread or the model died.
+    `load` builds the backend and warms it up; it runs on a thread of the device, at the start and
+    again if a thread or the model died.
     """
 
     def __init__(
@@ -82,8 +82,6 @@ class Engine:
         self._opened: set[StreamId] = set()
         self._closed: set[StreamId] = set()
         """What the device has yet to hear of births and deaths."""
-        self._riding: set[StreamId] = set()
-        """Streams whose work the device computes now."""
         self._failed_steps = 0
         """In a row, in which nobody got through."""
         self._attempts = 0
@@ -97,7 +95,7 @@ class Engine:
         """Why the state is `failed`, in a sentence for who runs the server."""
         self.lost = asyncio.Event()
         """Set when nothing but a new process can bring the device back."""
-        self._load = Load()
+        self._busy = BusyShare()
         self._metrics = metrics or Metrics()
         self._metrics.slots.set(self._options.max_streams)
         self._metrics.used_slots.set_function(lambda: len(self._streams))
@@ -204,7 +202,7 @@ class Engine:
 
     async def _serve(self) -> None:
         """Step on every lane until the device dies."""
-        self._load = Load(self._device.lanes)
+        self._busy = BusyShare(self._device.lanes)
         self._failed_steps = 0
         lanes = [
             asyncio.create_task(self._step_for_ever(), name=f"lane {number}")
@@ -233,11 +231,10 @@ class Engine:
             self._admission.ended(
                 began, ended, len(self._streams), len(batch.chunks), batch.waited_s
             )
-            self._load.add(ended, (ended - began) * batch.live)
+            self._busy.add(ended, (ended - began) * batch.live)
             self._metrics.stepped(
                 ended - began, len(batch.chunks), batch.waited_s, self._device.lanes
             )
-            self._riding.difference_update(batch.streams)
             self._scheduler.done(batch.streams)
             for step, result in results:
                 self._deliver(step, result)
@@ -250,7 +247,7 @@ class Engine:
 
     def _take(self, now: float) -> Batch:
         """The next step's streams, if it is time for one."""
-        strain = Strain(self._load.share(now), self._admission.delay(now))
+        strain = Strain(self._busy.at(now), self._admission.delay(now))
         batch = self._scheduler.take(
             now, len(self._streams), strain, self._device.lanes, self._device.free_lanes
         )
@@ -264,8 +261,8 @@ class Engine:
         self.state = "restarting"
         self._device.abandon()
         self._fail_all(EngineDead())
-        self._scheduler.done(self._riding)
-        self._opened, self._closed, self._riding = set(), set(), set()
+        self._scheduler.done(tuple(self._scheduler.riding))
+        self._opened, self._closed = set(), set()
         self._admission = Admission(self._options.limits)
         lost = 0
         while lost < LAST_HOPE:
@@ -299,10 +296,9 @@ class Engine:
                 alarm.cancel()
 
     def _cut(self, batch: Batch) -> Step:
-        self._riding.update(batch.streams)
         # A birth goes before the stream's first work, a death not before its last is done.
         opened = tuple(stream for stream in batch.streams if stream in self._opened)
-        closed = tuple(self._closed - self._riding)
+        closed = tuple(self._closed - self._scheduler.riding)
         self._opened.difference_update(opened)
         self._closed.difference_update(closed)
         return Step(
@@ -356,7 +352,7 @@ class Engine:
     # Inside -------------------------------------------------------------------------------------
 
     def _changed(self, stream: Stream) -> None:
-        if stream.id in self._streams and stream.id not in self._riding:
+        if stream.id in self._streams:
             offer = Offer(
                 stream.judge_due, stream.chunk_due, stream.live, stream.awaited, stream.finishing
             )

@@ -115,7 +115,8 @@ class Scheduler:
         self._uploading: set[StreamId] = set()
         self._hurried: set[StreamId] = set()
         """Live streams whose end somebody waits for."""
-        self._riding: set[StreamId] = set()
+        self.riding: set[StreamId] = set()
+        """Streams in steps that are not done."""
         self._load = 0.0
         self._judged = 0
         """Steps in a row that only judged."""
@@ -124,7 +125,12 @@ class Scheduler:
         """Previews left out because the device was busy; whoever counts them sets it back."""
 
     def offer(self, stream: StreamId, offer: Offer, now: float) -> None:
-        """Tell what a stream has ready; repeating it does not renew its waiting time."""
+        """Tell what a stream has ready; repeating it does not renew its waiting time.
+
+        Of a stream that rides nothing is taken in: what is ready is known when its step is done.
+        """
+        if stream in self.riding:
+            return
         if offer.judge:
             self._judge.setdefault(stream, now)
         else:
@@ -186,12 +192,12 @@ class Scheduler:
             anybody_live = streams > len(self._uploading)
             most = self._fair_share(len(chunks), streams, lanes, free_lanes)
             batch = self._take_chunks(chunks, now, most, anybody_live)
-        self._riding.update(batch.streams)
+        self.riding.update(batch.streams)
         return batch
 
     def done(self, streams: Iterable[StreamId]) -> None:
         """The step with these streams is over."""
-        self._riding.difference_update(streams)
+        self.riding.difference_update(streams)
 
     def limit_batch(self, chunks: int) -> None:
         """Never again take more than `chunks` chunks at once."""
@@ -216,7 +222,7 @@ class Scheduler:
 
     def _standing(self, waiting: Mapping[StreamId, T]) -> dict[StreamId, T]:
         """Of what waits, that of streams that ride no step."""
-        return {stream: what for stream, what in waiting.items() if stream not in self._riding}
+        return {stream: what for stream, what in waiting.items() if stream not in self.riding}
 
     def _take_judge(self, waiting: Mapping[StreamId, float], now: float) -> Batch:
         for stream in waiting:

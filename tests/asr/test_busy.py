@@ -2,7 +2,7 @@
 
 import pytest
 
-from asr_server.asr.load import Load
+from asr_server.asr.busy import BusyShare
 
 
 @pytest.mark.parametrize(
@@ -14,26 +14,26 @@ from asr_server.asr.load import Load
     ],
 )
 def test_it_is_the_share_of_time_that_was_computed(lanes, step_s, every_s, expected):
-    load = Load(lanes)
+    busy = BusyShare(lanes)
     now = 100.0
     for _ in range(1000):
         now += every_s
-        load.add(now, step_s)
-    assert load.share(now) == pytest.approx(expected, rel=0.1)
+        busy.add(now, step_s)
+    assert busy.at(now) == pytest.approx(expected, rel=0.1)
 
 
 def test_a_long_step_counts_for_longer_than_a_short_one():
     """The mean over steps of 1 ms, busy, and one of 1 s, idle but for 1 ms, is not a half."""
-    load = Load()
+    busy = BusyShare()
     now = 100.0
     for _ in range(20):
-        load.add(now := now + 0.9, 0.9)
-        load.add(now := now + 0.1, 0.001)
-    assert load.share(now) > 0.8
+        busy.add(now := now + 0.9, 0.9)
+        busy.add(now := now + 0.1, 0.001)
+    assert busy.at(now) > 0.8
 
 
 def test_what_was_long_ago_does_not_count():
-    load = Load()
-    load.add(100.0, 5.0)
-    assert load.share(100.0) == 1.0
-    assert load.share(110.0) < 0.01
+    busy = BusyShare()
+    busy.add(100.0, 5.0)
+    assert busy.at(100.0) == 1.0
+    assert busy.at(110.0) < 0.01

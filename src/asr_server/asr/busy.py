@@ -5,7 +5,7 @@ import math
 MEMORY_S = 1.0
 
 
-class Load:
+class BusyShare:
     """Share of recent time that the device's lanes computed, where the past fades."""
 
     def __init__(self, lanes: int = 1) -> None:
@@ -19,7 +19,7 @@ class Load:
         self._fade(now)
         self._busy_s += busy_s
 
-    def share(self, now: float) -> float:
+    def at(self, now: float) -> float:
         """0 to 1."""
         self._fade(now)
         return min(1.0, self._busy_s / (self._lanes * MEMORY_S))
