@@ -141,6 +141,14 @@ def test_a_step_that_hangs_keeps_further_tasks_out():
     assert not admission.admits(10.5, 5)
 
 
+def test_a_machine_that_stalled_once_still_takes_the_clients_of_a_neighbour_that_restarts():
+    admission = Admission(Limits(LIMIT_S))
+    for number, step_s in enumerate([0.001, 0.002, 5.0, 0.001, 0.002]):
+        admission.began(number * 10.0, 1)
+        admission.ended(number * 10.0, number * 10.0 + step_s, 1, 1, 0.0)
+    assert all(admission.admits(80.0, streams) for streams in range(100))
+
+
 def test_no_limit_is_no_limit():
     admission = Admission(Limits(max_delay_s=0))
     admission.began(0.0, 500)

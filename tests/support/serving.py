@@ -25,6 +25,9 @@ LOUD = (8000 * np.sin(np.arange(RATE) * 0.3)).astype("<i2").tobytes()
 FRAME = 3200
 """Bytes of 100 ms."""
 
+PATIENT = {"max_delay_ms": 0}
+"""Refuses nobody for being late: that would test how busy this machine is."""
+
 
 @dataclass(frozen=True)
 class Served:
@@ -48,7 +51,7 @@ async def serving(uvicorn: dict[str, Any] | None = None, **overrides: Any) -> As
 
     `uvicorn` overrules what the server tells uvicorn, as somebody's command line might.
     """
-    settings = Settings(**{"model": "fake", "host": "127.0.0.1", "port": 0, **overrides})
+    settings = Settings(**{"model": "fake", "host": "127.0.0.1", "port": 0, **PATIENT, **overrides})
     app = create_app(settings)
     ports: asyncio.Queue[int] = asyncio.Queue()
     server = Server(Config(app, **{**options(settings), **(uvicorn or {})}), ports.put_nowait)

@@ -8,7 +8,9 @@ become with one stream more, while there is still time to say no.
 """
 
 import math
+from collections import deque
 from dataclasses import dataclass
+from statistics import median
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ STREAMS_MEMORY_S = 4.0
 MOST_USED = 0.9
 """Share of the capacity that may be planned with; beyond, the next breath makes everybody late."""
 LONE_STEPS = 16
-"""Steps over which the cost of a lone one is averaged."""
+"""The last ones whose median is what one costs: a machine that stalls once has not become slow."""
 
 
 class Admission:
@@ -53,10 +55,10 @@ class Admission:
         """From a window's last sample to its having been judged."""
         self._felt = 0.0
         """Streams that were open while the delay came about."""
-        self._lone: float | None = None
-        """Delay through a step with a single chunk."""
-        self._lone_step: float | None = None
-        """Duration of such a step, without the wait for company."""
+        self._lone_delays: deque[float] = deque(maxlen=LONE_STEPS)
+        """Through a step with a single chunk."""
+        self._lone_steps: deque[float] = deque(maxlen=LONE_STEPS)
+        """Durations of such steps, without the wait for company."""
         self._known_at = 0.0
         self._running: list[float] = []
         """When the steps began that are not done."""
@@ -83,8 +85,8 @@ class Admission:
         self._felt += (streams - self._felt) * _weight(duration, STREAMS_MEMORY_S)
         self._known_at = now
         if chunks == 1:
-            self._lone = _averaged(self._lone, taken)
-            self._lone_step = _averaged(self._lone_step, duration)
+            self._lone_delays.append(taken)
+            self._lone_steps.append(duration)
 
     def admits(self, now: float, streams: int) -> bool:
         """Whether one more may be opened when that many are."""
@@ -104,9 +106,9 @@ class Admission:
     @property
     def _burst(self) -> float:
         """Streams that may open before they are felt: what would fit without batching."""
-        if self._lone_step is None:
+        if not self._lone_steps:
             return self._limits.burst
-        return self._limits.chunk_period_s / self._lone_step
+        return self._limits.chunk_period_s / median(self._lone_steps)
 
     def _pass(self, now: float, streams: int) -> None:
         """Nothing ran since the last step, if none runs now."""
@@ -121,15 +123,12 @@ class Admission:
     def _with(self, streams: int, now: float) -> float:
         """The delay to be expected with that many streams."""
         delay = self.delay(now)
-        if self._lone is None or delay <= self._lone or streams <= self._felt:
+        if not self._lone_delays or streams <= self._felt:
             return delay
-        used = (1 - self._lone / delay) * streams / max(self._felt, 1.0)
-        return self._lone / (1 - used) if used < MOST_USED else math.inf
-
-
-def _averaged(before: float | None, seconds: float) -> float:
-    """Over the last lone steps."""
-    return seconds if before is None else before + (seconds - before) / LONE_STEPS
+        if delay <= (lone := median(self._lone_delays)):
+            return delay
+        used = (1 - lone / delay) * streams / max(self._felt, 1.0)
+        return lone / (1 - used) if used < MOST_USED else math.inf
 
 
 def _weight(seconds: float, memory_s: float) -> float:
