@@ -121,14 +121,19 @@ class Admission:
             self._known_at = now
 
     def _with(self, streams: int, now: float) -> float:
-        """The delay to be expected with that many streams."""
+        """The delay to be expected with that many streams.
+
+        How much of the capacity is used is read from the chunks alone, whose lone cost is known;
+        the windows wait for the same device and become late with them.
+        """
         delay = self.delay(now)
         if not self._lone_delays or streams <= self._felt:
             return delay
-        if delay <= (lone := median(self._lone_delays)):
+        if self._chunk_delay <= (lone := median(self._lone_delays)):
             return delay
-        used = (1 - lone / delay) * streams / max(self._felt, 1.0)
-        return lone / (1 - used) if used < MOST_USED else math.inf
+        free = lone / self._chunk_delay
+        left = 1 - (1 - free) * streams / max(self._felt, 1.0)
+        return delay * free / left if left > 1 - MOST_USED else math.inf
 
 
 def _weight(seconds: float, memory_s: float) -> float:
