@@ -1,6 +1,7 @@
 """Hotwords: the search itself, and what the streams of a step see of each other's."""
 
 import asyncio
+import contextlib
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
@@ -319,7 +320,13 @@ async def recognise(engine: Engine, audio: Pcm, hotwords: Listed, pieces: int = 
 async def test_interims_have_hotwords_as_soon_as_they_end() -> None:
     engine = Engine(FakeBackend)
     await engine.start()
-    texts = await recognise(engine, SPEECH, (("悬皇", 4),), pieces=100)
+    stream = engine.open(StreamOptions(hotwords=(("悬皇", 4),)))
+    texts = []
+    for piece in np.array_split(SPEECH, 20):
+        stream.push(piece)
+        with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
+            while isinstance(event := await asyncio.wait_for(stream.next(), 0.1), Hypothesis):
+                texts.append("".join(token.piece for token in event.tokens))
     await engine.stop()
     assert "天地玄" in texts
     assert "天地悬皇" in texts

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from asr_server.asr.backends.cif import integrate_and_fire
+from asr_server.asr.backends.cif import Fired, integrate_and_fire
 from asr_server.asr.backends.frontend import FEATURES
 from asr_server.asr.backends.paraformer_config import ParaformerConfig
 from asr_server.asr.backends.paraformer_state import ParaformerState, Progress, unless
@@ -195,6 +195,11 @@ class Decoded:
     progress: Progress
 
 
+def remember(key_value: Tensor, rows: Tensor, dtype: torch.dtype) -> Tensor:
+    """A copy of these rows of (2, B, H, frames, E): the rest of the layer's work is let go."""
+    return key_value.index_select(1, rows).to(dtype)
+
+
 class Paraformer(nn.Module):
     """The whole network."""
 
@@ -217,7 +222,8 @@ class Paraformer(nn.Module):
             ),
             dim=1,
         )  # (B, T, 560)
-        hidden, weights, key_values = self._encode(chunk, batch, state)
+        commit = batch.commit.nonzero().squeeze(1)
+        hidden, weights, key_values = self._encode(chunk, batch, commit, state)
         fired = integrate_and_fire(
             hidden.float(),
             weights,
@@ -233,9 +239,7 @@ class Paraformer(nn.Module):
         histories: list[Tensor] = []
         memories: list[Tensor] = []
         if len(rows):
-            scores, histories, memories = self._decode(
-                fired.embeddings[rows], hidden[rows], rows, batch, state
-            )
+            scores, histories, memories = self._decode(fired, hidden, rows, batch, state)
             best = scores.float().log_softmax(dim=2).max(dim=2)
             certainty = best.values.exp() / (1.0 - self.config.label_smoothing)
             tokens[rows], confidences[rows] = best.indices, certainty.clamp(max=1.0)
@@ -243,11 +247,11 @@ class Paraformer(nn.Module):
         progress = Progress(
             batch.slots,
             batch.first,
-            batch.commit,
+            commit,
             chunk,
             key_values,
             fired,
-            rows,
+            rows[batch.commit[rows]],
             histories,
             memories,
         )
@@ -267,8 +271,9 @@ class Paraformer(nn.Module):
         return features * math.sqrt(self.config.size) + encoding
 
     def _encode(
-        self, chunk: Tensor, batch: ChunkBatch, state: ParaformerState
+        self, chunk: Tensor, batch: ChunkBatch, commit: Tensor, state: ParaformerState
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Hidden frames (B, T, D), their CIF weights (B, T), and per layer what is remembered."""
         config = self.config
         device = chunk.device
         lengths = batch.lengths + config.look_ahead  # (B,)
@@ -287,7 +292,7 @@ class Paraformer(nn.Module):
         for layer, memory in zip(self.encoder.layers, state.encoder_memory, strict=True):
             remembered = memory.index_select(1, batch.slots).to(state.attention_dtype)
             x, key_value = layer(x, remembered, penalty, real_frames)
-            key_values.append(key_value)
+            key_values.append(remember(key_value[:, :, :, : config.stride], commit, memory.dtype))
         hidden = self.encoder.after_norm(x) * real_frames
         # Look-ahead frames count only when no later chunk will bring them again.
         counted = real & (batch.whole[:, None] | (frame < config.stride))
@@ -295,22 +300,25 @@ class Paraformer(nn.Module):
 
     def _decode(
         self,
-        embeddings: Tensor,
+        fired: Fired,
         hidden: Tensor,
         rows: Tensor,
         batch: ChunkBatch,
         state: ParaformerState,
     ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-        """Scores (B, K, vocabulary), and per layer the FSMN inputs and the keys and values."""
+        """Scores (rows, K, vocabulary), and per layer the FSMN inputs, keys and values to keep."""
         config = self.config
+        x, hidden = fired.embeddings[rows].to(hidden.dtype), hidden[rows]
         slots, first = batch.slots[rows], batch.first[rows]
+        commit = batch.commit[rows].nonzero().squeeze(1)
+        order = torch.arange(config.decoder_kernel - 1, device=hidden.device)
+        last = fired.counts[rows[commit], None] + order  # (rows that commit, kernel - 1): are real
         lengths = batch.lengths[rows] + config.look_ahead
         frame = torch.arange(config.frames, device=hidden.device)[None, :]
         remembers = (state.fired[slots] & ~first)[:, None].expand(-1, config.stride)
         visible = torch.cat((remembers, frame < lengths[:, None]), dim=1)[:, None, None, :]
         penalty = penalties(visible)
 
-        x = embeddings.to(hidden.dtype)
         histories, memories = [], []
         for layer, history, memory in zip(
             self.decoder.decoders, state.history, state.decoder_memory, strict=True
@@ -322,8 +330,8 @@ class Paraformer(nn.Module):
                 memory.index_select(1, slots).to(state.attention_dtype),
                 penalty,
             )
-            histories.append(joined)
-            memories.append(key_value)
-        for last in self.decoder.decoders3:
-            x = last(x)
+            histories.append(joined[commit[:, None], last].to(history.dtype))
+            memories.append(remember(key_value[:, :, :, -config.stride :], commit, memory.dtype))
+        for layer in self.decoder.decoders3:
+            x = layer(x)
         return self.decoder.output_layer(self.decoder.after_norm(x)), histories, memories

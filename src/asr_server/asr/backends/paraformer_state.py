@@ -22,13 +22,13 @@ class Progress:
 
     slots: Tensor  # (B,)
     first: Tensor  # (B,)
-    commit: Tensor  # (B,)
+    commit: Tensor  # (rows that commit,) which rows these are
     chunk: Tensor  # (B, T, 560)
-    key_values: list[Tensor]  # per encoder layer (2, B, H, T, E)
+    key_values: list[Tensor]  # per encoder layer (2, rows that commit, H, stride, E)
     fired: Fired
-    decoded: Tensor  # (rows that fired,) which rows these are
-    histories: list[Tensor]  # per decoder layer (rows that fired, kernel - 1 + K, D)
-    memories: list[Tensor]  # per decoder layer (2, rows that fired, H, T, E)
+    decoded: Tensor  # (rows that fired and commit,) which rows these are
+    histories: list[Tensor]  # per decoder layer (rows that fired and commit, kernel - 1, D)
+    memories: list[Tensor]  # per decoder layer (2, rows that fired and commit, H, stride, E)
 
 
 class ParaformerState:
@@ -72,22 +72,22 @@ class ParaformerState:
 
     def advance(self, progress: Progress) -> None:
         """Move the rows that commit past their chunk."""
-        rows = progress.commit.nonzero().squeeze(1)
+        rows = progress.commit
         if len(rows):
-            self._advance_encoder(progress, rows)
+            self._advance_encoder(progress)
             slots = progress.slots[rows]
             self.rest_weight[slots] = progress.fired.rest_weight[rows]
             self.rest_hidden[slots] = progress.fired.rest_hidden[rows]
             self._advance_decoder(progress)
 
-    def _advance_encoder(self, progress: Progress, rows: Tensor) -> None:
+    def _advance_encoder(self, progress: Progress) -> None:
+        rows = progress.commit
         config, slots, first = self._config, progress.slots[rows], progress.first[rows]
         chunks = unless(first, self.chunks[slots])
         begin = (chunks % config.encoder_look_back) * config.stride
         ring = begin[:, None] + torch.arange(config.stride, device=begin.device)  # (B, stride)
         for memory, key_value in zip(self.encoder_memory, progress.key_values, strict=True):
-            heard = key_value[:, :, :, : config.stride].index_select(1, rows).to(memory.dtype)
-            _by_frame(memory)[slots[:, None], ring] = _by_frame(heard)
+            _by_frame(memory)[slots[:, None], ring] = _by_frame(key_value)
         self.overlap[slots] = progress.chunk[rows, -config.look_ahead :]
         self.chunks[slots] = chunks + 1
         # A sentence's first chunk also ends what an earlier sentence left behind.
@@ -98,19 +98,13 @@ class ParaformerState:
 
     def _advance_decoder(self, progress: Progress) -> None:
         """Remember the decoder's inputs of the rows that fired and commit."""
-        chosen = progress.commit[progress.decoded].nonzero().squeeze(1)
-        if not len(chosen):
+        if not len(progress.decoded):
             return
-        rows = progress.decoded[chosen]
-        slots, counts = progress.slots[rows], progress.fired.counts[rows]
-        kept = counts[:, None] + torch.arange(
-            self._config.decoder_kernel - 1, device=counts.device
-        )  # (B, kernel - 1): the last inputs that are real
-        for history, joined in zip(self.history, progress.histories, strict=True):
-            history[slots] = joined[chosen[:, None], kept].to(history.dtype)
+        slots = progress.slots[progress.decoded]
+        for history, kept in zip(self.history, progress.histories, strict=True):
+            history[slots] = kept
         for memory, key_value in zip(self.decoder_memory, progress.memories, strict=True):
-            heard = key_value.index_select(1, chosen)[:, :, :, -self._config.stride :]
-            memory.index_copy_(1, slots, heard.to(memory.dtype))
+            memory.index_copy_(1, slots, key_value)
         self.fired[slots] = True
 
 
