@@ -15,6 +15,7 @@ import numpy as np
 import typer
 from rich.console import Console
 
+from asr_server import memory
 from asr_server.audio.units import SAMPLE_RATE
 from asr_server.load import server
 from asr_server.load.recordings import FRAME_S, Recording
@@ -30,6 +31,8 @@ AT_ONCE = 16
 SPEAKING = 10
 """Of the streams that come and go, every tenth says a syllable; the others are too short to."""
 SAMPLES = 40
+TRIMMED_S = memory.PERIOD_S + 5
+"""Until the server has given freed memory back; holes that are left hide what streams take."""
 
 console = Console(highlight=False)
 
@@ -90,9 +93,10 @@ async def opened_and_closed(target: Target, streams: int) -> list[tuple[int, flo
 async def measure(url: str, streams: int, churn: int) -> dict[str, Any]:
     """Everything about one server."""
     target = Target(url)
-    await asyncio.sleep(2)
+    await asyncio.sleep(TRIMMED_S)
     rest = await resident_mb(target)
     await with_streams_open(target, 1)  # what the first stream brings is not a stream's
+    await asyncio.sleep(TRIMMED_S)
     first = await resident_mb(target)
     most = await with_streams_open(target, streams)
     seen = await opened_and_closed(target, churn) if churn else []

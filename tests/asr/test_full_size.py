@@ -67,13 +67,15 @@ def test_streams_that_may_come_cost_no_memory(tmp_path: Path) -> None:
     sizes = ParaformerConfig.from_funasr(config, 8_404, (0, 10, 5))
     before = resident("RssAnon")
     state = ParaformerState(sizes, 256, torch.bfloat16, torch.bfloat16, torch.device("cpu"))
-    per_stream = sum(
-        memory.nbytes
-        for memories in (state.encoder_memory, state.decoder_memory, state.history)
-        for memory in memories
-    ) / 256  # fmt: skip
+    memories = (state.encoder_memory, state.decoder_memory, state.history)
+    per_stream = sum(memory.nbytes for memory in memories) / 256
     assert 4e6 < per_stream < 6e6
     assert resident("RssAnon") - before < 10 * per_stream
+    before = resident("RssAnon")
+    for memory in memories:
+        memory[100] = 1
+    huge_pages = 2 * len(memories) * 2**21  # begun on both sides of a row
+    assert resident("RssAnon") - before < per_stream + huge_pages
 
 
 def test_weights_that_do_not_fit_the_configuration_are_refused_by_name(tmp_path: Path) -> None:

@@ -195,11 +195,6 @@ class Decoded:
     progress: Progress
 
 
-def remember(key_value: Tensor, rows: Tensor, dtype: torch.dtype) -> Tensor:
-    """A copy of these rows of (2, B, H, frames, E): the rest of the layer's work is let go."""
-    return key_value.index_select(1, rows).to(dtype)
-
-
 class Paraformer(nn.Module):
     """The whole network."""
 
@@ -236,8 +231,7 @@ class Paraformer(nn.Module):
         tokens = torch.zeros_like(fired.fired_at, dtype=torch.int64)
         confidences = torch.zeros_like(fired.fired_at)
         scores = hidden[:0]
-        histories: list[Tensor] = []
-        memories: list[Tensor] = []
+        histories, memories = state.decoder_room(0)
         if len(rows):
             scores, histories, memories = self._decode(fired, hidden, rows, batch, state)
             best = scores.float().log_softmax(dim=2).max(dim=2)
@@ -272,8 +266,8 @@ class Paraformer(nn.Module):
 
     def _encode(
         self, chunk: Tensor, batch: ChunkBatch, commit: Tensor, state: ParaformerState
-    ) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Hidden frames (B, T, D), their CIF weights (B, T), and per layer what is remembered."""
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Hidden frames (B, T, D), CIF weights (B, T), and keys and values as in `Progress`."""
         config = self.config
         device = chunk.device
         lengths = batch.lengths + config.look_ahead  # (B,)
@@ -288,11 +282,12 @@ class Paraformer(nn.Module):
         dtype = self.encoder.after_norm.weight.dtype
         x = chunk.to(dtype)
         real_frames = real[:, :, None].to(dtype)
-        key_values = []
-        for layer, memory in zip(self.encoder.layers, state.encoder_memory, strict=True):
-            remembered = memory.index_select(1, batch.slots).to(state.attention_dtype)
-            x, key_value = layer(x, remembered, penalty, real_frames)
-            key_values.append(remember(key_value[:, :, :, : config.stride], commit, memory.dtype))
+        key_values = state.encoder_room(len(commit))
+        for number, layer in enumerate(self.encoder.layers):
+            memory = state.encoder_memory[:, number].index_select(0, batch.slots).transpose(0, 1)
+            x, key_value = layer(x, memory.to(state.attention_dtype), penalty, real_frames)
+            kept = key_value[:, :, :, : config.stride].index_select(1, commit)
+            key_values[:, number] = kept.transpose(0, 1)
         hidden = self.encoder.after_norm(x) * real_frames
         # Look-ahead frames count only when no later chunk will bring them again.
         counted = real & (batch.whole[:, None] | (frame < config.stride))
@@ -305,8 +300,8 @@ class Paraformer(nn.Module):
         rows: Tensor,
         batch: ChunkBatch,
         state: ParaformerState,
-    ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-        """Scores (rows, K, vocabulary), and per layer the FSMN inputs, keys and values to keep."""
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Scores (rows, K, vocabulary), and histories and memories as in `Progress`."""
         config = self.config
         x, hidden = fired.embeddings[rows].to(hidden.dtype), hidden[rows]
         slots, first = batch.slots[rows], batch.first[rows]
@@ -319,19 +314,19 @@ class Paraformer(nn.Module):
         visible = torch.cat((remembers, frame < lengths[:, None]), dim=1)[:, None, None, :]
         penalty = penalties(visible)
 
-        histories, memories = [], []
-        for layer, history, memory in zip(
-            self.decoder.decoders, state.history, state.decoder_memory, strict=True
-        ):
+        histories, memories = state.decoder_room(len(commit))
+        for number, layer in enumerate(self.decoder.decoders):
+            memory = state.decoder_memory[:, number].index_select(0, slots)
             x, joined, key_value = layer(
                 x,
                 hidden,
-                unless(first, history.index_select(0, slots)).to(x.dtype),
-                memory.index_select(1, slots).to(state.attention_dtype),
+                unless(first, state.history[:, number].index_select(0, slots)).to(x.dtype),
+                memory.transpose(0, 1).to(state.attention_dtype),
                 penalty,
             )
-            histories.append(joined[commit[:, None], last].to(history.dtype))
-            memories.append(remember(key_value[:, :, :, -config.stride :], commit, memory.dtype))
+            histories[:, number] = joined[commit[:, None], last]
+            kept = key_value[:, :, :, -config.stride :].index_select(1, commit)
+            memories[:, number] = kept.transpose(0, 1)
         for layer in self.decoder.decoders3:
             x = layer(x)
         return self.decoder.output_layer(self.decoder.after_norm(x)), histories, memories

@@ -1,7 +1,7 @@
 """What streams carry from chunk to chunk, in slots, and how a batch moves it on.
 
-Letters of shapes: B rows, T frames of a chunk, K tokens, D model size; keys and values as in
-`sanm`.
+Letters of shapes: B rows, L layers, T frames of a chunk, K tokens, D model size; keys and values
+of a row (2, H, frames, E) as in `sanm`.
 """
 
 import math
@@ -24,11 +24,11 @@ class Progress:
     first: Tensor  # (B,)
     commit: Tensor  # (rows that commit,) which rows these are
     chunk: Tensor  # (B, T, 560)
-    key_values: list[Tensor]  # per encoder layer (2, rows that commit, H, stride, E)
+    key_values: Tensor  # of the encoder (rows that commit, L, 2, H, stride, E)
     fired: Fired
     decoded: Tensor  # (rows that fired and commit,) which rows these are
-    histories: list[Tensor]  # per decoder layer (rows that fired and commit, kernel - 1, D)
-    memories: list[Tensor]  # per decoder layer (2, rows that fired and commit, H, stride, E)
+    histories: Tensor  # of the decoder (rows that fired and commit, L, kernel - 1, D)
+    memories: Tensor  # of the decoder (rows that fired and commit, L, 2, H, stride, E)
 
 
 class ParaformerState:
@@ -36,7 +36,8 @@ class ParaformerState:
 
     Rows are written only by `advance`, when everything of a step has been computed. A row's content
     before the first committed chunk of a sentence means nothing: `first` rows read it as empty.
-    Memory of the machine is taken when a row is first written, not before.
+    Memory of the machine is taken when a row is first written, not before; all layers of a row lie
+    together, so that this is true of huge pages, too.
     """
 
     def __init__(
@@ -54,9 +55,8 @@ class ParaformerState:
         def rows(*shape: int, dtype: torch.dtype = memory_dtype) -> Tensor:
             return _lazy_zeros((slots, *shape), dtype, device)
 
-        def memory(frames: int) -> Tensor:
-            shape = (2, slots, config.heads, frames, config.size // config.heads)
-            return _lazy_zeros(shape, memory_dtype, device)
+        def memory(layers: int, frames: int) -> Tensor:
+            return rows(layers, 2, config.heads, frames, config.size // config.heads)
 
         self.overlap = rows(config.look_ahead, FEATURES, dtype=torch.float32)
         self.chunks = rows(dtype=torch.int64)
@@ -64,11 +64,28 @@ class ParaformerState:
         """Whether a chunk of the sentence has fired, so that the decoder has a memory."""
         self.rest_weight = rows(dtype=torch.float32)
         self.rest_hidden = rows(config.size, dtype=torch.float32)
-        self.encoder_memory = [memory(config.memory) for _ in range(config.encoder_layers)]
+        self.encoder_memory = memory(config.encoder_layers, config.memory)
         """A ring of keys and values: attention does not care in which order it sees them."""
-        self.decoder_memory = [memory(config.stride) for _ in range(config.decoder_layers)]
-        history = (config.decoder_kernel - 1, config.size)
-        self.history = [rows(*history) for _ in range(config.decoder_layers)]
+        self.decoder_memory = memory(config.decoder_layers, config.stride)
+        self.history = rows(config.decoder_layers, config.decoder_kernel - 1, config.size)
+
+    def encoder_room(self, rows: int) -> Tensor:
+        """Room for what so many rows will remember of the encoder: `Progress.key_values`.
+
+        It is one piece, since small ones between all that the layers allocate and free would tear
+        the heap to shreds.
+        """
+        _, layers, parts, heads, _, width = self.encoder_memory.shape
+        return self.encoder_memory.new_empty(
+            (rows, layers, parts, heads, self._config.stride, width)
+        )
+
+    def decoder_room(self, rows: int) -> tuple[Tensor, Tensor]:
+        """As `encoder_room`: `Progress.histories` and `Progress.memories`."""
+        return (
+            self.history.new_empty((rows, *self.history.shape[1:])),
+            self.decoder_memory.new_empty((rows, *self.decoder_memory.shape[1:])),
+        )
 
     def advance(self, progress: Progress) -> None:
         """Move the rows that commit past their chunk."""
@@ -86,25 +103,20 @@ class ParaformerState:
         chunks = unless(first, self.chunks[slots])
         begin = (chunks % config.encoder_look_back) * config.stride
         ring = begin[:, None] + torch.arange(config.stride, device=begin.device)  # (B, stride)
-        for memory, key_value in zip(self.encoder_memory, progress.key_values, strict=True):
-            _by_frame(memory)[slots[:, None], ring] = _by_frame(key_value)
+        _by_frame(self.encoder_memory)[slots[:, None], ring] = _by_frame(progress.key_values)
         self.overlap[slots] = progress.chunk[rows, -config.look_ahead :]
         self.chunks[slots] = chunks + 1
         # A sentence's first chunk also ends what an earlier sentence left behind.
         self.fired[slots] &= ~first
-        opened = slots[first]
-        for history in self.history:
-            history.index_fill_(0, opened, 0)
+        self.history.index_fill_(0, slots[first], 0)
 
     def _advance_decoder(self, progress: Progress) -> None:
         """Remember the decoder's inputs of the rows that fired and commit."""
         if not len(progress.decoded):
             return
         slots = progress.slots[progress.decoded]
-        for history, kept in zip(self.history, progress.histories, strict=True):
-            history[slots] = kept
-        for memory, key_value in zip(self.decoder_memory, progress.memories, strict=True):
-            memory.index_copy_(1, slots, key_value)
+        self.history.index_copy_(0, slots, progress.histories)
+        self.decoder_memory.index_copy_(0, slots, progress.memories)
         self.fired[slots] = True
 
 
@@ -115,8 +127,8 @@ def unless(condition: Tensor, rows: Tensor) -> Tensor:
 
 
 def _by_frame(key_value: Tensor) -> Tensor:
-    """A view of (2, B, H, frames, E) as (B, frames, 2, H, E)."""
-    return key_value.permute(1, 3, 0, 2, 4)
+    """A view of (B, L, 2, H, frames, E) as (B, frames, L, 2, H, E)."""
+    return key_value.permute(0, 4, 1, 2, 3, 5)
 
 
 def _lazy_zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
