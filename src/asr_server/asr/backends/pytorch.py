@@ -45,6 +45,13 @@ CPU_THREADS = torch.get_num_threads()
 LARGE = 50_000_000
 """Parameters from which steps side by side pay on a CPU (docs/adr/0009-lanes.md)."""
 
+KEPT_SHAPES = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
+"""How many shapes of products oneDNN keeps compiled, the last 1024 by default; read at first use.
+
+A batch of a new size brings 40 shapes: 4 ms to compile, which only a small model's step feels, and
+4 MB that lie between everything else. With 1024 memory rises for an hour as if it leaked.
+"""
+
 SPECIAL_TOKENS = frozenset({"<blank>", "<s>", "</s>"})
 """Tokens that mean nothing heard; FunASR drops them too."""
 
@@ -108,18 +115,18 @@ class PyTorchBackend:
 
         Raises `FileNotFoundError` or `ValueError` that name the file at fault.
         """
-        # What oneDNN compiles for a shape of a product takes 0.1 MB, and it keeps the last 1024:
-        # batches of all sizes fill that over an hour, which looks like a leak. Read at first use.
-        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "512")
         device = _device(options.device)
-        dtype = best_dtype(device) if options.dtype == "auto" else options.dtype
         model = ModelDir.open(path)
         config = ParaformerConfig.from_funasr(model.config, len(model.tokens), options.chunk_size)
         with torch.device("meta"):  # the weights come from the file, none are made up first
             paraformer = Paraformer(config)
+        large = sum(parameter.numel() for parameter in paraformer.parameters()) >= LARGE
+        os.environ.setdefault(KEPT_SHAPES, "64" if large else "512")
+        dtype = best_dtype(device) if options.dtype == "auto" else options.dtype
         load_weights(paraformer, model.weights(), str(path))
         threads = options.threads or CPU_THREADS
-        lanes = options.lanes or _best_lanes(paraformer, device, threads)
+        # Small models gain nothing: the interpreter, which only one thread runs, is their limit.
+        lanes = options.lanes or (2 if large and device.type == "cpu" and threads > 1 else 1)
         torch.set_num_threads(max(1, threads // lanes))
         set_precision(paraformer.eval().requires_grad_(False).to(device), dtype)
         frontend = Frontend.from_file(path / CMVN).to(device)
@@ -241,12 +248,6 @@ def _device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
-
-
-def _best_lanes(paraformer: Paraformer, device: torch.device, threads: int) -> int:
-    """Small models gain nothing: the interpreter, which only one thread runs, is their limit."""
-    large = sum(parameter.numel() for parameter in paraformer.parameters()) >= LARGE
-    return 2 if device.type == "cpu" and large and threads > 1 else 1
 
 
 def _uuid(device: torch.device) -> str | None:
