@@ -24,6 +24,12 @@ class Fired:
     rest_weight: Tensor  # (B,)
     rest_hidden: Tensor  # (B, D), the weighted mean of the frames in the rest
 
+    @property
+    def real(self) -> Tensor:
+        """Which places of `embeddings` hold a token, (B, K)."""
+        place = torch.arange(self.embeddings.shape[1], device=self.counts.device)
+        return place < self.counts[:, None]
+
 
 def integrate_and_fire(
     hidden: Tensor,

@@ -191,7 +191,7 @@ class Decoded:
     tokens: Tensor  # (B, K) int64
     confidences: Tensor  # (B, K) float32
     fired_at: Tensor  # (B, K) float32, in frames from the begin of the chunk's first new frame
-    scores: Tensor  # (rows that fired, K, vocabulary) logits
+    scores: Tensor  # (sum of the counts, vocabulary) logits, row by row
     progress: Progress
 
 
@@ -234,9 +234,10 @@ class Paraformer(nn.Module):
         histories, memories = state.decoder_room(0)
         if len(rows):
             scores, histories, memories = self._decode(fired, hidden, rows, batch, state)
-            best = scores.float().log_softmax(dim=2).max(dim=2)
+            best = scores.float().log_softmax(dim=1).max(dim=1)
             certainty = best.values.exp() / (1.0 - self.config.label_smoothing)
-            tokens[rows], confidences[rows] = best.indices, certainty.clamp(max=1.0)
+            real = fired.real
+            tokens[real], confidences[real] = best.indices, certainty.clamp(max=1.0)
 
         progress = Progress(
             batch.slots,
@@ -301,7 +302,7 @@ class Paraformer(nn.Module):
         batch: ChunkBatch,
         state: ParaformerState,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Scores (rows, K, vocabulary), and histories and memories as in `Progress`."""
+        """Scores as in `Decoded`, histories and memories as in `Progress`."""
         config = self.config
         x, hidden = fired.embeddings[rows].to(hidden.dtype), hidden[rows]
         slots, first = batch.slots[rows], batch.first[rows]
@@ -329,4 +330,5 @@ class Paraformer(nn.Module):
             memories[:, number] = kept.transpose(0, 1)
         for layer in self.decoder.decoders3:
             x = layer(x)
-        return self.decoder.output_layer(self.decoder.after_norm(x)), histories, memories
+        real = self.decoder.after_norm(x)[fired.real[rows]]  # (sum of the counts, D)
+        return self.decoder.output_layer(real), histories, memories

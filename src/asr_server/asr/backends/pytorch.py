@@ -221,10 +221,12 @@ class PyTorchBackend:
         """For the rows with hotwords, of the tokens that are text."""
         if all(work.hotwords is None for work in works):
             return [None] * len(works)
-        ranks = itertools.accumulate((count > 0 for count in counts), initial=0)
+        begins = itertools.accumulate(counts, initial=0)
         scores = [
-            decoded.scores[rank, self._texts(row[:count])] if work.hotwords and count else None
-            for work, rank, row, count in zip(works, ranks, tokens, counts, strict=False)
+            decoded.scores[[begin + n for n in self._texts(row[:count])]]
+            if work.hotwords and count
+            else None
+            for work, begin, row, count in zip(works, begins, tokens, counts, strict=False)
         ]
         return self._gather(scores, [work.hotwords for work in works])
 
