@@ -256,6 +256,13 @@ def engine() -> Iterator[Builder]:
         *quantiles("asr_queue_age_seconds", 0.5, 0.95, 0.99),
         goal=0.6,
     )
+    yield lines(
+        "Delay of live audio",
+        "Through the recogniser. Where one task more would bring it over ASR_MAX_DELAY_MS, it is "
+        "refused.",
+        "s",
+        (f"asr_live_delay_seconds{OF}", "{{instance}}"),
+    )
 
 
 def process() -> Iterator[Builder]:

@@ -101,6 +101,12 @@ class Metrics:
             registry=into,
             buckets=WAIT_BUCKETS_S,
         )
+        self.live_delay = Gauge(
+            "asr_live_delay_seconds",
+            "How long live audio takes through the recogniser now; where one task more would bring "
+            "it over ASR_MAX_DELAY_MS, it is refused.",
+            registry=into,
+        )
         self.dropped_previews = Counter(
             "asr_dropped_previews", "Previews left out because the device was busy.", registry=into
         )

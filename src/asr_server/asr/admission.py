@@ -93,13 +93,17 @@ class Admission:
         limits = self._limits
         if not limits.max_delay_s or streams < limits.first:
             return True
-        self._pass(now, streams)
+        delay = self.delay(now, streams)
         limit = limits.max_delay_s * (limits.resume if self._refusing else 1.0)
-        self._refusing = self._with(streams + 1, now) > limit
+        self._refusing = self._with(streams + 1, delay) > limit
         return not self._refusing and streams < max(self._burst, limits.growth * self._felt)
 
-    def delay(self, now: float) -> float:
-        """How long live audio takes through the recogniser; a step that hangs counts, too."""
+    def delay(self, now: float, streams: int) -> float:
+        """How long live audio takes through the recogniser, with that many streams open.
+
+        A step that hangs counts, too; an idle device is slowly forgiven.
+        """
+        self._pass(now, streams)
         running = now - min(self._running, default=now)
         return max(self._chunk_delay + self._judge_delay, running)
 
@@ -120,13 +124,12 @@ class Admission:
             self._felt += (streams - self._felt) * _weight(idle, STREAMS_MEMORY_S)
             self._known_at = now
 
-    def _with(self, streams: int, now: float) -> float:
-        """The delay to be expected with that many streams.
+    def _with(self, streams: int, delay: float) -> float:
+        """The delay to be expected with that many streams, from that of now.
 
         How much of the capacity is used is read from the chunks alone, whose lone cost is known;
         the windows wait for the same device and become late with them.
         """
-        delay = self.delay(now)
         if not self._lone_delays or streams <= self._felt:
             return delay
         if self._chunk_delay <= (lone := median(self._lone_delays)):

@@ -6,6 +6,7 @@ Everything here runs on the event loop; steps run on the device's threads.
 import asyncio
 import itertools
 import logging
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -99,6 +100,9 @@ class Engine:
         self._metrics = metrics or Metrics()
         self._metrics.slots.set(self._options.max_streams)
         self._metrics.used_slots.set_function(lambda: len(self._streams))
+        self._metrics.live_delay.set_function(
+            lambda: self._admission.delay(time.monotonic(), len(self._streams))
+        )
 
     # The application's face ---------------------------------------------------------------------
 
@@ -247,7 +251,7 @@ class Engine:
 
     def _take(self, now: float) -> Batch:
         """The next step's streams, if it is time for one."""
-        strain = Strain(self._busy.at(now), self._admission.delay(now))
+        strain = Strain(self._busy.at(now), self._admission.delay(now, len(self._streams)))
         batch = self._scheduler.take(
             now, len(self._streams), strain, self._device.lanes, self._device.free_lanes
         )
