@@ -77,12 +77,13 @@ class Admission:
         self._running.remove(began)
         duration = now - began
         taken = waited_s + duration
-        weight = _weight(duration, DELAY_MEMORY_S)
+        passed = now - max(began, self._known_at)  # steps side by side share their time
+        weight = _weight(passed, DELAY_MEMORY_S)
         if chunks:
             self._chunk_delay += (taken - self._chunk_delay) * weight
         else:  # it is short, and its weight would be, too
             self._judge_delay += (taken - self._judge_delay) * JUDGE_WEIGHT
-        self._felt += (streams - self._felt) * _weight(duration, STREAMS_MEMORY_S)
+        self._felt += (streams - self._felt) * _weight(passed, STREAMS_MEMORY_S)
         self._known_at = now
         if chunks == 1:
             self._lone_delays.append(taken)
