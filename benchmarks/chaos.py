@@ -300,13 +300,14 @@ def _forget(transport: Any) -> None:
 
 @asynccontextmanager
 async def _all(workers: Any) -> AsyncIterator[None]:
-    tasks = [asyncio.create_task(worker()) for worker in workers]
+    tasks = {asyncio.create_task(worker()) for worker in workers}
     try:
         yield
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
+        while tasks:  # again: until Python 3.12 `wait_for` may swallow a cancellation
+            for task in tasks:
+                task.cancel()
+            _, tasks = await asyncio.wait(tasks, timeout=1)
 
 
 # Beside it ---------------------------------------------------------------------------------------

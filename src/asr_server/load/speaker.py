@@ -113,7 +113,10 @@ async def _speak(
             return
         account.asked = clock()
         await socket.send(requests.finish_task(task_id))
-        await asyncio.wait_for(asyncio.shield(listening), target.patience_s)
+        await asyncio.wait({listening}, timeout=target.patience_s)
+        if not listening.done():
+            raise asyncio.TimeoutError
+        listening.result()
         account.ended = clock()
     except ConnectionClosed:
         if listening.done() and not listening.cancelled():
