@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 
 
-def describe() -> str:
-    """One line: processor, cores, instruction sets that matter, versions, commit."""
+def describe(device: str = "cpu") -> str:
+    """One line: processor, cores, instruction sets that matter, GPU if used, versions, commit."""
     capabilities = [
         name
         for name, flag in (("AMX", "amx_tile"), ("AVX512-BF16", "avx512_bf16"), ("VNNI", "vnni"))
@@ -18,6 +18,7 @@ def describe() -> str:
     return ", ".join(
         [
             f"{_cpu_name()} ({os.cpu_count()} cores, {'/'.join(capabilities) or 'no AVX512'})",
+            *([torch.cuda.get_device_name()] if device == "cuda" else []),
             f"Python {platform.python_version()}",
             f"torch {torch.__version__} on {torch.get_num_threads()} threads",
             f"commit {_commit()}",

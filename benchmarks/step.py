@@ -2,6 +2,7 @@
 
     python -m benchmarks.step                      the embedded demo model
     python -m benchmarks.step --size full          random weights in the production model's size
+    python -m benchmarks.step --size full --device cuda --dtypes float16 --batches 1,16,64,256
 
 Everything is measured in one run on one machine; run it on an idle one and compare ratios. A
 stream counts as real-time when its share of the steps, the VAD included, fits into its audio.
@@ -64,16 +65,27 @@ def fastest(function: Callable[[], object], times: int = 5) -> float:
     function()
     taken = []
     for _ in range(times):
+        _wait_for_gpu()
         began = time.perf_counter()
         function()
+        _wait_for_gpu()
         taken.append(time.perf_counter() - began)
     return statistics.median(taken)
 
 
-def engine_steps(model: Path, dtype: str, batches: list[int]) -> list[Measured]:
+def _wait_for_gpu() -> None:
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+
+
+def engine_steps(
+    model: Path, dtype: str, batches: list[int], device: str = "cpu"
+) -> list[Measured]:
     """Steps of whole chunks with everything in them: VAD, features, encoder, CIF, decoder."""
-    options = PyTorchOptions(device="cpu", dtype=dtype, slots=max(batches))
+    most = max(batches)
+    options = PyTorchOptions(device=device, dtype=dtype, slots=most, max_batch=most)
     backend = PyTorchBackend.load(model, options, None)
+    backend.warm_up()
     stride, context = backend.geometry.stride, backend.geometry.context
     said = speech()
     apart = (len(said) - 2 * stride) // max(batches)
@@ -94,12 +106,12 @@ def engine_steps(model: Path, dtype: str, batches: list[int]) -> list[Measured]:
     return measured
 
 
-def gemm_limit(model: Path, dtype: str, streams: int) -> Measured:
+def gemm_limit(model: Path, dtype: str, streams: int, device: str = "cpu") -> Measured:
     """The matrix products of a step alone, each weight once, at the step's shapes.
 
     Of 8-bit layers the integer product only, in the quicker of the two ways there are.
     """
-    options = PyTorchOptions(device="cpu", dtype=dtype, slots=1)
+    options = PyTorchOptions(device=device, dtype=dtype, slots=1)
     paraformer = PyTorchBackend.load(model, options, None)._paraformer
     config = paraformer.config
     products = []
@@ -119,8 +131,9 @@ def gemm_limit(model: Path, dtype: str, streams: int) -> Measured:
 
 def _product(layer: Linear, rows: int) -> Callable[[], object]:
     if not isinstance(layer, Int8Linear):
-        dtype = layer.dtype if isinstance(layer, PackedLinear) else layer.weight.dtype
-        floats = torch.randn(rows, layer.in_features, dtype=dtype)
+        like = layer if isinstance(layer, PackedLinear) else layer.weight
+        device = getattr(like, "device", "cpu")  # packed weights are a CPU's
+        floats = torch.randn(rows, layer.in_features, dtype=like.dtype, device=device)
         return lambda: layer(floats)
     integers = torch.randint(-127, 128, (rows, layer.in_features), dtype=torch.int8)
     weight = torch.randint(-127, 128, (layer.in_features, layer.out_features), dtype=torch.int8)
@@ -128,7 +141,7 @@ def _product(layer: Linear, rows: int) -> Callable[[], object]:
     return min(ways, key=fastest)
 
 
-def funasr_generate(model: Path) -> Measured:
+def funasr_generate(model: Path, device: str = "cpu") -> Measured:
     """FunASR's `AutoModel.generate`, one stream, chunk by chunk."""
     from funasr import AutoModel
 
@@ -136,7 +149,7 @@ def funasr_generate(model: Path) -> Measured:
         model=str(model),
         disable_update=True,
         disable_pbar=True,
-        device="cpu",
+        device=device,
         log_level="ERROR",
         ncpu=os.cpu_count(),
     )
@@ -186,17 +199,18 @@ def main(
     dtypes: Annotated[str, typer.Option(help="Separated by commas.")] = "float32,bfloat16",
     batches: Annotated[str, typer.Option(help="Streams a step.")] = "1,4,16,32",
     funasr: Annotated[bool, typer.Option(help="Also run FunASR's own loop.")] = True,
+    device: Annotated[str, typer.Option(help="`cpu` or `cuda`.")] = "cpu",
 ) -> None:
     """Measure steps and print a table."""
     model = full_size() if size == "full" else DEMO if size == "demo" else Path(size)
     sizes = [int(n) for n in batches.split(",")]
     measured: list[Measured] = []
-    peer = funasr_generate(model) if funasr else None
+    peer = funasr_generate(model, device) if funasr else None
     for dtype in dtypes.split(","):
-        measured += engine_steps(model, dtype, sizes)
-        measured.append(gemm_limit(model, dtype, sizes[-1]))
+        measured += engine_steps(model, dtype, sizes, device)
+        measured.append(gemm_limit(model, dtype, sizes[-1], device))
     console = Console(width=120)
-    console.print(f"{model}: {describe()}")
+    console.print(f"{model}: {describe(device)}")
     show(console, [*([peer] if peer else []), *measured], peer)
 
 

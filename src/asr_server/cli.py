@@ -1,6 +1,9 @@
 """The command line: `asr-server serve`, `asr-server transcribe`, `asr-server models ...`."""
 
+import errno
 import logging
+import os
+import socket
 from functools import partial
 from typing import Annotated
 
@@ -108,6 +111,9 @@ def serve(
     )
     logs.configure(settings)
     choice = model_from(settings)
+    if (obstacle := _obstacle(settings.host, settings.port)) is not None:
+        err.print(f"[bold red]Not started:[/] {obstacle}", soft_wrap=True)
+        raise typer.Exit(1)
 
     from asr_server import serving  # the web stack and torch take seconds to import
     from asr_server.app import create_app
@@ -120,6 +126,30 @@ def serve(
         raise typer.Exit(1) from exc
     greet = _log_greeting if logs.as_json(settings) else _show_greeting
     raise typer.Exit(serving.serve(app, settings, partial(greet, settings.host, choice)))
+
+
+def _obstacle(host: str, port: int) -> str | None:
+    """Why nothing can listen there, found out before a large model is loaded; None if it can."""
+    try:
+        addresses = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except socket.gaierror:
+        return f"{host} is no address of this machine; see --host"
+    for family, kind, protocol, _, address in addresses:
+        try:
+            with socket.socket(family, kind, protocol) as trial:
+                if os.name == "posix":  # as asyncio does; a port of a stopped server is free
+                    trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    trial.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                trial.bind(address)
+        except OSError as exc:  # others, such as no IPv6, uvicorn can live with or explains
+            if exc.errno == errno.EADDRINUSE:
+                return f"another program listens on port {port}; stop it or choose another --port"
+            if exc.errno == errno.EACCES:
+                return f"only root may listen on port {port}; choose a --port from 1024 on"
+    return None
 
 
 def _log_greeting(host: str, choice: Choice, port: int) -> None:

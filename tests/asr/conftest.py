@@ -42,4 +42,7 @@ def chunk_size(request: pytest.FixtureRequest) -> tuple[int, int, int]:
 @pytest.fixture(scope="session")
 def backend(model_dir: Path, chunk_size: tuple[int, int, int], device: str) -> PyTorchBackend:
     options = PyTorchOptions(device=device, dtype="float32", chunk_size=chunk_size, slots=64)
-    return PyTorchBackend.load(model_dir, options, None)
+    backend = PyTorchBackend.load(model_dir, options, None)
+    if device == "cuda":
+        backend.warm_up()  # so that its steps are captured
+    return backend

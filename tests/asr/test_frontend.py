@@ -1,12 +1,14 @@
 """Features against FunASR's, and the rules at the edges."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from asr_server.asr.backends.frontend import CONTEXT, Frontend
+from asr_server.asr.backends.frontend import CONTEXT, FRAME, Features, Frontend
+from asr_server.asr.types import Pcm
 from tests.support.chunks import speechlike
 
 AUDIO = speechlike(3.0)
@@ -15,6 +17,13 @@ AUDIO = speechlike(3.0)
 @pytest.fixture(scope="module")
 def frontend(model_dir: Path) -> Frontend:
     return Frontend.from_file(model_dir / "am.mvn")
+
+
+def features(frontend: Frontend, pieces: Sequence[Pcm], first: Sequence[bool]) -> Features:
+    longest = max(FRAME, *map(len, pieces), 0)
+    samples = np.stack([np.pad(piece, (0, longest - len(piece))) for piece in pieces])
+    counts = torch.tensor([len(piece) for piece in pieces])
+    return frontend(torch.from_numpy(samples), counts, torch.tensor(first), 10)
 
 
 def test_features_are_those_of_funasr(frontend: Frontend, model_dir: Path) -> None:
@@ -29,16 +38,16 @@ def test_features_are_those_of_funasr(frontend: Frontend, model_dir: Path) -> No
             torch.from_numpy(samples)[None], torch.tensor([len(samples)]), cache=cache
         )
         begin = chunk * 9_600 - (CONTEXT if chunk else 0)
-        ours = frontend([AUDIO[begin : (chunk + 1) * 9_600]], [chunk == 0], 10)
+        ours = features(frontend, [AUDIO[begin : (chunk + 1) * 9_600]], [chunk == 0])
         assert ours.lengths.tolist() == [expected.shape[1]]
         torch.testing.assert_close(ours.frames[0], expected[0], atol=2e-4, rtol=1e-4)
 
 
 def test_rows_of_different_lengths_do_not_touch_each_other(frontend: Frontend) -> None:
     pieces = [AUDIO[:9_600], AUDIO[100:2_000], AUDIO[:0], AUDIO[5_000:5_700]]
-    together = frontend(pieces, [True, False, False, True], 10)
+    together = features(frontend, pieces, [True, False, False, True])
     for row, (piece, first) in enumerate(zip(pieces, [True, False, False, True], strict=True)):
-        alone = frontend([piece], [first], 10)
+        alone = features(frontend, [piece], [first])
         assert together.lengths[row] == alone.lengths[0]
         torch.testing.assert_close(together.frames[row], alone.frames[0])
 
@@ -47,11 +56,12 @@ def test_rows_of_different_lengths_do_not_touch_each_other(frontend: Frontend) -
     ("samples", "frames"), [(0, 0), (399, 0), (400, 1), (1_359, 1), (1_360, 2), (9_600, 10)]
 )
 def test_a_frame_exists_when_its_centre_does(frontend: Frontend, samples: int, frames: int) -> None:
-    assert frontend([AUDIO[:samples]], [True], 10).lengths.tolist() == [frames]
+    assert features(frontend, [AUDIO[:samples]], [True]).lengths.tolist() == [frames]
 
 
 def test_digital_silence_has_finite_features(frontend: Frontend) -> None:
-    assert frontend([np.zeros(9_600, dtype=np.float32)], [True], 10).frames.isfinite().all()
+    silence = np.zeros(9_600, dtype=np.float32)
+    assert features(frontend, [silence], [True]).frames.isfinite().all()
 
 
 def test_a_file_that_is_no_mean_and_variance_is_named(tmp_path: Path) -> None:

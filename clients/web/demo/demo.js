@@ -391,7 +391,11 @@ function showHealth() {
   $('model').dataset.state = health ? (isDemo ? 'demo' : 'ok') : 'away';
   const device = health?.device ? ` · ${health.device}` : '';
   const name = isDemo ? t('model.demo') : health?.model;
-  $('model-name').textContent = health ? `${name}${device}` : t('model.away');
+  const link = $('model-name');
+  link.textContent = health ? `${name}${device}` : t('model.away');
+  link.title = health ? t('model.status') : '';
+  if (health) link.setAttribute('href', String(new URL('status', httpUrl())));
+  else link.removeAttribute('href');
   $('demo-notice').hidden = !isDemo;
   fillList($('demo-can'), t('demo.can'));
   fillList($('demo-cannot'), t('demo.cannot'));

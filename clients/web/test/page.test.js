@@ -234,6 +234,17 @@ describe('the demo page', { skip: !existsSync(CHROMIUM), timeout: 280_000 }, () 
     await keepScreenshot(page, 'demo-notice');
   });
 
+  test('the name of the model leads to the status page, if there is a server', async () => {
+    const page = await visit(browser, url);
+    await page.waitForSelector('#model[data-state="ok"]');
+    const link = () => page.getAttribute('#model-name', 'href');
+    assert.equal(new URL(await link()).pathname, '/status');
+    server.health = null;
+    await page.reload();
+    await page.waitForSelector('#model[data-state="away"]');
+    assert.equal(await link(), null);
+  });
+
   test('the wire log shows every message', async () => {
     const page = await visit(browser, url);
     await recognise(page);

@@ -59,6 +59,7 @@ def _loader(
             threads=settings.threads,
             lanes=settings.lanes,
             slots=settings.max_tasks,
+            max_batch=settings.max_batch,
         )
         return PyTorchBackend.load(Path(model), options, punctuation)
 

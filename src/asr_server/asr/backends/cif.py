@@ -38,11 +38,13 @@ def integrate_and_fire(
     rest_weight: Tensor,
     tail_weight: Tensor,
     threshold: float,
+    room: int | None = None,
 ) -> Fired:
     """Fire tokens from `hidden` (B, T, D) with `weights` (B, T), going on from the last rest.
 
     `tail_weight` (B,) is added behind the last frame with no hidden of its own: it fires a token
-    whose integral was almost full when the audio ended.
+    whose integral was almost full when the audio ended. K is the most that a row fired, or `room`,
+    which must be enough for any row: with it no shape depends on the weights.
     """
     # The rest is one more frame in front, the tail one more behind.
     weights = torch.cat((rest_weight[:, None], weights, tail_weight[:, None]), dim=1)  # (B, T+2)
@@ -52,10 +54,11 @@ def integrate_and_fire(
     integral = weights.double().cumsum(dim=1) / threshold  # (B, T+2)
     before = integral - weights.double() / threshold
     counts = integral[:, -1].floor().long()  # (B,)
-    tokens = int(counts.max()) if counts.numel() else 0
+    if room is None:
+        room = int(counts.max()) if counts.numel() else 0
 
     # Row K holds what is left after the last crossing; every row up to it is an interval [k, k+1).
-    k = torch.arange(tokens + 1, device=weights.device)[None, :, None]  # (1, K+1, 1)
+    k = torch.arange(room + 1, device=weights.device)[None, :, None]  # (1, K+1, 1)
     share = (torch.minimum(integral[:, None], k + 1) - torch.maximum(before[:, None], k)).clamp(
         min=0.0
     )  # (B, K+1, T+2)
@@ -65,11 +68,11 @@ def integrate_and_fire(
     row = torch.arange(len(counts), device=weights.device)
     rest_sum = sums[row, counts]  # (B, D)
     rest_mean = rest_sum / rest.clamp(min=1e-9).to(hidden.dtype)[:, None]
-    real = torch.arange(tokens, device=weights.device)[None, :] < counts[:, None]  # (B, K)
+    real = torch.arange(room, device=weights.device)[None, :] < counts[:, None]  # (B, K)
     return Fired(
-        embeddings=sums[:, :tokens] * real[:, :, None],
+        embeddings=sums[:, :room] * real[:, :, None],
         counts=counts,
-        fired_at=_crossings(integral, before, tokens),
+        fired_at=_crossings(integral, before, room),
         rest_weight=rest.to(weights.dtype),
         rest_hidden=torch.where((rest > 0)[:, None], rest_mean, rest_sum),
     )

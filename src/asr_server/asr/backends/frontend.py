@@ -8,16 +8,13 @@ Letters of shapes: B rows, S samples, F fbank frames (10 ms), T LFR frames (60 m
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from asr_server.asr.types import Pcm
 from asr_server.audio.units import SAMPLE_RATE, Samples
 
 FRAME: Samples = 400
@@ -67,34 +64,29 @@ class Frontend(torch.nn.Module):
         """Read the mean and variance from a FunASR `am.mvn`; raises `ValueError` if it is none."""
         return cls(*_read_cmvn(cmvn))
 
-    def forward(self, pcm: Sequence[Pcm], first: Sequence[bool], frames: int) -> Features:
+    def forward(self, samples: Tensor, counts: Tensor, first: Tensor, frames: int) -> Features:
         """Features of one chunk per row, padded to `frames` LFR frames.
 
+        Of a row's `samples` (B, S), S at least one fbank frame, the first `counts` (B,) are real.
         An LFR frame exists when its centre fbank frame does; what is missing to its right repeats
-        the last fbank frame, and to the left of a sentence's begin (`first`) the first one.
+        the last fbank frame, and to the left of a sentence's begin (`first`, (B,)) the first one.
         """
-        device = self._window.device
-        longest = max(max(len(row) for row in pcm), FRAME)
-        samples = np.zeros((len(pcm), longest), dtype=np.float32)
-        for row, chunk in zip(samples, pcm, strict=True):
-            row[: len(chunk)] = chunk
-        fbank = self._fbank(torch.from_numpy(samples).to(device))  # (B, F, 80)
-        counts = torch.tensor([max(0, (len(row) - FRAME) // SHIFT + 1) for row in pcm])
+        device = samples.device
+        fbank = self._fbank(samples)  # (B, F, 80)
+        heard = (torch.div(counts - FRAME, SHIFT, rounding_mode="floor") + 1).clamp(min=0)  # (B,)
         # Where the first LFR frame begins among the fbank frames; before a sentence there are none.
-        begin = torch.tensor([-LFR_CENTRE if is_first else 0 for is_first in first])
-        lengths = torch.div(counts - LFR_CENTRE - begin + LFR_N - 1, LFR_N, rounding_mode="floor")
+        begin = -LFR_CENTRE * first.long()  # (B,)
+        lengths = torch.div(heard - LFR_CENTRE - begin + LFR_N - 1, LFR_N, rounding_mode="floor")
         lengths = lengths.clamp(0, frames)
         index = (
             begin[:, None, None]
-            + LFR_N * torch.arange(frames)[None, :, None]
-            + torch.arange(LFR_M)[None, None, :]
+            + LFR_N * torch.arange(frames, device=device)[None, :, None]
+            + torch.arange(LFR_M, device=device)[None, None, :]
         )  # (B, T, 7)
-        last = (counts - 1).clamp(min=0)[:, None, None]
-        index = index.clamp(min=0).minimum(last).to(device)
-        rows = torch.arange(len(pcm), device=device)[:, None, None]
-        stacked = fbank[rows, index].flatten(2)  # (B, T, 560)
+        last = (heard - 1).clamp(min=0)[:, None, None]
+        rows = torch.arange(len(samples), device=device)[:, None, None]
+        stacked = fbank[rows, index.clamp(min=0).minimum(last)].flatten(2)  # (B, T, 560)
         normalised = (stacked + self._cmvn_shift) * self._cmvn_scale
-        lengths = lengths.to(device)
         real = torch.arange(frames, device=device)[None, :] < lengths[:, None]  # (B, T)
         return Features(normalised * real[:, :, None], lengths)
 

@@ -185,13 +185,13 @@ class ChunkBatch:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What the rows of a batch fired."""
+    """What the rows of a batch fired; places past a row's count mean nothing."""
 
     counts: Tensor  # (B,) int64
     tokens: Tensor  # (B, K) int64
     confidences: Tensor  # (B, K) float32
     fired_at: Tensor  # (B, K) float32, in frames from the begin of the chunk's first new frame
-    scores: Tensor  # (sum of the counts, vocabulary) logits, row by row
+    scores: Tensor  # logits (sum of the counts, vocabulary), row by row; (B * K, ...) if static
     progress: Progress
 
 
@@ -217,7 +217,7 @@ class Paraformer(nn.Module):
             ),
             dim=1,
         )  # (B, T, 560)
-        commit = batch.commit.nonzero().squeeze(1)
+        commit = state.which(batch.commit)
         hidden, weights, key_values = self._encode(chunk, batch, commit, state)
         fired = integrate_and_fire(
             hidden.float(),
@@ -226,8 +226,9 @@ class Paraformer(nn.Module):
             unless(batch.first, state.rest_weight[batch.slots]),
             batch.tail * self.config.cif_tail,
             self.config.cif_threshold,
+            self.config.most_tokens if state.static else None,
         )
-        rows = fired.counts.nonzero().squeeze(1)  # rows with nothing to decode cost nothing
+        rows = state.which(fired.counts > 0)  # rows with nothing to decode cost nothing
         tokens = torch.zeros_like(fired.fired_at, dtype=torch.int64)
         confidences = torch.zeros_like(fired.fired_at)
         scores = hidden[:0]
@@ -236,19 +237,20 @@ class Paraformer(nn.Module):
             scores, histories, memories = self._decode(fired, hidden, rows, batch, state)
             best = scores.float().log_softmax(dim=1).max(dim=1)
             certainty = best.values.exp() / (1.0 - self.config.label_smoothing)
-            real = fired.real
-            tokens[real], confidences[real] = best.indices, certainty.clamp(max=1.0)
+            real = state.which(fired.real.flatten())
+            tokens.view(-1)[real] = best.indices
+            confidences.view(-1)[real] = certainty.clamp(max=1.0)
 
         progress = Progress(
-            batch.slots,
-            batch.first,
-            commit,
-            chunk,
-            key_values,
-            fired,
-            rows[batch.commit[rows]],
-            histories,
-            memories,
+            slots=batch.slots * batch.commit,
+            first=batch.first,
+            commit=commit,
+            chunk=chunk,
+            key_values=key_values,
+            fired=fired,
+            decoded=rows[state.which(batch.commit[rows])],
+            histories=histories,
+            memories=memories,
         )
         at = fired.fired_at - self.config.look_ahead
         return Decoded(fired.counts, tokens, confidences, at, scores, progress)
@@ -306,7 +308,7 @@ class Paraformer(nn.Module):
         config = self.config
         x, hidden = fired.embeddings[rows].to(hidden.dtype), hidden[rows]
         slots, first = batch.slots[rows], batch.first[rows]
-        commit = batch.commit[rows].nonzero().squeeze(1)
+        commit = state.which(batch.commit[rows])
         order = torch.arange(config.decoder_kernel - 1, device=hidden.device)
         last = fired.counts[rows[commit], None] + order  # (rows that commit, kernel - 1): are real
         lengths = batch.lengths[rows] + config.look_ahead
@@ -330,5 +332,6 @@ class Paraformer(nn.Module):
             memories[:, number] = kept.transpose(0, 1)
         for layer in self.decoder.decoders3:
             x = layer(x)
-        real = self.decoder.after_norm(x)[fired.real[rows]]  # (sum of the counts, D)
-        return self.decoder.output_layer(real), histories, memories
+        real = state.which(fired.real[rows].flatten())  # (sum of the counts,)
+        outputs = self.decoder.after_norm(x).flatten(0, 1)[real]
+        return self.decoder.output_layer(outputs), histories, memories

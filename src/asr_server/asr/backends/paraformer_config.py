@@ -1,5 +1,6 @@
 """The sizes of a streaming Paraformer, read from FunASR's configuration."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -42,6 +43,12 @@ class ParaformerConfig:
     def memory(self) -> int:
         """Frames the encoder looks back on."""
         return self.encoder_look_back * self.stride
+
+    @property
+    def most_tokens(self) -> int:
+        """Tokens that a chunk can fire at most: every frame full, behind an almost full rest."""
+        frame = self.cif_smooth - self.cif_noise
+        return math.floor(1 + (self.frames * frame + self.cif_tail) / self.cif_threshold)
 
     @classmethod
     def from_funasr(

@@ -20,7 +20,7 @@ from asr_server.asr.backends.paraformer_config import ParaformerConfig
 class Progress:
     """What a batch computed that the next chunks of its streams need."""
 
-    slots: Tensor  # (B,)
+    slots: Tensor  # (B,) where to; the spare one for a row that does not commit
     first: Tensor  # (B,)
     commit: Tensor  # (rows that commit,) which rows these are
     chunk: Tensor  # (B, T, 560)
@@ -38,6 +38,9 @@ class ParaformerState:
     before the first committed chunk of a sentence means nothing: `first` rows read it as empty.
     Memory of the machine is taken when a row is first written, not before; all layers of a row lie
     together, so that this is true of huge pages, too.
+
+    With `static` shapes, the "rows that" do something are all rows, and those that do not are
+    written to the spare slot: see `which`.
     """
 
     def __init__(
@@ -47,8 +50,11 @@ class ParaformerState:
         memory_dtype: torch.dtype,
         attention_dtype: torch.dtype,
         device: torch.device,
+        static: bool = False,
     ) -> None:
         self._config = config
+        self.static = static
+        """Whether shapes depend on nothing that is computed."""
         self.attention_dtype = attention_dtype
         """In which precision attention reads the keys and values."""
 
@@ -68,6 +74,16 @@ class ParaformerState:
         """A ring of keys and values: attention does not care in which order it sees them."""
         self.decoder_memory = memory(config.decoder_layers, config.stride)
         self.history = rows(config.decoder_layers, config.decoder_kernel - 1, config.size)
+
+    def which(self, places: Tensor) -> Tensor:
+        """Indices of the `places` (N,), of type bool, to go on with.
+
+        Those that hold: all that a CPU need compute. But to know how many they are a GPU must be
+        waited for, and its graphs know no such shapes: with `static` ones it is all of them.
+        """
+        if self.static:
+            return torch.arange(len(places), device=places.device)
+        return places.nonzero().squeeze(1)
 
     def encoder_room(self, rows: int) -> Tensor:
         """Room for what so many rows will remember of the encoder: `Progress.key_values`.
@@ -108,13 +124,14 @@ class ParaformerState:
         self.chunks[slots] = chunks + 1
         # A sentence's first chunk also ends what an earlier sentence left behind.
         self.fired[slots] &= ~first
-        self.history.index_fill_(0, slots[first], 0)
+        self.history.index_fill_(0, (slots * first)[self.which(first)], 0)
 
     def _advance_decoder(self, progress: Progress) -> None:
         """Remember the decoder's inputs of the rows that fired and commit."""
         if not len(progress.decoded):
             return
-        slots = progress.slots[progress.decoded]
+        spoke = progress.fired.counts > 0
+        slots = (progress.slots * spoke)[progress.decoded]
         self.history.index_copy_(0, slots, progress.histories)
         self.decoder_memory.index_copy_(0, slots, progress.memories)
         self.fired[slots] = True

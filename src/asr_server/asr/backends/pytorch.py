@@ -1,6 +1,5 @@
 """A step on PyTorch: VAD, features, Paraformer and punctuation over slots, on CPU or CUDA."""
 
-import itertools
 import logging
 import os
 from collections.abc import Sequence
@@ -12,9 +11,11 @@ import torch
 from numpy.typing import NDArray
 
 from asr_server.asr.backends.evidence import EvidenceGatherer
-from asr_server.asr.backends.frontend import CONTEXT, LFR_SHIFT, Frontend
+from asr_server.asr.backends.frontend import CONTEXT, FRAME, LFR_SHIFT, Frontend
+from asr_server.asr.backends.graphs import Graphs
+from asr_server.asr.backends.hearing import HEAD, Answer, Hearing, Row, pack
 from asr_server.asr.backends.model_dir import CMVN, ModelDir, load_weights
-from asr_server.asr.backends.paraformer import ChunkBatch, Decoded, Paraformer
+from asr_server.asr.backends.paraformer import Paraformer
 from asr_server.asr.backends.paraformer_config import ParaformerConfig
 from asr_server.asr.backends.paraformer_state import ParaformerState, Progress
 from asr_server.asr.backends.precision import attention_dtype, best_dtype, set_precision
@@ -35,9 +36,6 @@ from asr_server.asr.types import (
 )
 
 log = logging.getLogger(__name__)
-
-FRAME_CENTRE = 200
-"""Samples from a frame's first sample to its middle: half an fbank window."""
 
 CPU_THREADS = torch.get_num_threads()
 """What PyTorch chooses: one for each core."""
@@ -69,6 +67,8 @@ class PyTorchOptions:
     """Steps computed side by side, each on its share of the threads; 0 chooses."""
     slots: int = 256
     """Streams at once."""
+    max_batch: int = 64
+    """Chunks of a step for which a GPU keeps captured graphs."""
 
 
 class PyTorchBackend:
@@ -84,6 +84,7 @@ class PyTorchBackend:
         slots: int,
         dtype: str,
         lanes: int = 1,
+        max_batch: int = 64,
     ) -> None:
         config = paraformer.config
         weight = paraformer.decoder.after_norm.weight
@@ -93,7 +94,6 @@ class PyTorchBackend:
         self.gpu = _uuid(weight.device)
         self.lanes = lanes
         self.geometry = ChunkGeometry(stride=config.stride * LFR_SHIFT, context=CONTEXT)
-        self._frontend = frontend
         self._paraformer = paraformer
         self.vocabulary = tuple(tokens)
         self._punctuator = punctuator
@@ -101,10 +101,17 @@ class PyTorchBackend:
         # Half the memory and half the traffic; less coarse than the weights around it.
         memory_dtype = torch.bfloat16 if dtype == "int8" else getattr(torch, dtype)
         self._state = ParaformerState(
-            config, slots, memory_dtype, attention_dtype(dtype), weight.device
+            config,
+            slots,
+            memory_dtype,
+            attention_dtype(dtype),
+            weight.device,
+            static=weight.is_cuda,
         )
         self._vad = VadState(slots)
-        self._torch_device = weight.device
+        self._hearing = Hearing(frontend, paraformer, self._state)
+        self._max_batch = max_batch
+        self._graphs: Graphs[Answer] | None = None
         self._gather = EvidenceGatherer(weight.device)
 
     @classmethod
@@ -126,21 +133,27 @@ class PyTorchBackend:
         load_weights(paraformer, model.weights(), str(path))
         threads = options.threads or CPU_THREADS
         # Small models gain nothing: the interpreter, which only one thread runs, is their limit.
-        lanes = options.lanes or (2 if large and device.type == "cpu" and threads > 1 else 1)
+        lanes = options.lanes or (2 if large and threads > 1 else 1)
+        if device.type == "cuda":
+            lanes = 1  # a GPU computes one step after the other anyway
+            # The weights of CIF are sums of small numbers: coarse ones lose or invent tokens.
+            torch.backends.cudnn.allow_tf32 = False
         torch.set_num_threads(max(1, threads // lanes))
         set_precision(paraformer.eval().requires_grad_(False).to(device), dtype)
         frontend = Frontend.from_file(path / CMVN).to(device)
-        log.info("loaded %s on %s in %s", path.name, device, dtype)
+        log.info("loaded %s on %s in %s", path, device, dtype)
         return cls(
             name=path.name,
             frontend=frontend,
             paraformer=paraformer,
             tokens=model.tokens,
             punctuator=Punctuator.load(punctuation) if punctuation else None,
-            # One for the warm-up; a stream that is gone keeps its slot until its last step is done.
-            slots=1 + options.slots * lanes,
+            # The spare one and one for the warm-up; a stream that is gone keeps its slot until its
+            # last step is done.
+            slots=2 + options.slots * lanes,
             dtype=dtype,
             lanes=lanes,
+            max_batch=options.max_batch,
         )
 
     @torch.inference_mode()
@@ -163,8 +176,11 @@ class PyTorchBackend:
             self._state.advance(progress)
         return StepResult(probabilities, heard)
 
+    @torch.inference_mode()
     def warm_up(self) -> None:
-        """Run a few silent chunks of each kind through everything."""
+        """Run a few silent chunks of each kind through everything; on a GPU, capture its steps."""
+        if self.device == "cuda":
+            self._graphs = Graphs(self._hearing, HEAD + self._hearing.longest, self._max_batch)
         stream = -1
         chunk = np.zeros(self.geometry.stride, dtype=np.float32)
         judge = (JudgeWork(stream, np.zeros(512 * 4, dtype=np.float32)),)
@@ -178,55 +194,41 @@ class PyTorchBackend:
         return self._vad.judge([self._slots[work.stream] for work in works], [w.pcm for w in works])
 
     def _hear(self, works: Sequence[ChunkWork]) -> tuple[list[Heard], Progress]:
-        device = self._torch_device
-        stride = self._paraformer.config.stride
-        features = self._frontend([w.pcm for w in works], [w.first for w in works], stride)
-        decoded = self._paraformer(
-            ChunkBatch(
-                slots=torch.tensor([self._slots[work.stream] for work in works], device=device),
-                first=torch.tensor([work.first for work in works], device=device),
-                features=features.frames,
-                lengths=features.lengths,
-                whole=torch.tensor([w.kind is not Kind.COMMIT for w in works], device=device),
-                tail=torch.tensor([work.kind.final for work in works], device=device),
-                commit=torch.tensor([work.kind is Kind.COMMIT for work in works], device=device),
-            ),
-            self._state,
-        )
-        counts = decoded.counts.tolist()
-        tokens, confidences = decoded.tokens.tolist(), decoded.confidences.tolist()
-        fired_at = (decoded.fired_at * LFR_SHIFT + FRAME_CENTRE - LFR_SHIFT / 2).tolist()
+        answer = self._answer(works)
+        rows = answer.rows()
         fired = [
             tuple(
                 FiredToken(piece, at, confidence)
-                for token, at, confidence in zip(
-                    tokens[row][:count], fired_at[row], confidences[row], strict=False
-                )
+                for token, confidence, at in zip(*row, strict=True)
                 if (piece := self.vocabulary[token]) not in SPECIAL_TOKENS
             )
-            for row, count in enumerate(counts)
+            for row in rows[: len(works)]
         ]
         marks = self._punctuate(works, fired)
-        evidence = self._evidence(works, decoded, counts, tokens)
+        evidence = self._evidence(works, answer, rows)
         heard = [Heard(*heard) for heard in zip(fired, marks, evidence, strict=True)]
-        return heard, decoded.progress
+        return heard, answer.progress
+
+    def _answer(self, works: Sequence[ChunkWork]) -> Answer:
+        slots = [self._slots[work.stream] for work in works]
+        if self.device == "cpu":
+            longest = max(FRAME, max(len(work.pcm) for work in works))
+            return self._hearing(pack(works, slots, len(works), longest))
+        rows = self._graphs.padded(len(works)) if self._graphs else len(works)
+        batch = pack(works, slots, rows, self._hearing.longest, pinned=True)
+        if self._graphs:
+            return self._graphs(batch)
+        return self._hearing(batch.to(self.device, non_blocking=True))
 
     def _evidence(
-        self,
-        works: Sequence[ChunkWork],
-        decoded: Decoded,
-        counts: Sequence[int],
-        tokens: Sequence[Sequence[int]],
+        self, works: Sequence[ChunkWork], answer: Answer, rows: Sequence[Row]
     ) -> Sequence[Evidence | None]:
         """For the rows with hotwords, of the tokens that are text."""
         if all(work.hotwords is None for work in works):
             return [None] * len(works)
-        begins = itertools.accumulate(counts, initial=0)
         scores = [
-            decoded.scores[[begin + n for n in self._texts(row[:count])]]
-            if work.hotwords and count
-            else None
-            for work, begin, row, count in zip(works, begins, tokens, counts, strict=False)
+            own[self._texts(row.tokens)] if work.hotwords and row.tokens else None
+            for work, row, own in zip(works, rows, answer.scores_by_row(rows), strict=False)
         ]
         return self._gather(scores, [work.hotwords for work in works])
 

@@ -45,7 +45,7 @@ def attend(query: Tensor, key_value: Tensor, penalty: Tensor) -> Tensor:
     a chunk; the weights are computed in float32, of which its softmax is also the quickest.
     """
     keys, values = key_value
-    if query.is_cuda:
+    if query.device.type != "cpu":
         mask = penalty.to(query.dtype)
         attended = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask)
         return attended.transpose(1, 2).flatten(2)

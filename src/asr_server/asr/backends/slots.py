@@ -2,12 +2,17 @@
 
 from asr_server.asr.types import StreamId
 
+SPARE = 0
+"""The row that is nobody's: what was computed for nothing is written there. Zero, so that a slot
+multiplied with whether something counts is where it belongs."""
+
 
 class SlotTable:
     """Gives every open stream a row of its own; only the device's threads may touch it."""
 
     def __init__(self, size: int) -> None:
-        self._free = list(range(size - 1, -1, -1))
+        """Of `size` rows, the spare one included."""
+        self._free = list(range(size - 1, SPARE, -1))
         self._rows: dict[StreamId, int] = {}
 
     def __len__(self) -> int:
