@@ -47,7 +47,7 @@ def test_the_package_never_reads_the_environment():
     # Settings do, through pydantic; only config.py and the command line make Settings.
     assert users_of("os.getenv", "os.environb", "os.putenv") == set()
     # oneDNN can be told in no other way how much to keep.
-    assert users_of("os.environ") == {"asr/backends/pytorch.py"}
+    assert users_of("os.environ") == {"asr/backends/packing.py"}
 
 
 def test_settings_are_made_at_the_root_and_by_the_command_line_only():

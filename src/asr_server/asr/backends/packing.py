@@ -1,5 +1,6 @@
 """Linear layers whose weights are laid out for the processor once, not at every product."""
 
+import os
 import platform
 
 import torch
@@ -7,6 +8,9 @@ from torch import Tensor, nn
 
 ROWS = 480
 """The rows the layout is chosen for: 32 streams' chunks. With fewer it is as good, measured."""
+
+THREAD_SHAPES = 16
+"""Shapes of products that PyTorch keeps for each thread, in front of oneDNN's, 1024 by default."""
 
 
 class PackedLinear(nn.Module):
@@ -35,6 +39,17 @@ def pack(module: nn.Module) -> None:
             setattr(module, name, PackedLinear(child))
         else:
             pack(child)
+
+
+def keep_compiled(shapes: int) -> None:
+    """Have oneDNN keep the last `shapes` sizes of products compiled; counts if nothing ran before.
+
+    A batch of a new size brings 40 of them, 0.1 MB each and more in PyTorch's own cache. With both
+    at their default, memory rises for hours as if it leaked (docs/adr/0032-memory.md). What the
+    environment says comes first.
+    """
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(shapes))
+    os.environ.setdefault("LRU_CACHE_CAPACITY", str(THREAD_SHAPES))  # read by ideep, of PyTorch
 
 
 def packs(device: torch.device, dtype: torch.dtype) -> bool:

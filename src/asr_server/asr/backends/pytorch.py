@@ -1,7 +1,6 @@
 """A step on PyTorch: VAD, features, Paraformer and punctuation over slots, on CPU or CUDA."""
 
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from asr_server.asr.backends.frontend import CONTEXT, FRAME, LFR_SHIFT, Frontend
 from asr_server.asr.backends.graphs import Graphs
 from asr_server.asr.backends.hearing import HEAD, Answer, Hearing, Row, pack
 from asr_server.asr.backends.model_dir import CMVN, ModelDir, load_weights
+from asr_server.asr.backends.packing import keep_compiled
 from asr_server.asr.backends.paraformer import Paraformer
 from asr_server.asr.backends.paraformer_config import ParaformerConfig
 from asr_server.asr.backends.paraformer_state import ParaformerState, Progress
@@ -42,13 +42,6 @@ CPU_THREADS = torch.get_num_threads()
 
 LARGE = 50_000_000
 """Parameters from which steps side by side pay on a CPU (docs/adr/0009-lanes.md)."""
-
-KEPT_SHAPES = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
-"""How many shapes of products oneDNN keeps compiled, the last 1024 by default; read at first use.
-
-A batch of a new size brings 40 shapes: 4 ms to compile, which only a small model's step feels, and
-4 MB that lie between everything else. With 1024 memory rises for an hour as if it leaked.
-"""
 
 SPECIAL_TOKENS = frozenset({"<blank>", "<s>", "</s>"})
 """Tokens that mean nothing heard; FunASR drops them too."""
@@ -128,7 +121,8 @@ class PyTorchBackend:
         with torch.device("meta"):  # the weights come from the file, none are made up first
             paraformer = Paraformer(config)
         large = sum(parameter.numel() for parameter in paraformer.parameters()) >= LARGE
-        os.environ.setdefault(KEPT_SHAPES, "64" if large else "512")
+        # Only a small model's step feels the 4 ms that the shapes of a batch of a new size take.
+        keep_compiled(64 if large else 512)
         dtype = best_dtype(device) if options.dtype == "auto" else options.dtype
         load_weights(paraformer, model.weights(), str(path))
         threads = options.threads or CPU_THREADS

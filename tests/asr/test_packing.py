@@ -1,0 +1,65 @@
+"""Products of every size do not fill the memory with what was compiled for them."""
+
+import ctypes
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from asr_server.asr.backends.packing import packs
+
+IN_USE = """
+import ctypes, sys
+import torch
+from asr_server.asr.backends.packing import PackedLinear, keep_compiled
+
+class Account(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_size_t) for name in (
+        "arena", "ordblks", "smblks", "hblks", "hblkhd",
+        "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost",
+    )]
+
+account = ctypes.CDLL(None).mallinfo2
+account.restype = Account
+
+def in_use():
+    now = account()
+    return now.uordblks + now.hblkhd
+
+keep_compiled(64)
+layer = PackedLinear(torch.nn.Linear(256, 768))
+rows = torch.zeros(600, 256)
+with torch.inference_mode():
+    layer(rows)
+    before = in_use()
+    for count in range(1, len(rows)):
+        layer(rows[:count])
+print((in_use() - before) / 1e6)
+"""
+"""Prints the MB that products of 600 sizes leave behind in the C library's heaps."""
+
+CAPACITIES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
+
+
+def left_mb(**capacities: str) -> float:
+    clean = {key: value for key, value in os.environ.items() if key not in CAPACITIES}
+    done = subprocess.run(
+        [sys.executable, "-c", IN_USE],
+        env=clean | capacities,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return float(done.stdout)
+
+
+@pytest.mark.skipif(
+    not hasattr(ctypes.CDLL(None), "mallinfo2") or not packs(torch.device("cpu"), torch.float32),
+    reason="counts what glibc hands out to oneDNN",
+)
+def test_what_is_compiled_for_many_sizes_stays_bounded_unless_the_environment_says_otherwise():
+    bounded = left_mb()
+    assert bounded < 50
+    assert left_mb(LRU_CACHE_CAPACITY="1024") > 2 * bounded
