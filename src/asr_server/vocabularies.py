@@ -181,7 +181,8 @@ class Vocabularies:
             if self._engine is None:
                 file, backend = self._url.database, self._url.get_backend_name()
                 if backend == "sqlite" and file and file != ":memory:":
-                    Path(file).parent.mkdir(parents=True, exist_ok=True)
+                    folder = Path(file.removeprefix("file:")).parent  # SQLite takes URIs too
+                    folder.mkdir(parents=True, exist_ok=True)
                 engine = create_engine(
                     self._url,
                     pool_pre_ping=True,

@@ -66,7 +66,7 @@ def test_streams_that_may_come_cost_no_memory(tmp_path: Path) -> None:
     config = random_config(512, 50, 16)
     sizes = ParaformerConfig.from_funasr(config, 8_404, (0, 10, 5))
     before = resident("RssAnon")
-    state = ParaformerState(sizes, 256, torch.bfloat16, torch.bfloat16, torch.device("cpu"))
+    state = ParaformerState(sizes, 256, torch.bfloat16, torch.device("cpu"))
     memories = (state.encoder_memory, state.decoder_memory, state.history)
     per_stream = sum(memory.nbytes for memory in memories) / 256
     assert 4e6 < per_stream < 6e6

@@ -60,9 +60,7 @@ def frontend(model_dir: Path) -> Frontend:
 
 def state_of(paraformer: Paraformer, device: str, static: bool) -> ParaformerState:
     dtype = paraformer.encoder.after_norm.weight.dtype
-    return ParaformerState(
-        paraformer.config, SLOTS, dtype, dtype, torch.device(device), static=static
-    )
+    return ParaformerState(paraformer.config, SLOTS, dtype, torch.device(device), static=static)
 
 
 def conversation(seed: int) -> list[list[ChunkWork]]:

@@ -107,6 +107,7 @@ async def test_a_database_that_can_only_be_read(tmp_path):
         _, body = await create(served)
         id = body["output"]["vocabulary_id"]
     async with serving(database_url=f"sqlite:///file:{file}?mode=ro&uri=true") as served:
+        assert "file:" not in os.listdir()  # the URI is no path
         await assert_only_lists_fail(served, id, reading=False)
         assert names(await task(served, vocabulary_id=id))[-1] == "task-finished"
         assert (await act(served, "query_vocabulary", vocabulary_id=id))[0] == 200

@@ -61,4 +61,5 @@ def load_weights(module: torch.nn.Module, weights: dict[str, Tensor], what: str)
 def own(module: torch.nn.Module) -> None:
     """Copy what is left of a file's pages: another file may take its place while we run."""
     for tensor in (*module.parameters(), *module.buffers()):
-        tensor.data = tensor.data.clone()
+        if tensor.layout is torch.strided:  # else it was laid out anew already
+            tensor.data = tensor.data.clone()

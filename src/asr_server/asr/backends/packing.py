@@ -6,6 +6,8 @@ import platform
 import torch
 from torch import Tensor, nn
 
+from asr_server.asr.backends.tracing import products, recording
+
 ROWS = 480
 """The rows the layout is chosen for: 32 streams' chunks. With fewer it is as good, measured."""
 
@@ -21,11 +23,18 @@ class PackedLinear(nn.Module):
         self.in_features, self.out_features = linear.in_features, linear.out_features
         weight = linear.weight.detach()
         self.dtype = weight.dtype
-        self._weight = torch.ops.mkldnn._reorder_linear_weight(weight, ROWS)
-        self._bias = None if linear.bias is None else linear.bias.detach().clone()
+        # Buffers, since a recording (see `tracing`) takes no other tensors of this kind.
+        self._weight: Tensor
+        self._bias: Tensor | None
+        packed = torch.ops.mkldnn._reorder_linear_weight(weight, ROWS)
+        self.register_buffer("_weight", packed, persistent=False)
+        bias = None if linear.bias is None else linear.bias.detach().clone()
+        self.register_buffer("_bias", bias, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in) to (..., out)."""
+        if recording():
+            return products().linear(x, self._weight, self._bias)  # type: ignore[no-any-return]
         product: Tensor = torch.ops.mkldnn._linear_pointwise(
             x, self._weight, self._bias, "none", [], ""
         )

@@ -32,6 +32,7 @@ from asr_server.asr.backends.sanm import (
     penalties,
     positions,
 )
+from asr_server.asr.backends.tracing import Layers, traced
 
 
 class Encoder(nn.Module):
@@ -48,11 +49,30 @@ class Encoder(nn.Module):
         self.encoders0 = nn.ModuleList([layer(FEATURES)])
         self.encoders = nn.ModuleList(layer(config.size) for _ in range(config.encoder_layers - 1))
         self.after_norm = nn.LayerNorm(config.size, eps=LAYER_NORM_EPS)
+        self.attention_dtype = torch.float32
+        self._stride = config.stride
 
-    @property
-    def layers(self) -> list[nn.Module]:
-        """All layers, first to last."""
-        return [*self.encoders0, *self.encoders]
+    def forward(
+        self,
+        x: Tensor,
+        memories: Tensor,
+        slots: Tensor,
+        commit: Tensor,
+        penalty: Tensor,
+        real: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Hidden frames (B, T, D) of `x` (B, T, 560), zero where not `real` (B, T, 1).
+
+        The rows look back on `slots` (B,) of `memories` (slots, L, 2, H, M, E); `penalty` as for a
+        layer. Also what the rows `commit` (C,) will remember: (C, L, 2, H, stride, E).
+        """
+        room = _room(memories, commit.shape[0], self._stride)
+        for number, layer in enumerate((*self.encoders0, *self.encoders)):
+            memory = memories.select(1, number).index_select(0, slots).transpose(0, 1)
+            x, key_value = layer(x, memory.to(self.attention_dtype), penalty, real)
+            kept = key_value.narrow(3, 0, self._stride).index_select(1, commit)
+            room.select(1, number).copy_(kept.transpose(0, 1))
+        return self.after_norm(x) * real, room
 
 
 class Predictor(nn.Module):
@@ -168,6 +188,57 @@ class Decoder(nn.Module):
         self.decoders3 = nn.ModuleList([LastDecoderLayer(config)])
         self.after_norm = nn.LayerNorm(config.size, eps=LAYER_NORM_EPS)
         self.output_layer = nn.Linear(config.size, config.vocabulary)
+        self.attention_dtype = torch.float32
+        self._stride = config.stride
+
+    def forward(
+        self,
+        x: Tensor,
+        hidden: Tensor,
+        history: Tensor,
+        memories: Tensor,
+        slots: Tensor,
+        first: Tensor,
+        commit: Tensor,
+        last: Tensor,
+        penalty: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What `output_layer` takes, (B, K, D), of token embeddings `x` (B, K, D).
+
+        The rows look back on `slots` (B,) of `history` (slots, L, kernel - 1, D) and of `memories`
+        (slots, L, 2, H, stride, E); a `first` (B,) one has no history. Also the histories and
+        memories, shaped like these, of the rows `commit` (C,), whose `last` (C, kernel - 1) inputs,
+        counted from the history's begin, will be remembered.
+        """
+        histories = history.new_empty((commit.shape[0], *history.shape[1:]))
+        room = _room(memories, commit.shape[0], self._stride)
+        for number, layer in enumerate(self.decoders):
+            x, joined, key_value = layer(
+                x,
+                hidden,
+                unless(first, history.select(1, number).index_select(0, slots)).to(x.dtype),
+                memories.select(1, number)
+                .index_select(0, slots)
+                .transpose(0, 1)
+                .to(self.attention_dtype),
+                penalty,
+            )
+            histories.select(1, number).copy_(joined[commit.unsqueeze(1), last])
+            kept = key_value.narrow(3, -self._stride, self._stride).index_select(1, commit)
+            room.select(1, number).copy_(kept.transpose(0, 1))
+        for layer in self.decoders3:
+            x = layer(x)
+        return self.after_norm(x), histories, room
+
+
+def _room(memories: Tensor, rows: int, frames: int) -> Tensor:
+    """Room for keys and values of so many rows and frames, like `memories` (slots, L, 2, H, _, E).
+
+    It is one piece, since small ones between all that the layers allocate and free would tear the
+    heap to shreds.
+    """
+    _, layers, parts, heads, _, width = memories.shape
+    return memories.new_empty((rows, layers, parts, heads, frames, width))
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +275,15 @@ class Paraformer(nn.Module):
         self.encoder = Encoder(config)
         self.predictor = Predictor(config)
         self.decoder = Decoder(config)
+        self._encode_frames: Layers = self.encoder.forward
+        self._decode_tokens: Layers = self.decoder.forward
+
+    @torch.inference_mode()
+    def trace(self, state: ParaformerState) -> None:
+        """From now on run the layers without the interpreter, with the weights as they are."""
+        examples = [self._example(rows, state) for rows in (2, 3)]
+        self._encode_frames = traced(self.encoder, [encoder for encoder, _ in examples])
+        self._decode_tokens = traced(self.decoder, [decoder for _, decoder in examples])
 
     @torch.inference_mode()
     def forward(self, batch: ChunkBatch, state: ParaformerState) -> Decoded:
@@ -232,7 +312,7 @@ class Paraformer(nn.Module):
         tokens = torch.zeros_like(fired.fired_at, dtype=torch.int64)
         confidences = torch.zeros_like(fired.fired_at)
         scores = hidden[:0]
-        histories, memories = state.decoder_room(0)
+        histories, memories = state.history[:0], state.decoder_memory[:0]
         if len(rows):
             scores, histories, memories = self._decode(fired, hidden, rows, batch, state)
             best = scores.float().log_softmax(dim=1).max(dim=1)
@@ -256,6 +336,26 @@ class Paraformer(nn.Module):
         return Decoded(fired.counts, tokens, confidences, at, scores, progress)
 
     # The parts ----------------------------------------------------------------------------------
+
+    def _example(
+        self, rows: int, state: ParaformerState
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """What encoder and decoder take for so many rows, of which all but one commit."""
+        config, dtype = self.config, self.encoder.after_norm.weight.dtype
+        slots, commit = torch.arange(rows), torch.arange(rows - 1)
+        first, last = slots == 0, torch.arange(config.decoder_kernel - 1).expand(rows - 1, -1)
+        frames = torch.randn(rows, config.frames, FEATURES).to(dtype)
+        hidden = torch.randn(rows, config.frames, config.size).to(dtype)
+        tokens = torch.randn(rows, rows, config.size).to(dtype)
+        real = torch.ones(rows, config.frames, 1, dtype=dtype)
+        memories, history = state.decoder_memory, state.history
+        looks_back, remembers = (
+            torch.zeros(rows, 1, 1, frames + config.frames)
+            for frames in (config.memory, config.stride)
+        )
+        return (frames, state.encoder_memory, slots, commit, looks_back, real), (
+            *(tokens, hidden, history, memories, slots, first, commit, last, remembers),
+        )
 
     def _with_positions(self, features: Tensor, chunks: Tensor) -> Tensor:
         """Scale the features and add the sinusoids of their positions in the sentence.
@@ -283,15 +383,14 @@ class Paraformer(nn.Module):
         penalty = penalties(visible)
 
         dtype = self.encoder.after_norm.weight.dtype
-        x = chunk.to(dtype)
-        real_frames = real[:, :, None].to(dtype)
-        key_values = state.encoder_room(len(commit))
-        for number, layer in enumerate(self.encoder.layers):
-            memory = state.encoder_memory[:, number].index_select(0, batch.slots).transpose(0, 1)
-            x, key_value = layer(x, memory.to(state.attention_dtype), penalty, real_frames)
-            kept = key_value[:, :, :, : config.stride].index_select(1, commit)
-            key_values[:, number] = kept.transpose(0, 1)
-        hidden = self.encoder.after_norm(x) * real_frames
+        hidden, key_values = self._encode_frames(
+            chunk.to(dtype),
+            state.encoder_memory,
+            batch.slots,
+            commit,
+            penalty,
+            real[:, :, None].to(dtype),
+        )
         # Look-ahead frames count only when no later chunk will bring them again.
         counted = real & (batch.whole[:, None] | (frame < config.stride))
         return hidden, self.predictor(hidden.float()) * counted, key_values
@@ -317,21 +416,16 @@ class Paraformer(nn.Module):
         visible = torch.cat((remembers, frame < lengths[:, None]), dim=1)[:, None, None, :]
         penalty = penalties(visible)
 
-        histories, memories = state.decoder_room(len(commit))
-        for number, layer in enumerate(self.decoder.decoders):
-            memory = state.decoder_memory[:, number].index_select(0, slots)
-            x, joined, key_value = layer(
-                x,
-                hidden,
-                unless(first, state.history[:, number].index_select(0, slots)).to(x.dtype),
-                memory.transpose(0, 1).to(state.attention_dtype),
-                penalty,
-            )
-            histories[:, number] = joined[commit[:, None], last]
-            kept = key_value[:, :, :, -config.stride :].index_select(1, commit)
-            memories[:, number] = kept.transpose(0, 1)
-        for layer in self.decoder.decoders3:
-            x = layer(x)
+        x, histories, memories = self._decode_tokens(
+            x,
+            hidden,
+            state.history,
+            state.decoder_memory,
+            slots,
+            first,
+            commit,
+            last,
+            penalty,
+        )
         real = state.which(fired.real[rows].flatten())  # (sum of the counts,)
-        outputs = self.decoder.after_norm(x).flatten(0, 1)[real]
-        return self.decoder.output_layer(outputs), histories, memories
+        return self.decoder.output_layer(x.flatten(0, 1)[real]), histories, memories

@@ -48,15 +48,12 @@ class ParaformerState:
         config: ParaformerConfig,
         slots: int,
         memory_dtype: torch.dtype,
-        attention_dtype: torch.dtype,
         device: torch.device,
         static: bool = False,
     ) -> None:
         self._config = config
         self.static = static
         """Whether shapes depend on nothing that is computed."""
-        self.attention_dtype = attention_dtype
-        """In which precision attention reads the keys and values."""
 
         def rows(*shape: int, dtype: torch.dtype = memory_dtype) -> Tensor:
             return _lazy_zeros((slots, *shape), dtype, device)
@@ -84,24 +81,6 @@ class ParaformerState:
         if self.static:
             return torch.arange(len(places), device=places.device)
         return places.nonzero().squeeze(1)
-
-    def encoder_room(self, rows: int) -> Tensor:
-        """Room for what so many rows will remember of the encoder: `Progress.key_values`.
-
-        It is one piece, since small ones between all that the layers allocate and free would tear
-        the heap to shreds.
-        """
-        _, layers, parts, heads, _, width = self.encoder_memory.shape
-        return self.encoder_memory.new_empty(
-            (rows, layers, parts, heads, self._config.stride, width)
-        )
-
-    def decoder_room(self, rows: int) -> tuple[Tensor, Tensor]:
-        """As `encoder_room`: `Progress.histories` and `Progress.memories`."""
-        return (
-            self.history.new_empty((rows, *self.history.shape[1:])),
-            self.decoder_memory.new_empty((rows, *self.decoder_memory.shape[1:])),
-        )
 
     def advance(self, progress: Progress) -> None:
         """Move the rows that commit past their chunk."""

@@ -34,6 +34,7 @@ def attention_dtype(dtype: str) -> torch.dtype:
 def set_precision(paraformer: Paraformer, dtype: str) -> None:
     """Turn freshly loaded weights into what the step computes with, layer by layer."""
     encoder, decoder = paraformer.encoder, paraformer.decoder
+    encoder.attention_dtype = decoder.attention_dtype = attention_dtype(dtype)
     paraformer.float()
     if dtype == "int8":
         # The scores decide between tokens and cost little: they stay exact.

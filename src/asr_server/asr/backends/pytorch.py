@@ -18,7 +18,7 @@ from asr_server.asr.backends.packing import keep_compiled
 from asr_server.asr.backends.paraformer import Paraformer
 from asr_server.asr.backends.paraformer_config import ParaformerConfig
 from asr_server.asr.backends.paraformer_state import ParaformerState, Progress
-from asr_server.asr.backends.precision import attention_dtype, best_dtype, set_precision
+from asr_server.asr.backends.precision import best_dtype, set_precision
 from asr_server.asr.backends.punctuation import Punctuator
 from asr_server.asr.backends.slots import SlotTable
 from asr_server.asr.backends.vad_state import VadState
@@ -97,7 +97,6 @@ class PyTorchBackend:
             config,
             slots,
             memory_dtype,
-            attention_dtype(dtype),
             weight.device,
             static=weight.is_cuda,
         )
@@ -173,6 +172,8 @@ class PyTorchBackend:
     @torch.inference_mode()
     def warm_up(self) -> None:
         """Run a few silent chunks of each kind through everything; on a GPU, capture its steps."""
+        if self.device == "cpu":
+            self._paraformer.trace(self._state)
         if self.device == "cuda":
             self._graphs = Graphs(self._hearing, HEAD + self._hearing.longest, self._max_batch)
         stream = -1

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from asr_server.asr.backends.packing import packs
+from asr_server.asr.backends.tracing import products, recording
 
 LARGEST = 127
 SMALLEST_PEAK = 1e-8
@@ -30,12 +31,16 @@ class Int8Linear(nn.Module):
         self.register_buffer("bias", None if linear.bias is None else linear.bias.detach().float())
         quantised = (weight / scale[:, None]).round().to(torch.int8)
         self._packed = packs(weight.device, torch.int8)
+        self._weight: Tensor
+        self._zeros: Tensor
         if self._packed:
             # Laid out for the processor once; the kernel of the product applies the scales.
-            self._weight = torch.ops.onednn.qlinear_prepack(quantised, None)
-            self._zeros = torch.zeros(self.out_features, dtype=torch.int32)
+            ready = torch.ops.onednn.qlinear_prepack(quantised, None)
+            zeros = torch.zeros(self.out_features, dtype=torch.int32)
+            self.register_buffer("_zeros", zeros, persistent=False)
         else:
-            self._weight = quantised.t().contiguous()  # (in, out)
+            ready = quantised.t().contiguous()  # (in, out)
+        self.register_buffer("_weight", ready, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in) to (..., out), in the type of `x`."""
@@ -54,9 +59,11 @@ class Int8Linear(nn.Module):
         if not self._packed:
             return torch._int_mm(rows, self._weight) * self.scale
         # To the same bits read as unsigned, adding 128 wraps around: -127...127 become 1...255.
-        unsigned = rows.view(torch.uint8).add_(ZERO)
-        inputs = (unsigned, 1.0, ZERO)
+        unsigned = rows.to(torch.uint8).add_(ZERO)
         weights = (self._weight, self.scale, self._zeros)
+        if recording():
+            return products().qlinear(unsigned, ZERO, *weights)  # type: ignore[no-any-return]
+        inputs = (unsigned, 1.0, ZERO)
         float_output = (1.0, 0, torch.float32)
         product: Tensor = torch.ops.onednn.qlinear_pointwise(
             *inputs, *weights, None, *float_output, "none", [], ""

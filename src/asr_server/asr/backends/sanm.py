@@ -63,8 +63,9 @@ def filter_frames(x: Tensor, weight: Tensor) -> Tensor:
     Gives (B, T - kernel + 1, D). As a picture one pixel high, channels last, frames need no
     transposing: a third of what `conv1d` takes on a CPU.
     """
-    picture = x.transpose(1, 2)[:, :, None]  # (B, D, 1, T)
-    return F.conv2d(picture, weight[:, :, None], groups=x.shape[2])[:, :, 0].transpose(1, 2)
+    picture = x.transpose(1, 2).unsqueeze(2)  # (B, D, 1, T)
+    filtered = F.conv2d(picture, weight.unsqueeze(2), groups=weight.shape[0])
+    return filtered.squeeze(2).transpose(1, 2)
 
 
 class FsmnAttention(nn.Module):
@@ -94,7 +95,7 @@ class FsmnAttention(nn.Module):
         query, key_value = heads[0], heads[1:]
         seen = key_value if memory is None else torch.cat((memory, key_value), dim=3)
         attended = self.linear_out(attend(query, seen, penalty).to(x.dtype))
-        value = projected[:, :, 2 * self.size :] * real
+        value = projected.narrow(2, 2 * self.size, self.size) * real
         filtered = filter_frames(F.pad(value, self._padding), self.fsmn_block.weight)
         return attended.add_(value).add_(filtered), key_value
 
