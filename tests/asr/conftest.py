@@ -43,6 +43,5 @@ def chunk_size(request: pytest.FixtureRequest) -> tuple[int, int, int]:
 def backend(model_dir: Path, chunk_size: tuple[int, int, int], device: str) -> PyTorchBackend:
     options = PyTorchOptions(device=device, dtype="float32", chunk_size=chunk_size, slots=64)
     backend = PyTorchBackend.load(model_dir, options, None)
-    if device == "cuda":
-        backend.warm_up()  # so that its steps are captured
+    backend.warm_up()  # so that its steps are recorded, or captured
     return backend

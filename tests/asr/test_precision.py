@@ -35,6 +35,7 @@ def recordings() -> list[Pcm]:
 def hear(device: str, dtype: str, recordings: list[Pcm]) -> list[list[str]]:
     options = PyTorchOptions(device=device, dtype=dtype, slots=len(recordings))
     backend = PyTorchBackend.load(EMBEDDED / "asr", options, None)
+    backend.warm_up()
     return transcribe_together(backend, recordings)
 
 

@@ -1,0 +1,77 @@
+"""What runs without the interpreter says what it said with it."""
+
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from asr_server.asr.backends.pytorch import PyTorchBackend, PyTorchOptions
+from asr_server.asr.backends.tracing import traced
+from asr_server.asr.types import ChunkWork, Kind, Step, StepResult
+from tests.support.chunks import speechlike
+
+
+def loaded(model_dir: Path, dtype: str = "float32") -> PyTorchBackend:
+    return PyTorchBackend.load(model_dir, PyTorchOptions("cpu", dtype, slots=8), None)
+
+
+def chunk(backend: PyTorchBackend, stream: int, kind: Kind, first: bool) -> ChunkWork:
+    length = backend.geometry.stride + (0 if first else backend.geometry.context)
+    return ChunkWork(stream, kind, first, speechlike(2.0, 7 * stream)[:length])
+
+
+def conversation(backend: PyTorchBackend) -> list[StepResult]:
+    """Steps of one row and of several, of which all, some or none advance their stream."""
+    everybody = range(1, 6)
+    steps = [Step(opened=tuple(everybody))]
+    for number, kinds in enumerate(
+        ([Kind.COMMIT], [Kind.PREVIEW], [Kind.COMMIT, Kind.PREVIEW], [Kind.COMMIT], [Kind.FLUSH])
+    ):
+        works = [
+            chunk(backend, stream, kinds[stream % len(kinds)], number == 0) for stream in everybody
+        ]
+        steps += [Step(chunks=tuple(works[:1])), Step(chunks=tuple(works[1:]))]
+    steps.append(Step(closed=tuple(everybody)))
+    return [backend.step(step) for step in steps]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
+def test_recorded_layers_say_the_same_to_the_bit(model_dir, dtype):
+    backend = loaded(model_dir, dtype)
+    before = conversation(backend)
+    backend.warm_up()
+    network = backend._paraformer
+    assert network._encode_frames != network.encoder.forward
+    assert network._decode_tokens != network.decoder.forward
+    assert conversation(backend) == before
+    assert sum(len(heard.tokens) for result in before for heard in result.heard) > 10
+
+
+def test_where_pytorch_records_no_more_the_layers_run_as_they_are(model_dir, monkeypatch, caplog):
+    def removed(*_: object, **__: object) -> None:
+        raise RuntimeError("torch.jit is gone")
+
+    backend = loaded(model_dir)
+    before = conversation(backend)
+    monkeypatch.setattr(torch.jit, "trace", removed)
+    with caplog.at_level(logging.WARNING):
+        backend.warm_up()
+    assert "PyTorch cannot record them (RuntimeError)" in caplog.text
+    assert conversation(backend) == before
+
+
+class KnowsItsRows(nn.Module):
+    """Reads a size that a recording takes for a constant."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor]:
+        return (x + len(x.tolist()),)
+
+
+def test_a_recording_that_would_say_something_else_is_not_used(caplog):
+    module = KnowsItsRows()
+    with caplog.at_level(logging.WARNING):
+        run = traced(module, [(torch.ones(2, 1),), (torch.ones(3, 1),)])
+    assert "not faithful" in caplog.text
+    assert run == module.forward
