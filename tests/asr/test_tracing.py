@@ -1,6 +1,7 @@
 """What runs without the interpreter says what it said with it."""
 
 import logging
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from asr_server.asr.backends.pytorch import PyTorchBackend, PyTorchOptions
-from asr_server.asr.backends.tracing import traced
+from asr_server.asr.backends.tracing import interpreted, recorded
 from asr_server.asr.types import ChunkWork, Kind, Step, StepResult
 from tests.support.chunks import speechlike
 
@@ -43,8 +44,8 @@ def test_recorded_layers_say_the_same_to_the_bit(model_dir, dtype):
     before = conversation(backend)
     backend.warm_up()
     network = backend._paraformer
-    assert network._encode_frames != network.encoder.forward
-    assert network._decode_tokens != network.decoder.forward
+    assert isinstance(network.encoder._run, partial)  # of a recording and the weights
+    assert isinstance(network.decoder._run, partial)
     assert conversation(backend) == before
     assert sum(len(heard.tokens) for result in before for heard in result.heard) > 10
 
@@ -62,16 +63,21 @@ def test_where_pytorch_records_no_more_the_layers_run_as_they_are(model_dir, mon
     assert conversation(backend) == before
 
 
-class KnowsItsRows(nn.Module):
+def counts_rows(
+    layer: nn.Module, x: Tensor, own: list[Tensor], shared: list[Tensor]
+) -> tuple[Tensor, list[Tensor]]:
     """Reads a size that a recording takes for a constant."""
-
-    def forward(self, x: Tensor) -> tuple[Tensor]:
-        return (x + len(x.tolist()),)
+    return layer(x) + len(x.tolist()), [x]
 
 
 def test_a_recording_that_would_say_something_else_is_not_used(caplog):
-    module = KnowsItsRows()
-    with caplog.at_level(logging.WARNING):
-        run = traced(module, [(torch.ones(2, 1),), (torch.ones(3, 1),)])
-    assert "not faithful" in caplog.text
-    assert run == module.forward
+    layers = [nn.Linear(4, 4), nn.Linear(4, 4)]
+
+    def example(rows: int) -> tuple[Tensor, list[Tensor], list[Tensor], list[Tensor]]:
+        stacks, shared = [torch.zeros(rows, 2, 1)], [torch.ones(1)]
+        return torch.ones(rows, 4), stacks, shared, [torch.zeros(rows, 2, 4)]
+
+    with torch.inference_mode(), caplog.at_level(logging.WARNING):
+        run = recorded(counts_rows, layers, [example(2), example(3)])
+        assert "not faithful" in caplog.text
+        assert torch.equal(run(*example(5)), interpreted(counts_rows, layers)(*example(5)))

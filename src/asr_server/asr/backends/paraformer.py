@@ -13,6 +13,7 @@ K tokens, D model size; keys and values as in `sanm`.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -32,7 +33,7 @@ from asr_server.asr.backends.sanm import (
     penalties,
     positions,
 )
-from asr_server.asr.backends.tracing import Layers, traced
+from asr_server.asr.backends.tracing import interpreted, recorded
 
 
 class Encoder(nn.Module):
@@ -51,6 +52,7 @@ class Encoder(nn.Module):
         self.after_norm = nn.LayerNorm(config.size, eps=LAYER_NORM_EPS)
         self.attention_dtype = torch.float32
         self._stride = config.stride
+        self._run = interpreted(self._through, (*self.encoders0, *self.encoders))
 
     def forward(
         self,
@@ -66,13 +68,30 @@ class Encoder(nn.Module):
         The rows look back on `slots` (B,) of `memories` (slots, L, 2, H, M, E); `penalty` as for a
         layer. Also what the rows `commit` (C,) will remember: (C, L, 2, H, stride, E).
         """
-        room = _room(memories, commit.shape[0], self._stride)
-        for number, layer in enumerate((*self.encoders0, *self.encoders)):
-            memory = memories.select(1, number).index_select(0, slots).transpose(0, 1)
-            x, key_value = layer(x, memory.to(self.attention_dtype), penalty, real)
-            kept = key_value.narrow(3, 0, self._stride).index_select(1, commit)
-            room.select(1, number).copy_(kept.transpose(0, 1))
+        room = _room(memories, len(commit), self._stride)
+        x = self._run(x, [memories], [slots, commit, penalty, real], [room])
         return self.after_norm(x) * real, room
+
+    def record(self, examples: Sequence[Sequence[Tensor]]) -> None:
+        """Run the layers without the interpreter, now that their weights are final.
+
+        The examples are what `forward` takes.
+        """
+        made = [
+            (x, [memories], [slots, commit, *rest], [_room(memories, len(commit), self._stride)])
+            for x, memories, slots, commit, *rest in examples
+        ]
+        self._run = recorded(self._through, (*self.encoders0, *self.encoders), made)
+
+    def _through(
+        self, layer: nn.Module, x: Tensor, own: list[Tensor], shared: list[Tensor]
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Through one layer; kept are keys and values to remember."""
+        (memories,), (slots, commit, penalty, real) = own, shared
+        memory = memories.index_select(0, slots).transpose(0, 1).to(self.attention_dtype)
+        x, key_value = layer(x, memory, penalty, real)
+        kept = key_value.narrow(3, 0, self._stride).index_select(1, commit)
+        return x, [kept.transpose(0, 1)]
 
 
 class Predictor(nn.Module):
@@ -190,12 +209,13 @@ class Decoder(nn.Module):
         self.output_layer = nn.Linear(config.size, config.vocabulary)
         self.attention_dtype = torch.float32
         self._stride = config.stride
+        self._run = interpreted(self._through, tuple(self.decoders))
 
     def forward(
         self,
         x: Tensor,
         hidden: Tensor,
-        history: Tensor,
+        histories: Tensor,
         memories: Tensor,
         slots: Tensor,
         first: Tensor,
@@ -205,30 +225,40 @@ class Decoder(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """What `output_layer` takes, (B, K, D), of token embeddings `x` (B, K, D).
 
-        The rows look back on `slots` (B,) of `history` (slots, L, kernel - 1, D) and of `memories`
-        (slots, L, 2, H, stride, E); a `first` (B,) one has no history. Also the histories and
-        memories, shaped like these, of the rows `commit` (C,), whose `last` (C, kernel - 1) inputs,
-        counted from the history's begin, will be remembered.
+        The rows look back on `slots` (B,) of `histories` (slots, L, kernel - 1, D) and of
+        `memories` (slots, L, 2, H, stride, E); a `first` (B,) one has no history. Also the
+        histories and memories, shaped like these, of the rows `commit` (C,), whose `last`
+        (C, kernel - 1) inputs, counted from the history's begin, will be remembered.
         """
-        histories = history.new_empty((commit.shape[0], *history.shape[1:]))
-        room = _room(memories, commit.shape[0], self._stride)
-        for number, layer in enumerate(self.decoders):
-            x, joined, key_value = layer(
-                x,
-                hidden,
-                unless(first, history.select(1, number).index_select(0, slots)).to(x.dtype),
-                memories.select(1, number)
-                .index_select(0, slots)
-                .transpose(0, 1)
-                .to(self.attention_dtype),
-                penalty,
-            )
-            histories.select(1, number).copy_(joined[commit.unsqueeze(1), last])
-            kept = key_value.narrow(3, -self._stride, self._stride).index_select(1, commit)
-            room.select(1, number).copy_(kept.transpose(0, 1))
+        rooms = self._rooms(histories, memories, len(commit))
+        shared = [hidden, slots, first, commit, last, penalty]
+        x = self._run(x, [histories, memories], shared, rooms)
         for layer in self.decoders3:
             x = layer(x)
-        return self.after_norm(x), histories, room
+        return self.after_norm(x), rooms[0], rooms[1]
+
+    def record(self, examples: Sequence[Sequence[Tensor]]) -> None:
+        """As `Encoder.record`."""
+        made = []
+        for x, hidden, histories, memories, *rest in examples:
+            rooms = self._rooms(histories, memories, len(rest[2]))
+            made.append((x, [histories, memories], [hidden, *rest], rooms))
+        self._run = recorded(self._through, tuple(self.decoders), made)
+
+    def _rooms(self, histories: Tensor, memories: Tensor, rows: int) -> list[Tensor]:
+        inputs = histories.new_empty((rows, *histories.shape[1:]))
+        return [inputs, _room(memories, rows, self._stride)]
+
+    def _through(
+        self, layer: nn.Module, x: Tensor, own: list[Tensor], shared: list[Tensor]
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Through one layer; kept are inputs of the FSMN, keys and values to remember."""
+        (histories, memories), (hidden, slots, first, commit, last, penalty) = own, shared
+        history = unless(first, histories.index_select(0, slots)).to(x.dtype)
+        memory = memories.index_select(0, slots).transpose(0, 1).to(self.attention_dtype)
+        x, joined, key_value = layer(x, hidden, history, memory, penalty)
+        kept = key_value.narrow(3, -self._stride, self._stride).index_select(1, commit)
+        return x, [joined[commit.unsqueeze(1), last], kept.transpose(0, 1)]
 
 
 def _room(memories: Tensor, rows: int, frames: int) -> Tensor:
@@ -275,15 +305,13 @@ class Paraformer(nn.Module):
         self.encoder = Encoder(config)
         self.predictor = Predictor(config)
         self.decoder = Decoder(config)
-        self._encode_frames: Layers = self.encoder.forward
-        self._decode_tokens: Layers = self.decoder.forward
 
     @torch.inference_mode()
-    def trace(self, state: ParaformerState) -> None:
+    def record(self, state: ParaformerState) -> None:
         """From now on run the layers without the interpreter, with the weights as they are."""
         examples = [self._example(rows, state) for rows in (2, 3)]
-        self._encode_frames = traced(self.encoder, [encoder for encoder, _ in examples])
-        self._decode_tokens = traced(self.decoder, [decoder for _, decoder in examples])
+        self.encoder.record([encoder for encoder, _ in examples])
+        self.decoder.record([decoder for _, decoder in examples])
 
     @torch.inference_mode()
     def forward(self, batch: ChunkBatch, state: ParaformerState) -> Decoded:
@@ -383,7 +411,7 @@ class Paraformer(nn.Module):
         penalty = penalties(visible)
 
         dtype = self.encoder.after_norm.weight.dtype
-        hidden, key_values = self._encode_frames(
+        hidden, key_values = self.encoder(
             chunk.to(dtype),
             state.encoder_memory,
             batch.slots,
@@ -416,7 +444,7 @@ class Paraformer(nn.Module):
         visible = torch.cat((remembers, frame < lengths[:, None]), dim=1)[:, None, None, :]
         penalty = penalties(visible)
 
-        x, histories, memories = self._decode_tokens(
+        x, histories, memories = self.decoder(
             x,
             hidden,
             state.history,

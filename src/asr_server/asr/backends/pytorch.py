@@ -173,7 +173,7 @@ class PyTorchBackend:
     def warm_up(self) -> None:
         """Run a few silent chunks of each kind through everything; on a GPU, capture its steps."""
         if self.device == "cpu":
-            self._paraformer.trace(self._state)
+            self._paraformer.record(self._state)
         if self.device == "cuda":
             self._graphs = Graphs(self._hearing, HEAD + self._hearing.longest, self._max_batch)
         stream = -1

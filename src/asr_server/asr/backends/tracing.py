@@ -10,7 +10,7 @@ https://docs.pytorch.org/docs/stable/generated/torch.jit.trace.html
 import logging
 import warnings
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -18,32 +18,79 @@ from torch import Tensor, nn
 
 log = logging.getLogger(__name__)
 
-Arguments = tuple[Tensor, ...]
-Layers = Callable[..., tuple[Tensor, ...]]
+Call = Callable[[nn.Module, Tensor, list[Tensor], list[Tensor]], tuple[Tensor, list[Tensor]]]
+"""What a layer makes of `x`, of tensors of its own and of some that all layers share.
+
+Gives the layer's output and what is to be kept of it.
+"""
+Chain = Callable[[Tensor, list[Tensor], list[Tensor], list[Tensor]], Tensor]
+"""What all layers make of `x`: a function of `x`, `stacks`, `shared` and `rooms`.
+
+`stacks` (N, L, ...) have every layer's own tensors; `rooms` (M, L, ...) take what layers keep.
+"""
+Example = tuple[Tensor, list[Tensor], list[Tensor], list[Tensor]]
 
 
-def traced(module: nn.Module, examples: Sequence[Arguments]) -> Layers:
-    """A recording of what `module` does with the first of `examples`, for arguments of any shape.
+def interpreted(call: Call, layers: Sequence[nn.Module]) -> Chain:
+    """The layers one after the other."""
 
-    The examples differ in every size that varies. If the recording does not say the same as the
-    module for each of them, or PyTorch cannot record any more, what is returned is the module's
-    own `forward`.
+    def run(x: Tensor, stacks: list[Tensor], shared: list[Tensor], rooms: list[Tensor]) -> Tensor:
+        for number, layer in enumerate(layers):
+            x, kept = call(layer, x, [stack.select(1, number) for stack in stacks], shared)
+            for room, part in zip(rooms, kept, strict=True):
+                room.select(1, number).copy_(part)
+        return x
+
+    return run
+
+
+def recorded(call: Call, layers: Sequence[nn.Module], examples: Sequence[Example]) -> Chain:
+    """The same without the interpreter, for tensors of any size; the weights are final.
+
+    The examples differ in every size that varies. What the first two layers do with the first one
+    is recorded, with the weights as arguments; the others do as the second. (A recording of them
+    all would take 200 MB.) If the recording does not say the same as the layers for each example,
+    or PyTorch cannot record any more, the interpreter goes on.
     """
+    plain = interpreted(call, layers)
+    weights = [_weights(layer) for layer in layers]
     try:
-        with warnings.catch_warnings():
-            # That it is deprecated (since 2.9, without anything else that needs no compiler), and
-            # that sizes which never vary become constants.
-            warnings.simplefilter("ignore")
-            script = torch.jit.trace(module, examples[0], check_trace=False)  # type: ignore[no-untyped-call]
-        faithful = all(_same(script, module, example) for example in examples)
+        x, stacks, shared, _ = examples[0]
+        own = [stack.select(1, 0) for stack in stacks]
+        opening = _record(call, layers[0], x, own, shared)
+        x, _ = opening(weights[0], x, own, shared)
+        following = _record(call, layers[min(1, len(layers) - 1)], x, own, shared)
+        run = _loop(opening, following)
+        quick = partial(run, weights)
+        faithful = all(_same(quick, plain, example) for example in examples)
     except Exception as exc:
         log.warning("steps stay slower: PyTorch cannot record them (%s)", type(exc).__name__)
-        return module.forward
+        return plain
     if not faithful:
         log.warning("steps stay slower: PyTorch's recording of them is not faithful")
-        return module.forward
-    run: Layers = script.forward
-    return run
+        return plain
+    return quick
+
+
+def _loop(opening: Any, following: Any) -> Any:
+    """`interpreted` in TorchScript, of recorded layers, with all weights as first argument."""
+    return torch.jit.CompilationUnit("""
+        def run(
+            weights: List[List[Tensor]], x: Tensor, stacks: List[Tensor],
+            shared: List[Tensor], rooms: List[Tensor]
+        ) -> Tensor:
+            for number in range(len(weights)):
+                own: List[Tensor] = []
+                for stack in stacks:
+                    own.append(stack.select(1, number))
+                if number == 0:
+                    x, kept = opening(weights[number], x, own, shared)
+                else:
+                    x, kept = following(weights[number], x, own, shared)
+                for place in range(len(rooms)):
+                    rooms[place].select(1, number).copy_(kept[place])
+            return x
+    """).run
 
 
 def recording() -> bool:
@@ -70,9 +117,54 @@ def products() -> Any:
     """)
 
 
-def _same(script: nn.Module, module: nn.Module, arguments: Arguments) -> bool:
-    # Three times: the first two runs of a recording are those in which it is optimised.
-    for _ in range(2):
-        script(*arguments)
-    pairs = zip(script(*arguments), module(*arguments), strict=True)
-    return all(torch.equal(one, other) for one, other in pairs)
+def _places(layer: nn.Module) -> list[tuple[dict[str, Any], str]]:
+    """Where the weights are, in an order that all layers which are alike have in common."""
+    return [
+        (home, name)
+        for module in layer.modules()
+        for home in (module._parameters, module._buffers)
+        for name, weight in home.items()
+        if weight is not None
+    ]
+
+
+def _weights(layer: nn.Module) -> list[Tensor]:
+    return [home[name] for home, name in _places(layer)]
+
+
+def _record(
+    call: Call, layer: nn.Module, x: Tensor, own: list[Tensor], shared: list[Tensor]
+) -> Any:
+    """A function of a list of weights and of what `call` takes."""
+    weights = _weights(layer)
+
+    def put(values: list[Tensor]) -> None:
+        for (home, name), value in zip(_places(layer), values, strict=True):
+            home[name] = value
+
+    def run(
+        values: list[Tensor], x: Tensor, own: list[Tensor], shared: list[Tensor]
+    ) -> tuple[Tensor, list[Tensor]]:
+        put(values)
+        return call(layer, x, own, shared)
+
+    try:
+        with warnings.catch_warnings():
+            # That it is deprecated (since 2.9, without anything else that needs no compiler), and
+            # that sizes which never vary become constants.
+            warnings.simplefilter("ignore")
+            return torch.jit.trace(  # type: ignore[no-untyped-call]
+                run, (weights, x, own, shared), check_trace=False, strict=False
+            )
+    finally:
+        put(weights)
+
+
+def _same(one: Chain, other: Chain, example: Example) -> bool:
+    x, stacks, shared, rooms = example
+    answers = []
+    for chain in (one, one, one, other):  # a recording is optimised in its first two runs
+        for room in rooms:
+            room.zero_()
+        answers.append([chain(x, stacks, shared, rooms), *(room.clone() for room in rooms)])
+    return all(torch.equal(ours, theirs) for ours, theirs in zip(*answers[2:], strict=True))
