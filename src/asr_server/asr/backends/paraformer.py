@@ -381,9 +381,9 @@ class Paraformer(nn.Module):
             torch.zeros(rows, 1, 1, frames + config.frames)
             for frames in (config.memory, config.stride)
         )
-        return (frames, state.encoder_memory, slots, commit, looks_back, real), (
-            *(tokens, hidden, history, memories, slots, first, commit, last, remembers),
-        )
+        encoder = (frames, state.encoder_memory, slots, commit, looks_back, real)
+        decoder = (tokens, hidden, history, memories, slots, first, commit, last, remembers)
+        return encoder, decoder
 
     def _with_positions(self, features: Tensor, chunks: Tensor) -> Tensor:
         """Scale the features and add the sinusoids of their positions in the sentence.

@@ -125,7 +125,7 @@ class PyTorchBackend:
         dtype = best_dtype(device) if options.dtype == "auto" else options.dtype
         load_weights(paraformer, model.weights(), str(path))
         threads = options.threads or CPU_THREADS
-        # Small models gain nothing: the interpreter, which only one thread runs, is their limit.
+        # With many streams small models lose by it (docs/adr/0009-lanes.md).
         lanes = options.lanes or (2 if large and threads > 1 else 1)
         if device.type == "cuda":
             lanes = 1  # a GPU computes one step after the other anyway
