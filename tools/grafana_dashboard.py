@@ -190,9 +190,10 @@ def load() -> Iterator[Builder]:
     )
     yield lines(
         "Device busy",
-        "Share of the time in which the device computes.",
+        "Share of the time in which the device computes, and the VAD beside it.",
         "percentunit",
         (f"rate(asr_busy_seconds_total{OF}{WINDOW})", "{{instance}}"),
+        (f"rate(asr_judging_seconds_total{OF}{WINDOW})", "{{instance}} VAD"),
         goal=0.9,
     )
     yield lines(

@@ -73,7 +73,7 @@ class Metrics:
         self.slots = Gauge("asr_slots", "Slots of the recogniser, taken or not.", registry=into)
         self.step_duration = Histogram(
             "asr_step_duration_seconds",
-            "Time one step of the device took.",
+            "Time one step with chunks took.",
             registry=into,
             buckets=STEP_BUCKETS_S,
         )
@@ -83,9 +83,15 @@ class Metrics:
             "rate is the device's busy share.",
             registry=into,
         )
+        self.judging = Counter(
+            "asr_judging_seconds",
+            "Time the VAD computed, on a thread of its own beside the lanes; its rate is that "
+            "thread's busy share.",
+            registry=into,
+        )
         self.step_chunks = Histogram(
             "asr_step_chunks",
-            "Chunks computed together in a step, of the steps that had any.",
+            "Chunks computed together in a step.",
             registry=into,
             buckets=CHUNKS_BUCKETS,
         )
@@ -192,12 +198,11 @@ class Metrics:
         self._build.read = read
 
     def stepped(self, duration_s: float, chunks: int, waited_s: float, lanes: int) -> None:
-        """A step is done, on one of so many lanes."""
+        """A step with chunks is done, on one of so many lanes."""
         self.step_duration.observe(duration_s)
         self.busy.inc(duration_s / lanes)
-        if chunks:
-            self.step_chunks.observe(chunks)
-            self.queue_age.observe(waited_s)
+        self.step_chunks.observe(chunks)
+        self.queue_age.observe(waited_s)
 
     def ended(self, outcome: Outcome, audio_s: float) -> None:
         """A task is over."""

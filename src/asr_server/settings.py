@@ -104,7 +104,7 @@ class Settings(BaseSettings):
     """Open WebSocket connections; further ones are answered 503 at the handshake."""
     max_tasks: int = Field(default=64, ge=1)
     """Tasks recognised at once; further ones fail with Throttling.RateQuota."""
-    max_delay_ms: float = Field(default=200, ge=0)
+    max_delay_ms: float = Field(default=150, ge=0)
     """Delay of live audio in the recogniser over which further tasks fail too; 0 for no limit."""
     max_tasks_per_key: int = Field(default=0, ge=0)
     """Tasks at once for one API key; 0 is unlimited."""

@@ -141,6 +141,22 @@ def test_a_step_that_hangs_keeps_further_tasks_out():
     assert not admission.admits(10.5, 5)
 
 
+def test_a_vad_that_hangs_or_is_slow_keeps_further_tasks_out():
+    admission = Admission(Limits(LIMIT_S))
+    admission.judging(10.0)
+    assert admission.admits(10.05, 5)
+    assert not admission.admits(10.5, 5)
+    for step in range(50):
+        admission.judged(10.5 + step, waited_s=0.06)
+        admission.judging(11.45 + step)
+    admission.judged(60.5, waited_s=0.06)
+    assert not admission.admits(60.5, 5)
+    for step in range(50):
+        admission.judging(60.5 + step)
+        admission.judged(60.505 + step, waited_s=0.005)
+    assert admission.admits(110.505, 5)
+
+
 def test_a_machine_that_stalled_once_still_takes_the_clients_of_a_neighbour_that_restarts():
     admission = Admission(Limits(LIMIT_S))
     for number, step_s in enumerate([0.001, 0.002, 5.0, 0.001, 0.002]):

@@ -262,13 +262,15 @@ async def test_a_stream_closed_while_its_step_runs_bothers_nobody() -> None:
 
 async def test_steps_run_side_by_side_on_as_many_lanes_and_share_no_stream(lanes: int) -> None:
     running: list[Step] = []
-    together: list[int] = []
+    judging: list[int] = []
+    hearing: list[int] = []
     shared: list[frozenset[int]] = []
 
     class Watched(FakeBackend):
         def step(self, step: Step) -> StepResult:
             running.append(step)
-            together.append(len(running))
+            judging.append(sum(bool(step.judge) for step in running))
+            hearing.append(sum(bool(step.chunks) for step in running))
             for other in running:
                 if other is not step and other.streams & step.streams:
                     shared.append(other.streams & step.streams)
@@ -286,8 +288,33 @@ async def test_steps_run_side_by_side_on_as_many_lanes_and_share_no_stream(lanes
     assert {tuple(text for text, _, _ in finals(events)) for events in results} == {
         ("天地玄黄宇", "天地玄黄")
     }
-    assert max(together) == lanes
+    assert max(hearing) == lanes
+    assert max(judging) == 1
     assert not shared
+
+
+async def test_nobody_waits_for_a_step_of_others_to_know_where_a_sentence_ends() -> None:
+    entered, release = threading.Event(), threading.Event()
+
+    class Slow(FakeBackend):
+        def step(self, step: Step) -> StepResult:
+            if step.chunks:
+                entered.set()
+                release.wait(PATIENCE_S)
+            return super().step(step)
+
+    engine = Engine(Slow)
+    await engine.start()
+    quiet = engine.open(StreamOptions())
+    await leave_during_a_step(engine, entered)
+    quiet.push(silence(1.0))
+    for _ in range(100):
+        if not quiet.judge_due:
+            break
+        await asyncio.sleep(0.01)
+    assert not quiet.judge_due
+    release.set()
+    await engine.stop()
 
 
 async def test_a_slot_is_free_again_only_when_the_last_step_of_its_stream_is_done() -> None:

@@ -11,8 +11,15 @@ def scheduler() -> Scheduler:
 
 
 def ride(s: Scheduler, now: float, streams: int, strain: Strain | None = None) -> Batch:
-    """Take a batch whose step takes no time."""
-    batch = s.take(now, streams, strain)
+    """Take chunks whose step takes no time."""
+    batch = s.take_chunks(now, streams, strain)
+    s.done(batch.streams)
+    return batch
+
+
+def judge(s: Scheduler, now: float, load: float = 0.0) -> Batch:
+    """Take audio to be judged in no time."""
+    batch = s.take_judge(now, load)
     s.done(batch.streams)
     return batch
 
@@ -21,16 +28,16 @@ def test_a_chunk_waits_for_company_only_as_long_as_it_may() -> None:
     s = scheduler()
     s.offer(1, Offer(chunk=Kind.COMMIT), now=1.0)
     assert not ride(s, now=1.005, streams=8, strain=Strain(1.0))
-    assert s.wake_at() == 1.01
+    assert s.chunks_at() == 1.01
     assert ride(s, now=1.01, streams=8, strain=Strain(1.0)) == Batch(chunks=(1,))
 
 
 def test_the_less_there_is_to_do_the_shorter_is_the_wait() -> None:
     s = scheduler()
     s.offer(1, Offer(judge=True), now=1.0)
-    assert not ride(s, now=1.004, streams=8, strain=Strain(0.5))
-    assert s.wake_at() == 1.01
-    assert ride(s, now=1.004, streams=8, strain=Strain(0.2)) == Batch(judge=(1,))
+    assert not judge(s, now=1.004, load=0.5)
+    assert s.judge_at() == 1.01
+    assert judge(s, now=1.004, load=0.2) == Batch(judge=(1,))
     s.offer(1, Offer(chunk=Kind.PREVIEW), now=2.0)
     assert ride(s, now=2.0, streams=8, strain=Strain(0.0)) == Batch(chunks=(1,))
 
@@ -42,24 +49,19 @@ def test_nobody_waits_when_everybody_open_is_ready() -> None:
     assert set(ride(s, now=1.0, streams=2).chunks) == {1, 2}
 
 
-def test_audio_is_judged_before_chunks_are_computed_because_it_decides_which_are_due() -> None:
+def test_audio_is_judged_while_chunks_of_others_are_computed() -> None:
     s = scheduler()
-    s.offer(1, Offer(judge=True), now=1.0)
     s.offer(2, Offer(chunk=Kind.COMMIT), now=1.0)
-    assert ride(s, now=1.02, streams=2, strain=Strain(1.0)) == Batch(judge=(1,))
-    s.offer(1, Offer(chunk=Kind.COMMIT), now=1.02)
-    assert set(ride(s, now=1.02, streams=2, strain=Strain(1.0)).chunks) == {1, 2}
+    assert s.take_chunks(now=1.0, streams=2) == Batch(chunks=(2,))
+    s.offer(1, Offer(judge=True), now=1.0)
+    assert s.take_judge(now=1.0) == Batch(judge=(1,))
 
 
-def test_chunks_get_their_turn_although_somebody_always_has_audio_to_judge() -> None:
+def test_audio_to_judge_makes_no_chunk_go_without_company() -> None:
     s = scheduler()
-    s.offer(9, Offer(chunk=Kind.COMMIT), now=1.0)
-    taken = []
-    for stream in range(4):
-        s.offer(stream, Offer(judge=True), now=1.0)
-        taken.append(ride(s, now=1.1, streams=9, strain=Strain(1.0)))
-        s.offer(9, Offer(chunk=Kind.COMMIT), now=1.1)
-    assert [bool(batch.chunks) for batch in taken] == [False, True, False, True]
+    s.offer(1, Offer(judge=True), now=0.0)
+    s.offer(2, Offer(chunk=Kind.COMMIT), now=1.0)
+    assert not ride(s, now=1.005, streams=9, strain=Strain(1.0))
 
 
 def test_a_full_batch_goes_at_once_and_takes_no_more_than_it_may() -> None:
@@ -126,19 +128,9 @@ def test_the_end_of_a_task_does_not_wait_for_others_and_others_get_their_turn() 
 def test_the_end_of_a_task_does_not_wait_for_company() -> None:
     s = scheduler()
     s.offer(1, Offer(judge=True, ending=True), now=1.0)
-    assert ride(s, now=1.0, streams=9, strain=Strain(load=1.0)) == Batch(judge=(1,))
+    assert judge(s, now=1.0, load=1.0) == Batch(judge=(1,))
     s.offer(1, Offer(chunk=Kind.FLUSH, ending=True), now=1.0)
     assert ride(s, now=1.0, streams=9, strain=Strain(load=1.0)) == Batch(chunks=(1,))
-
-
-def test_the_end_of_a_task_is_judged_although_judging_had_its_turn() -> None:
-    s = scheduler()
-    taken = []
-    for stream in range(4):
-        s.offer(9, Offer(chunk=Kind.COMMIT), now=0.0)
-        s.offer(stream, Offer(judge=True, ending=True), now=0.0)
-        taken.append(bool(ride(s, now=1.0, streams=9).judge))
-    assert taken == [True, True, False, True]
 
 
 def test_the_end_of_a_file_waits() -> None:
@@ -150,11 +142,9 @@ def test_the_end_of_a_file_waits() -> None:
 
 def test_the_share_of_live_audio_in_a_batch_is_told() -> None:
     s = scheduler()
-    s.offer(1, Offer(judge=True, chunk=Kind.COMMIT), now=0.0)
-    s.offer(2, Offer(judge=True, chunk=Kind.COMMIT, live=False), now=0.0)
-    s.offer(3, Offer(chunk=Kind.COMMIT, live=False), now=0.0)
-    s.offer(4, Offer(chunk=Kind.COMMIT, live=False), now=0.0)
-    assert ride(s, now=1.0, streams=4).live == 0.5
+    s.offer(1, Offer(chunk=Kind.COMMIT), now=0.0)
+    for stream in (2, 3, 4):
+        s.offer(stream, Offer(chunk=Kind.COMMIT, live=False), now=0.0)
     assert ride(s, now=1.0, streams=4).live == 0.25
 
 
@@ -162,20 +152,22 @@ def test_a_stream_rides_one_step_at_a_time() -> None:
     s = scheduler()
     s.offer(1, Offer(judge=True, chunk=Kind.COMMIT), now=0.0)
     s.offer(2, Offer(chunk=Kind.COMMIT), now=0.0)
-    assert s.take(now=1.0, streams=2) == Batch(judge=(1,))
-    assert s.take(now=1.0, streams=2) == Batch(chunks=(2,))
-    assert s.wake_at() is None
-    assert not s.take(now=1.0, streams=2)
-    s.done((1,))
-    assert s.take(now=1.0, streams=2) == Batch(chunks=(1,))
+    assert s.take_judge(now=1.0) == Batch(judge=(1,))
+    assert s.take_chunks(now=1.0, streams=2) == Batch(chunks=(2,))
+    assert s.chunks_at() is None
+    assert not s.take_chunks(now=1.0, streams=2)
+    s.offer(2, Offer(judge=True), now=1.0)  # of a stream that rides nothing is taken in
+    assert s.judge_at() is None
+    s.done((1, 2))
+    assert s.take_chunks(now=1.0, streams=2) == Batch(chunks=(1,))
 
 
 def test_what_is_there_is_divided_among_the_lanes() -> None:
     s = Scheduler(Policy(max_batch=4))
     for stream in range(5):
         s.offer(stream, Offer(chunk=Kind.COMMIT), now=0.0)
-    assert len(s.take(now=1.0, streams=9, lanes=2, free_lanes=2).chunks) == 3
-    assert len(s.take(now=1.0, streams=9, lanes=2, free_lanes=1).chunks) == 2
+    assert len(s.take_chunks(now=1.0, streams=9, lanes=2, free_lanes=2).chunks) == 3
+    assert len(s.take_chunks(now=1.0, streams=9, lanes=2, free_lanes=1).chunks) == 2
 
 
 def test_no_lane_takes_nearly_everybody() -> None:
@@ -183,7 +175,7 @@ def test_no_lane_takes_nearly_everybody() -> None:
         s = Scheduler(Policy(max_batch=32))
         for stream in range(12):
             s.offer(stream, Offer(chunk=Kind.COMMIT), now=0.0)
-        return len(s.take(now=1.0, streams=12, lanes=lanes, free_lanes=1).chunks)
+        return len(s.take_chunks(now=1.0, streams=12, lanes=lanes, free_lanes=1).chunks)
 
     assert [taken(lanes) for lanes in (1, 2, 3)] == [12, 4, 3]
 
@@ -227,24 +219,25 @@ def test_under_load_the_previews_go_on_that_bring_the_first_text() -> None:
     assert previews(Strain(load=0.9, delay_s=0.2)) == ()  # too late to be early
 
 
-def test_a_batch_tells_how_long_its_oldest_chunk_waited() -> None:
+def test_a_batch_tells_how_long_its_oldest_work_waited() -> None:
     s = scheduler()
     s.offer(1, Offer(chunk=Kind.COMMIT), now=0.0)
     s.offer(2, Offer(chunk=Kind.COMMIT), now=0.75)
     assert ride(s, now=1.0, streams=2).waited_s == 1.0
     s.offer(1, Offer(judge=True), now=1.0)
-    assert ride(s, now=2.5, streams=2) == Batch(judge=(1,))
+    assert judge(s, now=2.5).waited_s == 1.5
     s.offer(3, Offer(judge=True, live=False), now=3.0)
     s.offer(4, Offer(judge=True), now=5.0)
-    assert ride(s, now=6.0, streams=2).waited_s == 1.0  # of a file nobody waits for the next word
+    assert judge(s, now=6.0).waited_s == 1.0  # of a file nobody waits for the next word
 
 
 def test_work_that_is_no_longer_due_is_not_taken() -> None:
     s = scheduler()
     s.offer(1, Offer(judge=True, chunk=Kind.PREVIEW), now=0.0)
     s.offer(1, Offer(), now=0.0)
-    assert s.wake_at() is None
+    assert s.judge_at() is s.chunks_at() is None
     assert not ride(s, now=9.0, streams=1)
+    assert not judge(s, now=9.0)
 
 
 def test_a_stream_that_left_is_not_taken() -> None:
@@ -252,10 +245,11 @@ def test_a_stream_that_left_is_not_taken() -> None:
     s.offer(1, Offer(judge=True, chunk=Kind.COMMIT), now=0.0)
     s.forget(1)
     assert not ride(s, now=9.0, streams=1)
+    assert not judge(s, now=9.0)
 
 
 def test_offering_again_does_not_renew_the_wait() -> None:
     s = scheduler()
     s.offer(1, Offer(judge=True), now=0.0)
     s.offer(1, Offer(judge=True), now=0.015)
-    assert ride(s, now=0.02, streams=5, strain=Strain(1.0)) == Batch(judge=(1,))
+    assert judge(s, now=0.02, load=1.0) == Batch(judge=(1,))

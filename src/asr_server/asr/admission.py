@@ -17,7 +17,7 @@ from statistics import median
 class Limits:
     """When to refuse. Times in seconds."""
 
-    max_delay_s: float = 0.200
+    max_delay_s: float = 0.150
     """How long live audio may take through the recogniser; 0 never refuses for that."""
     resume: float = 0.8
     """Share of it under which the delay must fall before tasks are taken again."""
@@ -34,7 +34,7 @@ class Limits:
 DELAY_MEMORY_S = 1.0
 """Of busy time: pauses between steps say nothing about how long work takes."""
 JUDGE_WEIGHT = 1 / 16
-"""Of the last step that judged, in the mean of what judging takes."""
+"""Of the last step that judged, in the mean of what judging takes: there are many, all short."""
 IDLE_MEMORY_S = 3.0
 STREAMS_MEMORY_S = 4.0
 """Longer than the delay's: a stream is counted at once and felt when somebody speaks on it."""
@@ -61,33 +61,39 @@ class Admission:
         """Durations of such steps, without the wait for company."""
         self._known_at = 0.0
         self._running: list[float] = []
-        """When the steps began that are not done."""
+        """When the steps with chunks began that are not done."""
+        self._judging_since: float | None = None
         self._refusing = False
 
     def began(self, now: float, streams: int) -> None:
-        """A step begins with that many streams open; there may be several at a time."""
+        """A step with chunks begins, that many streams being open; there may be several at once."""
         self._pass(now, streams)
         self._running.append(now)
 
     def ended(self, began: float, now: float, streams: int, chunks: int, waited_s: float) -> None:
-        """The step that began then is done; its oldest live work had waited that long for it.
-
-        A step without chunks is one that judges.
-        """
+        """The step that began then is done; its oldest live work had waited that long for it."""
         self._running.remove(began)
         duration = now - began
         taken = waited_s + duration
         passed = now - max(began, self._known_at)  # steps side by side share their time
         weight = _weight(passed, DELAY_MEMORY_S)
-        if chunks:
-            self._chunk_delay += (taken - self._chunk_delay) * weight
-        else:  # it is short, and its weight would be, too
-            self._judge_delay += (taken - self._judge_delay) * JUDGE_WEIGHT
+        self._chunk_delay += (taken - self._chunk_delay) * weight
         self._felt += (streams - self._felt) * _weight(passed, STREAMS_MEMORY_S)
         self._known_at = now
         if chunks == 1:
             self._lone_delays.append(taken)
             self._lone_steps.append(duration)
+
+    def judging(self, now: float) -> None:
+        """A step that judges begins, one at a time."""
+        self._judging_since = now
+
+    def judged(self, now: float, waited_s: float) -> None:
+        """It is done; its oldest live work had waited that long for it."""
+        assert self._judging_since is not None
+        taken = waited_s + now - self._judging_since
+        self._judge_delay += (taken - self._judge_delay) * JUDGE_WEIGHT
+        self._judging_since = None
 
     def admits(self, now: float, streams: int) -> bool:
         """Whether one more may be opened when that many are."""
@@ -105,8 +111,8 @@ class Admission:
         A step that hangs counts, too; an idle device is slowly forgiven.
         """
         self._pass(now, streams)
-        running = now - min(self._running, default=now)
-        return max(self._chunk_delay + self._judge_delay, running)
+        began = [*self._running, now if self._judging_since is None else self._judging_since]
+        return max(self._chunk_delay + self._judge_delay, now - min(began))
 
     @property
     def _burst(self) -> float:
@@ -116,20 +122,18 @@ class Admission:
         return self._limits.chunk_period_s / median(self._lone_steps)
 
     def _pass(self, now: float, streams: int) -> None:
-        """Nothing ran since the last step, if none runs now."""
+        """No chunk was computed since the last step, if none is now."""
         if not self._running:
             idle = max(0.0, now - self._known_at)
             kept = 1 - _weight(idle, IDLE_MEMORY_S)
             self._chunk_delay *= kept
-            self._judge_delay *= kept
             self._felt += (streams - self._felt) * _weight(idle, STREAMS_MEMORY_S)
             self._known_at = now
 
     def _with(self, streams: int, delay: float) -> float:
         """The delay to be expected with that many streams, from that of now.
 
-        How much of the capacity is used is read from the chunks alone, whose lone cost is known;
-        the windows wait for the same device and become late with them.
+        How much of the capacity is used is read from the chunks alone, whose lone cost is known.
         """
         if not self._lone_delays or streams <= self._felt:
             return delay

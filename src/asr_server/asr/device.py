@@ -42,7 +42,8 @@ def accelerator_fails(error: BaseException) -> bool:
 
 
 class Device:
-    """One backend on a thread for each of its lanes, replaceable as a whole.
+    """One backend on threads of its own, replaceable as a whole: one for each of its lanes, where
+    chunks are computed, and one that judges.
 
     A Python thread cannot be killed, so a step that hangs is left behind with its thread and its
     memory: better than every stream hanging with it.
@@ -51,42 +52,54 @@ class Device:
     def __init__(self, load: Callable[[], Backend], step_timeout_s: float) -> None:
         self._load = load
         self._step_timeout_s = step_timeout_s
-        self._threads: list[_Thread] = []
+        self._lanes: list[_Thread] = []
         self._resting: list[_Thread] = []
-        """Those that compute nothing now."""
+        """Lanes that compute nothing now."""
+        self._judge: _Thread | None = None
         self.backend: Backend | None = None
         """The model, once loaded and warm."""
 
     async def start(self) -> None:
         """Load the backend on a new thread; raises what loading raises, or `TimeoutError`."""
         sys.setswitchinterval(SWITCH_INTERVAL_S)
-        self._threads = [_Thread()]
-        loading = _on(self._threads[0], self._load)
+        self._lanes = [_Thread()]
+        loading = _on(self._lanes[0], self._load)
         self.backend = await asyncio.wait_for(loading, LOAD_TIMEOUT_S)
-        self._threads += [_Thread() for _ in range(self.backend.lanes - 1)]
-        self._resting = list(self._threads)
+        self._lanes += [_Thread() for _ in range(self.backend.lanes - 1)]
+        self._resting = list(self._lanes)
+        self._judge = _Thread()
 
     @property
     def lanes(self) -> int:
-        """How many steps may run at once."""
-        return len(self._threads)
+        """How many steps with chunks may run at once."""
+        return len(self._lanes)
 
     @property
     def free_lanes(self) -> int:
-        """How many more steps could begin now."""
+        """How many more of them could begin now."""
         return len(self._resting)
 
-    async def step(self, step: Step) -> StepResult:
-        """Compute one step; raises what the backend raises, or `DeviceDeadError`."""
+    async def judge(self, step: Step) -> StepResult:
+        """Compute a step without chunks, one at a time; raises as `hear` does."""
+        assert self._judge is not None
+        return await self._step(self._judge, step)
+
+    async def hear(self, step: Step) -> StepResult:
+        """Compute a step on a free lane; raises what the backend raises, or `DeviceDeadError`."""
+        lane = self._resting.pop()
+        try:
+            return await self._step(lane, step)
+        finally:
+            self._resting.append(lane)
+
+    async def _step(self, thread: "_Thread", step: Step) -> StepResult:
         backend = self.backend
         assert backend is not None
-        thread = self._resting.pop()
         computing = _on(thread, lambda: backend.step(step))
         # Not `wait_for`: until Python 3.12 it may swallow a cancellation.
         await asyncio.wait({computing}, timeout=self._step_timeout_s)
         if not computing.done():
             raise DeviceDeadError(f"a step took more than {self._step_timeout_s:g} s")
-        self._resting.append(thread)
         try:
             return computing.result()
         except DeviceDeadError:
@@ -113,7 +126,8 @@ class Device:
             thread.end()
 
     def _forget(self) -> "list[_Thread]":
-        threads, self._threads, self._resting = self._threads, [], []
+        threads = [*self._lanes, *([self._judge] if self._judge else [])]
+        self._lanes, self._resting, self._judge = [], [], None
         return threads
 
 

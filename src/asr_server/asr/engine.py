@@ -7,7 +7,7 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
@@ -35,6 +35,9 @@ from asr_server.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
+Compute = Callable[[Step], Awaitable[StepResult]]
+"""On one of the device's threads."""
+
 EngineState = Literal["loading", "ready", "restarting", "failed"]
 
 RESTART_PAUSES_S = (0.0, 1.0, 5.0, 30.0)
@@ -58,7 +61,7 @@ class EngineOptions:
     step_timeout_s: float = 60.0
     """A step that takes longer hangs, and the device is given up."""
     failed_steps: int = 3
-    """Steps in a row in which nobody got through, after which the device is given up."""
+    """Steps of a lane in a row in which nobody got through, after which the device is given up."""
 
 
 class Engine:
@@ -83,11 +86,10 @@ class Engine:
         self._opened: set[StreamId] = set()
         self._closed: set[StreamId] = set()
         """What the device has yet to hear of births and deaths."""
-        self._failed_steps = 0
-        """In a row, in which nobody got through."""
         self._attempts = 0
-        """To bring the device back, since it last computed a step."""
-        self._woken = asyncio.Event()
+        """To bring the device back, since it last computed a chunk."""
+        self._judge_woken = asyncio.Event()
+        self._chunks_woken = asyncio.Event()
         self._loop_task: asyncio.Task[None] | None = None
         self._compiler = ThreadPoolExecutor(1, thread_name_prefix="hotwords")
         self.state: EngineState = "loading"
@@ -205,32 +207,51 @@ class Engine:
                     return
 
     async def _serve(self) -> None:
-        """Step on every lane until the device dies."""
+        """Judge, and compute chunks on every lane, until the device dies."""
         self._busy = BusyShare(self._device.lanes)
-        self._failed_steps = 0
-        lanes = [
-            asyncio.create_task(self._step_for_ever(), name=f"lane {number}")
-            for number in range(self._device.lanes)
+        steppers = [
+            asyncio.create_task(self._judge_for_ever(), name="judge"),
+            *(
+                asyncio.create_task(self._hear_for_ever(), name=f"lane {number}")
+                for number in range(self._device.lanes)
+            ),
         ]
         try:
-            done, _ = await asyncio.wait(lanes, return_when=asyncio.FIRST_COMPLETED)
-            for lane in done:
-                lane.result()
+            done, _ = await asyncio.wait(steppers, return_when=asyncio.FIRST_COMPLETED)
+            for stepper in done:
+                stepper.result()
         finally:
-            for lane in lanes:
-                lane.cancel()
-            await asyncio.gather(*lanes, return_exceptions=True)
+            for stepper in steppers:
+                stepper.cancel()
+            await asyncio.gather(*steppers, return_exceptions=True)
 
-    async def _step_for_ever(self) -> None:
+    async def _judge_for_ever(self) -> None:
         clock = asyncio.get_running_loop().time
+        failed = 0
         while True:
-            batch = self._take(clock())
+            now = clock()
+            batch = self._scheduler.take_judge(now, self._busy.at(now))
             if not batch:
-                await self._sleep_until(self._scheduler.wake_at())
+                await _sleep_until(self._scheduler.judge_at(), self._judge_woken)
+                continue
+            self._admission.judging(now)
+            results = await self._compute(self._cut_judge(batch), self._device.judge)
+            ended = clock()
+            self._admission.judged(ended, batch.waited_s)
+            self._metrics.judging.inc(ended - now)
+            failed = self._finish(batch, results, failed)
+
+    async def _hear_for_ever(self) -> None:
+        clock = asyncio.get_running_loop().time
+        failed = 0
+        while True:
+            batch = self._take_chunks(clock())
+            if not batch:
+                await _sleep_until(self._scheduler.chunks_at(), self._chunks_woken)
                 continue
             began = clock()
             self._admission.began(began, len(self._streams))
-            results = await self._compute(self._cut(batch))
+            results = await self._compute(self._cut_chunks(batch), self._device.hear)
             ended = clock()
             self._admission.ended(
                 began, ended, len(self._streams), len(batch.chunks), batch.waited_s
@@ -239,20 +260,28 @@ class Engine:
             self._metrics.stepped(
                 ended - began, len(batch.chunks), batch.waited_s, self._device.lanes
             )
-            self._scheduler.done(batch.streams)
-            for step, result in results:
-                self._deliver(step, result)
-            if results:
-                self._failed_steps = self._attempts = 0
-            else:
-                self._failed_steps += 1
-            if self._failed_steps >= self._options.failed_steps:
-                raise DeviceDeadError(f"{self._failed_steps} steps in a row failed")
+            failed = self._finish(batch, results, failed)
+            if not failed:
+                self._attempts = 0
 
-    def _take(self, now: float) -> Batch:
-        """The next step's streams, if it is time for one."""
+    def _finish(self, batch: Batch, results: list[tuple[Step, StepResult]], failed: int) -> int:
+        """Hand out what a step gave; how many steps in a row have failed now, `failed` before it.
+
+        Raises `DeviceDeadError` when they are too many.
+        """
+        self._scheduler.done(batch.streams)
+        for step, result in results:
+            self._deliver(step, result)
+        if results:
+            return 0
+        if failed + 1 >= self._options.failed_steps:
+            raise DeviceDeadError(f"{failed + 1} steps in a row failed")
+        return failed + 1
+
+    def _take_chunks(self, now: float) -> Batch:
+        """The next step's chunks, if it is time for them."""
         strain = Strain(self._busy.at(now), self._admission.delay(now, len(self._streams)))
-        batch = self._scheduler.take(
+        batch = self._scheduler.take_chunks(
             now, len(self._streams), strain, self._device.lanes, self._device.free_lanes
         )
         if self._scheduler.dropped_previews:
@@ -287,35 +316,24 @@ class Engine:
         self.lost.set()
         return False
 
-    async def _sleep_until(self, time: float | None) -> None:
-        """Sleep until then or until there is more to do."""
-        # Not `wait_for`: until Python 3.12 it may swallow a cancellation.
-        self._woken.clear()
-        loop = asyncio.get_running_loop()
-        alarm = None if time is None else loop.call_at(time, self._woken.set)
-        try:
-            await self._woken.wait()
-        finally:
-            if alarm is not None:
-                alarm.cancel()
-
-    def _cut(self, batch: Batch) -> Step:
-        # A birth goes before the stream's first work, a death not before its last is done.
-        opened = tuple(stream for stream in batch.streams if stream in self._opened)
+    def _cut_judge(self, batch: Batch) -> Step:
+        # A birth goes before the stream's first work, which is always to be judged; a death not
+        # before its last is done. Both on one thread, or a slot would be asked for before it is
+        # given back.
+        opened = tuple(stream for stream in batch.judge if stream in self._opened)
         closed = tuple(self._closed - self._scheduler.riding)
         self._opened.difference_update(opened)
         self._closed.difference_update(closed)
-        return Step(
-            opened,
-            closed,
-            tuple(self._streams[stream].cut_judge() for stream in batch.judge),
-            tuple(self._streams[stream].cut_chunk() for stream in batch.chunks),
-        )
+        works = tuple(self._streams[stream].cut_judge() for stream in batch.judge)
+        return Step(opened, closed, judge=works)
 
-    async def _compute(self, step: Step) -> list[tuple[Step, StepResult]]:
+    def _cut_chunks(self, batch: Batch) -> Step:
+        return Step(chunks=tuple(self._streams[stream].cut_chunk() for stream in batch.chunks))
+
+    async def _compute(self, step: Step, compute: Compute) -> list[tuple[Step, StepResult]]:
         """Compute a step, in parts if need be; streams whose own part fails end."""
         try:
-            return [(step, await self._device.step(step))]
+            return [(step, await compute(step))]
         except DeviceDeadError:
             raise
         except OutOfMemoryError:
@@ -325,14 +343,14 @@ class Engine:
             log.error("out of device memory: from now on fewer chunks a step", extra=about)
         except Exception as exc:
             log.error("a step failed; it is repeated stream by stream", extra=fault(exc))
-        return await self._one_by_one(step)
+        return await self._one_by_one(step, compute)
 
-    async def _one_by_one(self, step: Step) -> list[tuple[Step, StepResult]]:
+    async def _one_by_one(self, step: Step, compute: Compute) -> list[tuple[Step, StepResult]]:
         """Find who made a step fail; a failed step has changed nothing, so the rest can repeat."""
         results = []
         for single in step.singles():
             try:
-                results.append((single, await self._device.step(single)))
+                results.append((single, await compute(single)))
             except DeviceDeadError:
                 raise
             except Exception as exc:
@@ -361,7 +379,10 @@ class Engine:
                 stream.judge_due, stream.chunk_due, stream.live, stream.awaited, stream.finishing
             )
             self._scheduler.offer(stream.id, offer, asyncio.get_running_loop().time())
-            self._woken.set()
+            if offer.judge:
+                self._judge_woken.set()
+            if offer.chunk:
+                self._chunks_woken.set()
 
     def _forget(self, stream: Stream) -> None:
         if self._streams.pop(stream.id, None) is not None:
@@ -379,6 +400,18 @@ class Engine:
     @property
     def _preview_interval(self) -> Samples:
         return from_ms(self._options.preview_interval_ms)
+
+
+async def _sleep_until(time: float | None, woken: asyncio.Event) -> None:
+    """Sleep until then or until there is more to do."""
+    # Not `wait_for`: until Python 3.12 it may swallow a cancellation.
+    woken.clear()
+    alarm = None if time is None else asyncio.get_running_loop().call_at(time, woken.set)
+    try:
+        await woken.wait()
+    finally:
+        if alarm is not None:
+            alarm.cancel()
 
 
 def _trouble(error: Exception) -> str:

@@ -90,6 +90,9 @@ class Batch:
 class Scheduler:
     """Earliest deadline first, one chunk per stream per step.
 
+    Judging takes a few milliseconds and decides what is due and where sentences end. So it has
+    steps of its own, which wait for none with chunks (docs/adr/0014-judging-beside.md).
+
     A chunk's deadline is one chunk period after it became ready, but not before one period after
     the stream's last chunk was taken. Finals are due at once. Previews ride only where there is
     room. What is left of a task that was finished waits neither for company nor for a step with
@@ -97,13 +100,10 @@ class Scheduler:
     while anybody speaks live, or every step would be as long as a step can be; alone they get all
     of the machine.
 
-    Judging takes a few milliseconds and decides what is due, so it has steps of its own, before and
-    between those of chunks: inside one, everybody's next chunk would wait for it to end.
-
     Waiting for company saves time of the device and costs everybody's, so the less the device has
     to do, the shorter the wait.
 
-    A stream rides one step at a time: from `take` to `done` nothing else of it is taken.
+    A stream rides one step at a time: from when it is taken to `done` nothing else of it is.
     """
 
     def __init__(self, policy: Policy) -> None:
@@ -118,8 +118,6 @@ class Scheduler:
         self.riding: set[StreamId] = set()
         """Streams in steps that are not done."""
         self._load = 0.0
-        self._judged = 0
-        """Steps in a row that only judged."""
         self._hurried_last = False
         self.dropped_previews = 0
         """Previews left out because the device was busy; whoever counts them sets it back."""
@@ -160,7 +158,27 @@ class Scheduler:
         self._uploading.discard(stream)
         self._hurried.discard(stream)
 
-    def take(
+    def take_judge(self, now: float, load: float = 0.0) -> Batch:
+        """Whose audio the next step judges; nobody if waiting a little longer saves a step.
+
+        `load` is `Strain.load`.
+        """
+        self._load = load
+        waiting = self._standing(self._judge)
+        due = self.judge_at()
+        if due is None or now < due:
+            return Batch()
+        for stream in waiting:
+            del self._judge[stream]
+        self.riding.update(waiting)
+        live = [since for stream, since in waiting.items() if stream not in self._uploading]
+        return Batch(
+            judge=tuple(waiting),
+            waited_s=now - min(live, default=now),
+            live=len(live) / len(waiting),
+        )
+
+    def take_chunks(
         self,
         now: float,
         streams: int,
@@ -168,7 +186,7 @@ class Scheduler:
         lanes: int = 1,
         free_lanes: int = 1,
     ) -> Batch:
-        """The next step's streams, or nothing if waiting a little longer could fill it.
+        """Whose chunks the next step computes; nobody's if waiting a little longer could fill it.
 
         `streams` counts the open streams, `lanes` the steps that run side by side, `free_lanes` how
         many could begin now.
@@ -178,21 +196,16 @@ class Scheduler:
         if strain.load > self._policy.max_previews_load:
             spared = strain.delay_s <= self._policy.max_first_previews_delay_s
             self._drop_previews(spare_awaited=spared)
-        judge, chunks = self._standing(self._judge), self._standing(self._chunks)
-        if not self._due(now, streams):
+        waiting = self._standing(self._chunks)
+        due = self.chunks_at()
+        full = len(waiting) >= min(self._max_batch, max(1, streams))
+        if not full and (due is None or now < due):
             return Batch()
-        # Of many streams somebody always has a window ready; chunks must get their turn.
-        most_judged = 2 if self._hurried.intersection(judge) else 1
-        if judge and (self._judged < most_judged or not chunks):
-            self._judged += 1
-            batch = self._take_judge(judge, now)
-        else:
-            self._judged = 0
-            chunks = self._without_others(chunks)
-            anybody_live = streams > len(self._uploading)
-            most = self._fair_share(len(chunks), streams, lanes, free_lanes)
-            batch = self._take_chunks(chunks, now, most, anybody_live)
-        self.riding.update(batch.streams)
+        waiting = self._without_others(waiting)
+        anybody_live = streams > len(self._uploading)
+        most = self._fair_share(len(waiting), streams, lanes, free_lanes)
+        batch = self._cut(waiting, now, most, anybody_live)
+        self.riding.update(batch.chunks)
         return batch
 
     def done(self, streams: Iterable[StreamId]) -> None:
@@ -203,18 +216,20 @@ class Scheduler:
         """Never again take more than `chunks` chunks at once."""
         self._max_batch = max(1, min(self._max_batch, chunks))
 
-    def wake_at(self) -> float | None:
-        """When something must go although it could still find company; None if nothing waits."""
-        judge_wait_s, wait_s = (
-            self._load * longest_s
-            for longest_s in (self._policy.max_judge_wait_s, self._policy.max_wait_s)
-        )
-        judge = self._standing(self._judge)
-        chunks = {stream: one.since for stream, one in self._standing(self._chunks).items()}
+    def judge_at(self) -> float | None:
+        """When audio must be judged although it could still find company; None if none waits."""
+        return self._due_at(self._standing(self._judge), self._policy.max_judge_wait_s)
+
+    def chunks_at(self) -> float | None:
+        """When chunks must go although they could still find company; None if none waits."""
+        waiting = {stream: ready.since for stream, ready in self._standing(self._chunks).items()}
+        return self._due_at(waiting, self._policy.max_wait_s)
+
+    def _due_at(self, waiting: Mapping[StreamId, float], longest_s: float) -> float | None:
+        wait_s = self._load * longest_s
         return min(
             (
-                since if stream in self._hurried else since + longest_s
-                for waiting, longest_s in ((judge, judge_wait_s), (chunks, wait_s))
+                since if stream in self._hurried else since + wait_s
                 for stream, since in waiting.items()
             ),
             default=None,
@@ -223,16 +238,6 @@ class Scheduler:
     def _standing(self, waiting: Mapping[StreamId, T]) -> dict[StreamId, T]:
         """Of what waits, that of streams that ride no step."""
         return {stream: what for stream, what in waiting.items() if stream not in self.riding}
-
-    def _take_judge(self, waiting: Mapping[StreamId, float], now: float) -> Batch:
-        for stream in waiting:
-            del self._judge[stream]
-        live = [since for stream, since in waiting.items() if stream not in self._uploading]
-        return Batch(
-            judge=tuple(waiting),
-            waited_s=now - min(live, default=now),
-            live=len(live) / len(waiting),
-        )
 
     def _without_others(self, waiting: dict[StreamId, _Ready]) -> dict[StreamId, _Ready]:
         """The chunks of streams that end, every other time; otherwise all that wait."""
@@ -250,7 +255,7 @@ class Scheduler:
         share = math.ceil(waiting / free_lanes)
         return share if lanes == 1 else min(share, math.ceil(streams / (lanes + 1)))
 
-    def _take_chunks(
+    def _cut(
         self, waiting: Mapping[StreamId, _Ready], now: float, most: int, anybody_live: bool
     ) -> Batch:
         patient_since = now - self._policy.max_upload_wait_s
@@ -275,12 +280,6 @@ class Scheduler:
             return now
         last_taken = self._last_taken.get(stream, now - self._policy.chunk_period_s)
         return max(now, last_taken) + self._policy.chunk_period_s
-
-    def _due(self, now: float, streams: int) -> bool:
-        if len(self._standing(self._chunks)) >= min(self._max_batch, max(1, streams)):
-            return True
-        wake_at = self.wake_at()
-        return wake_at is not None and now >= wake_at
 
     def _drop_previews(self, spare_awaited: bool) -> None:
         for stream, ready in list(self._chunks.items()):

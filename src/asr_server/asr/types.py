@@ -188,7 +188,8 @@ class DeviceLostError(LoadError):
 
 
 class Backend(Protocol):
-    """What computes steps. Only the device's threads call `step`, each for one at a time."""
+    """What computes steps. Only the device's threads call `step`, each for one at a time: those of
+    its lanes, and one whose steps have no chunks. No stream rides in two of them."""
 
     name: str
     device: str
@@ -197,7 +198,7 @@ class Backend(Protocol):
     gpu: str | None
     """UUID of the GPU that computes, if one does."""
     lanes: int
-    """Steps it computes side by side; no stream rides in two of them."""
+    """Steps with chunks that it computes side by side."""
     geometry: ChunkGeometry
     vocabulary: tuple[str, ...]
 

@@ -77,6 +77,7 @@ class PyTorchBackend:
         slots: int,
         dtype: str,
         lanes: int = 1,
+        threads: int = 1,
         max_batch: int = 64,
     ) -> None:
         config = paraformer.config
@@ -86,6 +87,8 @@ class PyTorchBackend:
         self.dtype = dtype
         self.gpu = _uuid(weight.device)
         self.lanes = lanes
+        self._threads = threads
+        """That compute the chunks of one lane."""
         self.geometry = ChunkGeometry(stride=config.stride * LFR_SHIFT, context=CONTEXT)
         self._paraformer = paraformer
         self.vocabulary = tuple(tokens)
@@ -127,11 +130,13 @@ class PyTorchBackend:
         threads = options.threads or CPU_THREADS
         # With many streams small models lose by it (docs/adr/0009-lanes.md).
         lanes = options.lanes or (2 if large and threads > 1 else 1)
+        # A small model's threads wait for each other so often that it loses more than a core when
+        # the VAD or the event loop takes one: it leaves them one (docs/adr/0014-judging-beside.md).
+        lane_threads = threads // lanes if large else threads - 1
         if device.type == "cuda":
             lanes = 1  # a GPU computes one step after the other anyway
             # The weights of CIF are sums of small numbers: coarse ones lose or invent tokens.
             torch.backends.cudnn.allow_tf32 = False
-        torch.set_num_threads(max(1, threads // lanes))
         set_precision(paraformer.eval().requires_grad_(False).to(device), dtype)
         frontend = Frontend.from_file(path / CMVN).to(device)
         log.info("loaded %s on %s in %s", path, device, dtype)
@@ -142,10 +147,11 @@ class PyTorchBackend:
             tokens=model.tokens,
             punctuator=Punctuator.load(punctuation) if punctuation else None,
             # The spare one and one for the warm-up; a stream that is gone keeps its slot until its
-            # last step is done.
-            slots=2 + options.slots * lanes,
+            # last chunk is done.
+            slots=2 + options.slots + options.max_batch * lanes,
             dtype=dtype,
             lanes=lanes,
+            threads=max(1, lane_threads),
             max_batch=options.max_batch,
         )
 
@@ -158,6 +164,11 @@ class PyTorchBackend:
             raise OutOfMemoryError from exc
 
     def _step(self, step: Step) -> StepResult:
+        # PyTorch keeps this number for every thread. A thread beside the lanes that spread its few
+        # small products over their cores would keep them waiting at every one of theirs.
+        threads = self._threads if step.chunks else 1
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
         for stream in step.closed:
             self._slots.close(stream)
         for stream in step.opened:

@@ -8,7 +8,7 @@ multiplied with whether something counts is where it belongs."""
 
 
 class SlotTable:
-    """Gives every open stream a row of its own; only the device's threads may touch it."""
+    """Gives every open stream a row of its own; one thread only opens and closes."""
 
     def __init__(self, size: int) -> None:
         """Of `size` rows, the spare one included."""
