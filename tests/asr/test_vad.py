@@ -3,12 +3,16 @@
 import subprocess
 import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from asr_server.asr.backends.pytorch import PyTorchBackend, PyTorchOptions
 from asr_server.asr.backends.vad_state import VadState
+from asr_server.asr.types import ChunkWork, JudgeWork, Kind, Step
 from asr_server.audio.endpoint import WINDOW
 from tests.support.chunks import speechlike
 
@@ -73,3 +77,20 @@ def test_a_reset_slot_starts_anew() -> None:
     fresh = vad.judge([0], [windows(5, 1)])[0].copy()
     vad.reset(0)
     np.testing.assert_allclose(vad.judge([0], [windows(5, 1)])[0], fresh, atol=1e-6)
+
+
+def test_it_computes_on_one_core_whatever_the_lanes_take(model_dir: Path) -> None:
+    options = PyTorchOptions(device="cpu", dtype="float32", threads=4, slots=2)
+    backend = PyTorchBackend.load(model_dir, options, None)
+    chunk = np.zeros(backend.geometry.stride, dtype=np.float32)
+    judge = Step(opened=(1,), judge=(JudgeWork(1, chunk[:WINDOW]),))
+    hear = Step(chunks=(ChunkWork(1, Kind.COMMIT, True, chunk),))
+
+    def threads_after(step: Step) -> int:
+        backend.step(step)
+        return torch.get_num_threads()
+
+    with ThreadPoolExecutor(1) as vad, ThreadPoolExecutor(1) as lane:
+        assert vad.submit(threads_after, judge).result() == 1
+        assert lane.submit(threads_after, hear).result() == 3  # of four, one is left to the VAD
+        assert vad.submit(torch.get_num_threads).result() == 1

@@ -89,6 +89,9 @@ class Engine:
         self._attempts = 0
         """To bring the device back, since it last computed a chunk."""
         self._judge_woken = asyncio.Event()
+        self._judge_at: float | None = None
+        """When audio is judged at the latest, None while there is none: what comes before that goes
+        with it and wakes nobody."""
         self._chunks_woken = asyncio.Event()
         self._loop_task: asyncio.Task[None] | None = None
         self._compiler = ThreadPoolExecutor(1, thread_name_prefix="hotwords")
@@ -232,7 +235,8 @@ class Engine:
             now = clock()
             batch = self._scheduler.take_judge(now, self._busy.at(now))
             if not batch:
-                await _sleep_until(self._scheduler.judge_at(), self._judge_woken)
+                self._judge_at = self._scheduler.judge_at()
+                await _sleep_until(self._judge_at, self._judge_woken)
                 continue
             self._admission.judging(now)
             results = await self._compute(self._cut_judge(batch), self._device.judge)
@@ -379,7 +383,7 @@ class Engine:
                 stream.judge_due, stream.chunk_due, stream.live, stream.awaited, stream.finishing
             )
             self._scheduler.offer(stream.id, offer, asyncio.get_running_loop().time())
-            if offer.judge:
+            if offer.judge and (self._judge_at is None or offer.ending):
                 self._judge_woken.set()
             if offer.chunk:
                 self._chunks_woken.set()
