@@ -76,7 +76,7 @@ class Batch:
     waited_s: float = field(default=0.0, compare=False)
     """How long the oldest of its live work waited."""
     live: float = field(default=1.0, compare=False)
-    """Share of live audio in the work."""
+    """Share of live audio in the chunks."""
 
     def __bool__(self) -> bool:
         return bool(self.judge or self.chunks)
@@ -172,11 +172,7 @@ class Scheduler:
             del self._judge[stream]
         self.riding.update(waiting)
         live = [since for stream, since in waiting.items() if stream not in self._uploading]
-        return Batch(
-            judge=tuple(waiting),
-            waited_s=now - min(live, default=now),
-            live=len(live) / len(waiting),
-        )
+        return Batch(judge=tuple(waiting), waited_s=now - min(live, default=now))
 
     def take_chunks(
         self,
