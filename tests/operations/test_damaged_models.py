@@ -98,7 +98,7 @@ async def test_a_file_that_rots_under_a_running_server_keeps_it_unready_until_it
     async def die(step):
         raise DeviceDeadError("pulled out")
 
-    monkeypatch.setattr(running._device, "step", die)
+    monkeypatch.setattr(running._device, "judge", die)
     stream = running.open(StreamOptions())
     stream.push(np.zeros(16_000, dtype=np.float32))
     await becomes(running, "failed")
