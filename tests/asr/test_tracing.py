@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from asr_server.asr.backends.pytorch import PyTorchBackend, PyTorchOptions
 from asr_server.asr.backends.tracing import interpreted, recorded
+from asr_server.asr.backends.vad_state import VadState
 from asr_server.asr.types import ChunkWork, Kind, Step, StepResult
+from asr_server.audio.endpoint import WINDOW
 from tests.support.chunks import speechlike
 
 
@@ -57,10 +59,29 @@ def test_where_pytorch_records_no_more_the_layers_run_as_they_are(model_dir, mon
     backend = loaded(model_dir)
     before = conversation(backend)
     monkeypatch.setattr(torch.jit, "trace", removed)
+    monkeypatch.setattr(torch.jit, "script", removed)
     with caplog.at_level(logging.WARNING):
         backend.warm_up()
     assert "PyTorch cannot record them (RuntimeError)" in caplog.text
     assert conversation(backend) == before
+
+
+def judged(vad: VadState) -> list[list[float]]:
+    """Streams together and alone, of one window and of many."""
+    audio = speechlike(3.0, 1)
+    told = []
+    for begin, lengths in ((0, [4]), (4, [1, 7]), (11, [19, 3]), (30, [2, 2])):
+        pieces = [audio[begin * WINDOW : (begin + length) * WINDOW] for length in lengths]
+        told += [row.tolist() for row in vad.judge(range(1, 1 + len(pieces)), pieces)]
+    return told
+
+
+def test_the_vad_without_the_interpreter_judges_the_same_to_the_bit():
+    plain, quick = VadState(4), VadState(4)
+    with torch.inference_mode():
+        quick.record()
+        assert isinstance(quick._vad, torch.jit.ScriptModule)
+        assert judged(quick) == judged(plain)
 
 
 def counts_rows(

@@ -183,6 +183,7 @@ class PyTorchBackend:
     @torch.inference_mode()
     def warm_up(self) -> None:
         """Run a few silent chunks of each kind through everything; on a GPU, capture its steps."""
+        self._vad.record()
         if self.device == "cpu":
             self._paraformer.record(self._state)
         if self.device == "cuda":

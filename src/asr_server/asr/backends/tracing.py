@@ -11,12 +11,14 @@ import logging
 import warnings
 from collections.abc import Callable, Sequence
 from functools import cache, partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 Call = Callable[[nn.Module, Tensor, list[Tensor], list[Tensor]], tuple[Tensor, list[Tensor]]]
 """What a layer makes of `x`, of tensors of its own and of some that all layers share.
@@ -53,23 +55,51 @@ def recorded(call: Call, layers: Sequence[nn.Module], examples: Sequence[Example
     or PyTorch cannot record any more, the interpreter goes on.
     """
     plain = interpreted(call, layers)
-    weights = [_weights(layer) for layer in layers]
-    try:
+
+    def quick() -> Chain:
+        weights = [_weights(layer) for layer in layers]
         x, stacks, shared, _ = examples[0]
         own = [stack.select(1, 0) for stack in stacks]
         opening = _record(call, layers[0], x, own, shared)
         x, _ = opening(weights[0], x, own, shared)
         following = _record(call, layers[min(1, len(layers) - 1)], x, own, shared)
-        run = _loop(opening, following)
-        quick = partial(run, weights)
-        faithful = all(_same(quick, plain, example) for example in examples)
+        return partial(_loop(opening, following), weights)
+
+    return _if_faithful(
+        quick, plain, lambda run: all(_same(run, plain, example) for example in examples)
+    )
+
+
+def scripted(module: nn.Module, examples: Sequence[tuple[Tensor, ...]]) -> nn.Module:
+    """A module that TorchScript can read, without the interpreter; itself where that fails.
+
+    For modules whose sizes decide how often a loop runs, which a recording would not know.
+    """
+
+    def same(quick: nn.Module, example: tuple[Tensor, ...]) -> bool:
+        answers = [one(*example) for one in (quick, quick, quick, module)]
+        return all(torch.equal(ours, theirs) for ours, theirs in zip(*answers[2:], strict=True))
+
+    def quick() -> nn.Module:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # deprecated, as `trace` is
+            compiled: nn.Module = torch.jit.script(module)
+            return compiled
+
+    return _if_faithful(quick, module, lambda one: all(same(one, example) for example in examples))
+
+
+def _if_faithful(build: Callable[[], T], plain: T, faithful: Callable[[T], bool]) -> T:
+    """What is built, or `plain` where that fails or says something else."""
+    try:
+        quick = build()
+        if faithful(quick):
+            return quick
     except Exception as exc:
         log.warning("steps stay slower: PyTorch cannot record them (%s)", type(exc).__name__)
         return plain
-    if not faithful:
-        log.warning("steps stay slower: PyTorch's recording of them is not faithful")
-        return plain
-    return quick
+    log.warning("steps stay slower: PyTorch's recording of them is not faithful")
+    return plain
 
 
 def _loop(opening: Any, following: Any) -> Any:

@@ -20,6 +20,8 @@ from asr_server.audio.endpoint import WINDOW
 CONTEXT = 64
 """Samples before a window that the network sees."""
 HIDDEN = 128
+STATE = CONTEXT + 2 * HIDDEN
+"""Of a stream: the samples before its next window, the recurrent cell's output and the cell."""
 _FFT = 256
 _HOP = 128
 _NAMES = {
@@ -40,10 +42,16 @@ _NAMES = {
 
 
 class SileroVad(nn.Module):
-    """Speech probabilities at 16 kHz; the caller keeps every stream's state."""
+    """Speech probabilities at 16 kHz; the caller keeps every stream's state.
+
+    TorchScript reads it, too (`tracing.scripted`).
+    """
 
     def __init__(self) -> None:
         super().__init__()
+        # TorchScript knows no globals.
+        self.window = WINDOW
+        self.state = [CONTEXT, HIDDEN, HIDDEN]
         self.stft_conv = nn.Conv1d(1, _FFT + 2, _FFT, stride=_HOP, bias=False)
         self.conv1 = nn.Conv1d(_FFT // 2 + 1, 128, 3, padding=1)
         self.conv2 = nn.Conv1d(128, 64, 3, stride=2, padding=1)
@@ -70,15 +78,15 @@ class SileroVad(nn.Module):
         vad.load_state_dict({ours: weights[f"_model.{theirs}"] for ours, theirs in _NAMES.items()})
         return vad.eval().requires_grad_(False)
 
-    def forward(
-        self, samples: Tensor, lengths: Tensor, hidden: Tensor, cell: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Probabilities (B, T) and the new `hidden` and `cell` (B, 128).
+    def forward(self, samples: Tensor, lengths: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Probabilities (B, T) of windows `samples` (B, T * 512), and the state (B, STATE) after.
 
-        `samples` is (B, 64 + T * 512): the context, then the windows; `lengths` (B,) says how many
-        windows of each row are real. The state stands still past them.
+        `lengths` (B,) says how many windows of each row are real. The state stands still past them.
         """
-        windows = samples.unfold(1, CONTEXT + WINDOW, WINDOW)  # (B, T, 576)
+        context, hidden, cell = torch.split(state, self.state, dim=1)
+        seen = context.shape[1]
+        samples = torch.cat((context, samples), dim=1)  # (B, 64 + T * 512)
+        windows = samples.unfold(1, seen + self.window, self.window)  # (B, T, 576)
         rows, count, _ = windows.shape
         inputs = F.linear(
             self._encode(windows.reshape(rows * count, -1)),
@@ -94,17 +102,20 @@ class SileroVad(nn.Module):
             hiddens.append(hidden)
         stacked = torch.stack(hiddens, dim=1).relu()  # (B, T, 128)
         logits = F.linear(stacked, self.final_conv.weight.squeeze(2), self.final_conv.bias)
-        return logits.squeeze(2).sigmoid(), hidden, cell
+        last = lengths[:, None] * self.window + torch.arange(seen)[None, :]  # (B, 64)
+        state = torch.cat((samples.gather(1, last), hidden, cell), dim=1)
+        return logits.squeeze(2).sigmoid(), state
 
     def _encode(self, windows: Tensor) -> Tensor:
         """(N, 576) samples to (N, 128)."""
-        padded = F.pad(windows, (0, CONTEXT), mode="reflect")
+        padded = F.pad(windows, (0, self.state[0]), mode="reflect")
         spectrum = self.stft_conv(padded[:, None])  # (N, 258, 4)
         real, imaginary = spectrum.chunk(2, dim=1)
         x = (real.square() + imaginary.square()).sqrt()
-        for conv in (self.conv1, self.conv2, self.conv3, self.conv4):
-            x = conv(x).relu()
-        hidden: Tensor = x.squeeze(2)
+        x = self.conv1(x).relu()
+        x = self.conv2(x).relu()
+        x = self.conv3(x).relu()
+        hidden: Tensor = self.conv4(x).relu().squeeze(2)
         return hidden
 
     def _recur(self, inputs: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
