@@ -234,6 +234,19 @@ async def test_ten_thousand_streams_leave_nothing_behind(engine: Engine) -> None
     assert not engine._scheduler._last_taken
 
 
+def held_up(entered: threading.Event, release: threading.Event) -> type[FakeBackend]:
+    """Computes no chunks before it is released."""
+
+    class HeldUp(FakeBackend):
+        def step(self, step: Step) -> StepResult:
+            if step.chunks:
+                entered.set()
+                release.wait(PATIENCE_S)
+            return super().step(step)
+
+    return HeldUp
+
+
 async def leave_during_a_step(engine: Engine, entered: threading.Event) -> None:
     """Open a stream, and close it once its step has `entered` the device."""
     leaver = engine.open(StreamOptions())
@@ -244,15 +257,7 @@ async def leave_during_a_step(engine: Engine, entered: threading.Event) -> None:
 
 async def test_a_stream_closed_while_its_step_runs_bothers_nobody() -> None:
     entered, release = threading.Event(), threading.Event()
-
-    class Slow(FakeBackend):
-        def step(self, step: Step) -> StepResult:
-            if step.chunks:
-                entered.set()
-                release.wait(PATIENCE_S)
-            return super().step(step)
-
-    engine = Engine(Slow)
+    engine = Engine(held_up(entered, release))
     await engine.start()
     await leave_during_a_step(engine, entered)
     release.set()
@@ -295,15 +300,7 @@ async def test_steps_run_side_by_side_on_as_many_lanes_and_share_no_stream(lanes
 
 async def test_nobody_waits_for_a_step_of_others_to_know_where_a_sentence_ends() -> None:
     entered, release = threading.Event(), threading.Event()
-
-    class Slow(FakeBackend):
-        def step(self, step: Step) -> StepResult:
-            if step.chunks:
-                entered.set()
-                release.wait(PATIENCE_S)
-            return super().step(step)
-
-    engine = Engine(Slow)
+    engine = Engine(held_up(entered, release))
     await engine.start()
     quiet = engine.open(StreamOptions())
     await leave_during_a_step(engine, entered)
