@@ -146,15 +146,26 @@ def test_a_vad_that_hangs_or_is_slow_keeps_further_tasks_out():
     admission.judging(10.0)
     assert admission.admits(10.05, 5)
     assert not admission.admits(10.5, 5)
-    for step in range(50):
-        admission.judged(10.5 + step, waited_s=0.06)
-        admission.judging(11.45 + step)
-    admission.judged(60.5, waited_s=0.06)
-    assert not admission.admits(60.5, 5)
-    for step in range(50):
-        admission.judging(60.5 + step)
-        admission.judged(60.505 + step, waited_s=0.005)
-    assert admission.admits(110.505, 5)
+    admission.judged(10.5, waited_s=0.0)
+    now = 10.5
+    for _ in range(100):
+        admission.judging(now)
+        admission.judged(now := now + 0.05, waited_s=0.08)
+    assert not admission.admits(now, 5)
+    for _ in range(100):
+        admission.judging(now)
+        admission.judged(now := now + 0.005, waited_s=0.005)
+    assert admission.admits(now, 5)
+
+
+def test_a_vad_that_was_slow_is_forgiven_when_nobody_speaks_any_more():
+    admission = Admission(Limits(LIMIT_S))
+    now = 10.0
+    for _ in range(100):
+        admission.judging(now)
+        admission.judged(now := now + 0.3, waited_s=0.0)
+    assert not admission.admits(now, 5)
+    assert admission.admits(now + 10, 5)
 
 
 def test_a_machine_that_stalled_once_still_takes_the_clients_of_a_neighbour_that_restarts():

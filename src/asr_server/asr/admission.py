@@ -52,7 +52,8 @@ class Admission:
         self._chunk_delay = 0.0
         """From a chunk's last sample having been judged to its text."""
         self._judge_delay = 0.0
-        """From a window's last sample to its having been judged."""
+        """From a window's last sample to its having been judged, when that was last done."""
+        self._judged_at = 0.0
         self._felt = 0.0
         """Streams that were open while the delay came about."""
         self._lone_delays: deque[float] = deque(maxlen=LONE_STEPS)
@@ -86,6 +87,7 @@ class Admission:
 
     def judging(self, now: float) -> None:
         """A step that judges begins, one at a time."""
+        self._judge_delay = self._judge_delay_at(now)
         self._judging_since = now
 
     def judged(self, now: float, waited_s: float) -> None:
@@ -93,7 +95,7 @@ class Admission:
         assert self._judging_since is not None
         taken = waited_s + now - self._judging_since
         self._judge_delay += (taken - self._judge_delay) * JUDGE_WEIGHT
-        self._judging_since = None
+        self._judging_since, self._judged_at = None, now
 
     def admits(self, now: float, streams: int) -> bool:
         """Whether one more may be opened when that many are."""
@@ -112,7 +114,12 @@ class Admission:
         """
         self._pass(now, streams)
         began = [*self._running, now if self._judging_since is None else self._judging_since]
-        return max(self._chunk_delay + self._judge_delay, now - min(began))
+        return max(self._chunk_delay + self._judge_delay_at(now), now - min(began))
+
+    def _judge_delay_at(self, now: float) -> float:
+        """What judging took, forgiven while nothing is judged."""
+        idle = 0.0 if self._judging_since is not None else max(0.0, now - self._judged_at)
+        return self._judge_delay * (1 - _weight(idle, IDLE_MEMORY_S))
 
     @property
     def _burst(self) -> float:

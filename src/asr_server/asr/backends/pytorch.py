@@ -130,13 +130,13 @@ class PyTorchBackend:
         threads = options.threads or CPU_THREADS
         # With many streams small models lose by it (docs/adr/0009-lanes.md).
         lanes = options.lanes or (2 if large and threads > 1 else 1)
-        # A small model's threads wait for each other so often that it loses more than a core when
-        # the VAD or the event loop takes one: it leaves them one (docs/adr/0014-judging-beside.md).
-        lane_threads = threads // lanes if large else threads - 1
         if device.type == "cuda":
             lanes = 1  # a GPU computes one step after the other anyway
             # The weights of CIF are sums of small numbers: coarse ones lose or invent tokens.
             torch.backends.cudnn.allow_tf32 = False
+        # A small model's threads wait for each other so often that it loses more than a core when
+        # the VAD or the event loop takes one: it leaves them one (docs/adr/0014-judging-beside.md).
+        lane_threads = threads // lanes if large else threads - 1
         set_precision(paraformer.eval().requires_grad_(False).to(device), dtype)
         frontend = Frontend.from_file(path / CMVN).to(device)
         log.info("loaded %s on %s in %s", path, device, dtype)
