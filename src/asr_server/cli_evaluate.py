@@ -148,20 +148,21 @@ def evaluate(
         "punctuation_prediction_enabled": False,
         "word_confidence_enabled": True,
     }
-    configuration = {
-        **server.configuration,
-        "streams at once": str(streams),
-        "numbers": "as digits (ITN)" if itn else "as spoken",
-        "29 and 二十九": "the same" if normalise_numbers else "different",
-    }
     try:
-        outcomes = asyncio.run(_run(data_sets, server, parameters, streams, normalise_numbers))
+        outcomes, ran = asyncio.run(_run(data_sets, server, parameters, streams, normalise_numbers))
     except Unreachable as exc:
         err.print(f"[bold red]Not measured:[/] {escape(str(exc))}", soft_wrap=True)
         raise typer.Exit(1) from exc
 
     from asr_server.evaluation.summary import summarise
 
+    configuration = {
+        **server.configuration,
+        **ran,
+        "streams at once": str(streams),
+        "numbers": "as digits (ITN)" if itn else "as spoken",
+        "29 and 二十九": "the same" if normalise_numbers else "different",
+    }
     summaries = [summarise(outcome) for outcome in outcomes]
     _show(summaries, worst)
     _write(summaries, configuration, report, json_file, reliability)
@@ -198,7 +199,6 @@ def _server_here(streams: int, **options: Any) -> _Server:
 
     configuration = {
         "model": choice.name,
-        "dtype": settings.dtype,
         "chunk size": ",".join(map(str, settings.chunk_size)),
     }
     settings = settings.model_copy(update={"model": choice.name})
@@ -237,9 +237,11 @@ async def _run(
     parameters: dict[str, bool],
     streams: int,
     normalise_numbers: bool,
-) -> list["Outcome"]:
+) -> tuple[list["Outcome"], dict[str, str]]:
+    """What came of them, and what is known of a server only when it runs."""
     from asr_server.evaluation.running import run
     from asr_server.recordings.client import Request
+    from asr_server.recordings.inprocess import InProcess
 
     bars = Progress(
         TextColumn("{task.description}"),
@@ -252,6 +254,9 @@ async def _run(
     )
     request = Request(parameters, server.model)
     async with server.connecting as connect:
+        ran: dict[str, str] = {}
+        if isinstance(connect, InProcess):
+            ran = {"device": connect.device, "dtype": connect.dtype}
         with bars:
             outcomes = []
             for data_set in data_sets:
@@ -266,7 +271,7 @@ async def _run(
                         done=lambda bar=bar: bars.advance(bar),  # type: ignore[misc]
                     )
                 )
-            return outcomes
+            return outcomes, ran
 
 
 def _show(summaries: Sequence["Summary"], worst: int) -> None:

@@ -40,10 +40,13 @@ def manifest(tmp_path) -> Path:
 def test_rates_a_page_json_and_a_diagram_come_of_one_run(tmp_path, manifest):
     options = ("--report", "out/page.html", "--json", "out/all.json", "--reliability", "out/r.svg")
     done = asr_server(
-        "evaluate", str(manifest), "--model", DEMO, "--dtype", "int8", *options, cwd=tmp_path
+        "evaluate", str(manifest), "--model", DEMO, "--dtype", "auto", *options, cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr
-    [data_set] = json.loads((tmp_path / "out/all.json").read_text("utf-8"))["sets"]
+    results = json.loads((tmp_path / "out/all.json").read_text("utf-8"))
+    assert results["configuration"]["device"] in {"cpu", "cuda"}
+    assert results["configuration"]["dtype"] in {"float32", "bfloat16", "float16", "int8"}
+    [data_set] = results["sets"]
     assert data_set["recordings"] == len(RECORDINGS) + 1
     errors = {result["id"]: result["errors"] for result in data_set["results"]}
     assert errors.pop("misheard") > 5

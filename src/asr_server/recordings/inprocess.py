@@ -6,11 +6,13 @@ same that uvicorn would hand over. A sender waits until the server has read, as 
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any
 
+from fastapi import FastAPI
+
 from asr_server.app import create_app
-from asr_server.recordings.client import PATH, Closed, Connect, Connection
+from asr_server.recordings.client import PATH, Closed, Connection
 from asr_server.settings import Settings
 
 A_DAY_S = 86_400
@@ -35,23 +37,37 @@ def for_recordings(settings: Settings, streams: int) -> Settings:
     )
 
 
+class InProcess:
+    """A server that runs; called, it gives a connection (a `Connect`)."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self._app = app
+        self.device: str = app.state.engine.device
+        """Where the model runs."""
+        self.dtype: str = app.state.engine.dtype
+        """In which precision, whatever was asked for."""
+
+    def __call__(self) -> AbstractAsyncContextManager[Connection]:
+        """A connection, open as long as the block."""
+        return self._connection()
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Connection]:
+        pipe = Pipe()
+        serving = asyncio.create_task(pipe.serve(self._app), name="connection")
+        try:
+            yield pipe
+        finally:
+            pipe.hang_up()
+            await serving
+
+
 @asynccontextmanager
-async def in_process(settings: Settings) -> AsyncIterator[Connect]:
-    """A server that lives as long as the block; its connections. Loading takes seconds."""
+async def in_process(settings: Settings) -> AsyncIterator[InProcess]:
+    """A server that lives as long as the block. Loading takes seconds."""
     app = create_app(settings)
     async with app.router.lifespan_context(app):
-
-        @asynccontextmanager
-        async def connect() -> AsyncIterator[Connection]:
-            pipe = Pipe()
-            serving = asyncio.create_task(pipe.serve(app), name="connection")
-            try:
-                yield pipe
-            finally:
-                pipe.hang_up()
-                await serving
-
-        yield connect
+        yield InProcess(app)
 
 
 class Pipe:
