@@ -1,6 +1,7 @@
 """A FunASR model directory: what lies in it and how it is read."""
 
 import json
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,13 +34,19 @@ class ModelDir:
         return cls(path, config, tuple(tokens))
 
     def weights(self) -> dict[str, Tensor]:
-        """The checkpoint's tensors, mapped rather than read; nothing in it can run code."""
+        """The checkpoint's tensors, mapped rather than read; nothing in it can run code.
+
+        Raises `ValueError` where it cannot be read or where a bit of it has flipped.
+        """
+        path = self.path / WEIGHTS
         try:
-            state = torch.load(
-                self.path / WEIGHTS, map_location="cpu", weights_only=True, mmap=True
-            )
+            state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            # Torch leaves the checksums alone: weights that rotted would load and be wrong.
+            with zipfile.ZipFile(path) as archive:
+                if archive.testzip():
+                    raise zipfile.BadZipFile(WEIGHTS)
         except Exception as exc:
-            raise ValueError(f"{self.path / WEIGHTS} is damaged: download it again") from exc
+            raise ValueError(f"{path} is damaged: download it again") from exc
         state = state.get("state_dict", state)
         return {name.removeprefix("module."): tensor for name, tensor in state.items()}
 
