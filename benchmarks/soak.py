@@ -15,6 +15,7 @@ import json
 import random
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,7 +28,7 @@ from asr_server.load import server
 from asr_server.load.account import Account
 from asr_server.load.crowd import Crowd
 from asr_server.load.figures import Goals, figures
-from asr_server.load.recordings import Recording, read_recordings
+from asr_server.load.recordings import Recording
 from asr_server.load.search import binary, held
 from asr_server.load.speaker import Target, speak
 from benchmarks.environment import describe
@@ -50,6 +51,9 @@ UPLOADS = 16
 """Files sent at once when accelerated."""
 PATIENCE_S = 600.0
 """How long such a file may take after its end was sent."""
+STEADY = ("pcm", "wav")
+"""Formats of which equal numbers of bytes are equal lengths of sound. Of others nobody knows what
+was said in a message of the material, and so not how late an answer to it is."""
 WARM_UP = 0.2
 """Share of the run before figures are taken for its trend: caches fill, the allocator settles."""
 RSS_GROWTH_A_DAY = 0.01
@@ -190,7 +194,7 @@ class Soak:
     async def _sample(self) -> None:
         reading = await server.read(self._target.url)
         accounts, self._accounts = self._accounts, []
-        seen = figures(accounts, 0.0, float("inf"))
+        seen = figures(steady(accounts), 0.0, float("inf"))
         told = {} if reading is None else dataclasses.asdict(reading)
         paced = not self._accelerated
         self.note(
@@ -205,14 +209,22 @@ class Soak:
         )
 
 
-async def streams_held(target: Target) -> int:
-    """What this machine holds now, by a short ramp."""
-    recordings = read_recordings([], 2.0, 0.8)
+def steady(accounts: Sequence[Account]) -> list[Account]:
+    """Those that tell latencies."""
+    return [account for account in accounts if account.recording.format in STEADY]
+
+
+async def streams_held(target: Target, recordings: Sequence[Recording]) -> int:
+    """How many who say such recordings this machine holds now, by a short ramp."""
     tried: dict[int, bool] = {}
     while (streams := binary(tried, 8, MOST_STREAMS)) is not None:
-        level = await Crowd(target, recordings, streams, 10.0).hold(Goals())
-        tried[streams] = level.held and not level.clients.own_fault(Goals())
-        console.print(f"{streams} streams: {'held' if tried[streams] else level.broken}")
+        crowd = Crowd(target, recordings, streams, 10.0)
+        await crowd.hold(Goals())
+        seen = figures(steady(crowd.accounts), crowd.full, crowd.until)
+        seen = dataclasses.replace(seen, refused=crowd.figures().refused)
+        broken = seen.broken(Goals())
+        tried[streams] = not broken and not seen.own_fault(Goals())
+        console.print(f"{streams} streams: {', '.join(broken) or 'held'}")
         await asyncio.sleep(2)
     return held(tried)
 
@@ -249,10 +261,11 @@ def run(
             target = Target(at.url)
             if accelerated:
                 target = Target(at.url, pace=0, patience_s=PATIENCE_S)
+            said = material(recordings)
             people = streams or (
-                UPLOADS if accelerated else max(1, round(LOAD * await streams_held(target)))
+                UPLOADS if accelerated else max(1, round(LOAD * await streams_held(target, said)))
             )
-            soak = Soak(target, material(recordings), folder / LOG, accelerated)
+            soak = Soak(target, said, folder / LOG, accelerated)
             soak.note(
                 "begin",
                 accelerated=accelerated,
