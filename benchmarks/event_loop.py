@@ -56,7 +56,7 @@ def probe(model: str, dtype: str) -> None:
             await loop.run_in_executor(None, sys.stdin.readline)
             napping.cancel()
             print(json.dumps(late), flush=True)
-            sys.stdin.readline()
+            await loop.run_in_executor(None, sys.stdin.readline)  # its figures have been read
 
     asyncio.run(run())
 
