@@ -25,7 +25,7 @@ from rich.table import Table
 
 from asr_server.asr.backends.packing import PackedLinear
 from asr_server.asr.backends.pytorch import PyTorchBackend, PyTorchOptions
-from asr_server.asr.backends.quantization import Int8Linear
+from asr_server.asr.backends.quantization import ZERO, Int8Linear
 from asr_server.asr.types import ChunkWork, JudgeWork, Kind, Step
 from asr_server.audio.units import SAMPLE_RATE
 from benchmarks.environment import describe
@@ -137,7 +137,8 @@ def _product(layer: Linear, rows: int) -> Callable[[], object]:
         return lambda: layer(floats)
     integers = torch.randint(-127, 128, (rows, layer.in_features), dtype=torch.int8)
     weight = torch.randint(-127, 128, (layer.in_features, layer.out_features), dtype=torch.int8)
-    ways = [lambda: torch._int_mm(integers, weight), lambda: layer._product(integers)]
+    unsigned = integers.view(torch.uint8).add(ZERO)
+    ways = [lambda: torch._int_mm(integers, weight), lambda: layer.product(unsigned)]
     return min(ways, key=fastest)
 
 

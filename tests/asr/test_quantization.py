@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from asr_server.asr.backends import quantization
 from asr_server.asr.backends.packing import PackedLinear, pack, packs
 from asr_server.asr.backends.quantization import Int8Linear, quantise
+from asr_server.asr.backends.sanm import FeedForward
 
 
 @given(
@@ -32,9 +33,28 @@ def test_a_quantised_layer_is_as_close_as_rounding_allows(
     assert bool(((exact - ours).abs() <= bound * 1.01 + 1e-4).all())
 
 
-def test_a_row_does_not_depend_on_the_others_of_its_batch() -> None:
-    layer = Int8Linear(torch.nn.Linear(32, 16))
-    x = torch.randn(5, 7, 32)
+@given(inputs=st.integers(8, 70), outputs=st.integers(8, 70), rows=st.integers(1, 40))
+def test_an_input_without_signs_has_steps_half_as_large(
+    inputs: int, outputs: int, rows: int
+) -> None:
+    if not packs(torch.device("cpu"), torch.int8):
+        pytest.skip("the products of this processor take signed numbers only")
+    torch.manual_seed(inputs * outputs + rows)
+    linear = torch.nn.Linear(inputs, outputs)
+    x = torch.randn(rows, inputs).relu_() * torch.rand(rows, 1) * 100
+    with torch.inference_mode():
+        exact, ours = linear(x), Int8Linear(linear, positive=True)(x)
+        half_x = x.amax(1, keepdim=True) / 510  # (rows, 1)
+        half_w = linear.weight.abs().amax(1) / 254  # (outputs,)
+        size_x, size_w = x.sum(1, keepdim=True), linear.weight.abs().sum(1)
+        bound = half_x * size_w + half_w * size_x + inputs * half_x * half_w
+    assert bool(((exact - ours).abs() <= bound * 1.01 + 1e-4).all())
+
+
+@pytest.mark.parametrize("positive", [False, True])
+def test_a_row_does_not_depend_on_the_others_of_its_batch(positive: bool) -> None:
+    layer = Int8Linear(torch.nn.Linear(32, 16), positive)
+    x = torch.rand(5, 7, 32) if positive else torch.randn(5, 7, 32)
     x[3] *= 1e4
     with torch.inference_mode():
         together = layer(x)
@@ -42,10 +62,38 @@ def test_a_row_does_not_depend_on_the_others_of_its_batch() -> None:
             assert torch.equal(together[row], layer(x[row]))
 
 
-def test_a_row_of_zeros_gives_the_bias() -> None:
+@pytest.mark.parametrize("positive", [False, True])
+def test_a_row_of_zeros_gives_the_bias(positive: bool) -> None:
     linear = torch.nn.Linear(8, 4)
     with torch.inference_mode():
-        assert torch.equal(Int8Linear(linear)(torch.zeros(2, 8))[0], linear.bias)
+        assert torch.equal(Int8Linear(linear, positive)(torch.zeros(2, 8))[0], linear.bias)
+
+
+@pytest.mark.parametrize("positive", [False, True])
+def test_a_row_with_a_value_that_is_no_number_stays_without_numbers(positive: bool) -> None:
+    layer = Int8Linear(torch.nn.Linear(8, 4), positive)
+    x = torch.zeros(2, 8)
+    x[0, 3] = torch.nan
+    with torch.inference_mode():
+        y = layer(x)
+    assert bool(y[0].isnan().all())
+    assert bool(y[1].isfinite().all())
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_quantised_feed_forward_is_close_to_the_plain_one(
+    packed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if packed and not packs(torch.device("cpu"), torch.int8):
+        pytest.skip("oneDNN has no layouts of its own here")
+    monkeypatch.setattr(quantization, "packs", lambda *_: packed)
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(FeedForward(64, 256))
+    x = torch.randn(30, 15, 64)
+    with torch.inference_mode():
+        exact = module(x)
+        quantise(module)
+        assert (module(x) - exact).norm() < 0.02 * exact.norm()
 
 
 def test_both_kinds_of_products_are_equal_to_the_bit(monkeypatch: pytest.MonkeyPatch) -> None:

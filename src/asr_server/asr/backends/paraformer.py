@@ -27,11 +27,14 @@ from asr_server.asr.backends.paraformer_state import ParaformerState, Progress, 
 from asr_server.asr.backends.sanm import (
     LAYER_NORM_EPS,
     EncoderLayer,
+    append,
     attend,
     by_head,
     filter_frames,
+    laid_out,
     penalties,
     positions,
+    recall,
 )
 from asr_server.asr.backends.tracing import interpreted, recorded
 
@@ -88,8 +91,8 @@ class Encoder(nn.Module):
     ) -> tuple[Tensor, list[Tensor]]:
         """Through one layer; kept are keys and values to remember."""
         (memories,), (slots, commit, penalty, real) = own, shared
-        memory = memories.index_select(0, slots).transpose(0, 1).to(self.attention_dtype)
-        x, key_value = layer(x, memory, penalty, real)
+        seen = recall(memories, slots, x.shape[1], self.attention_dtype)
+        x, key_value = layer(x, seen, penalty, real)
         kept = key_value.narrow(3, 0, self._stride).index_select(1, commit)
         return x, [kept.transpose(0, 1)]
 
@@ -124,16 +127,16 @@ class CrossAttention(nn.Module):
         self.linear_out = nn.Linear(size, size)
 
     def forward(
-        self, x: Tensor, hidden: Tensor, memory: Tensor, penalty: Tensor
+        self, x: Tensor, hidden: Tensor, seen: Tensor, penalty: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Attend from `x` (B, K, D) to `memory` (2, B, H, stride, E) and `hidden` (B, T, D).
+        """Attend from `x` (B, K, D) to what is recalled and to `hidden` (B, T, D).
 
-        Gives the output (B, K, D) and the chunk's keys and values (2, B, H, T, E).
+        `seen` (2, B, H, stride + T, E) is of `recall`. Gives the output (B, K, D) and the chunk's
+        keys and values (2, B, H, T, E).
         """
-        key_value = by_head(self.linear_k_v(hidden), 2, self.heads, memory.dtype)
-        query = by_head(self.linear_q(x), 1, self.heads, memory.dtype)[0]
-        attended = attend(query, torch.cat((memory, key_value), dim=3), penalty)
-        return self.linear_out(attended.to(x.dtype)), key_value
+        key_value = append(seen, by_head(self.linear_k_v(hidden), 2, self.heads))
+        query = laid_out(by_head(self.linear_q(x), 1, self.heads)[0], seen.dtype)
+        return self.linear_out(attend(query, seen, penalty).to(x.dtype)), key_value
 
 
 class NormalisedFeedForward(nn.Module):
@@ -176,12 +179,12 @@ class DecoderLayer(nn.Module):
         self.norm3 = nn.LayerNorm(config.size, eps=LAYER_NORM_EPS)
 
     def forward(
-        self, x: Tensor, hidden: Tensor, history: Tensor, memory: Tensor, penalty: Tensor
+        self, x: Tensor, hidden: Tensor, history: Tensor, seen: Tensor, penalty: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The output (B, K, D), the joined FSMN inputs and the keys and values."""
         filtered, joined = self.self_attn(self.norm2(self.feed_forward(self.norm1(x))), history)
         x = x + filtered
-        attended, key_value = self.src_attn(self.norm3(x), hidden, memory, penalty)
+        attended, key_value = self.src_attn(self.norm3(x), hidden, seen, penalty)
         return x + attended, joined, key_value
 
 
@@ -255,8 +258,8 @@ class Decoder(nn.Module):
         """Through one layer; kept are inputs of the FSMN, keys and values to remember."""
         (histories, memories), (hidden, slots, first, commit, last, penalty) = own, shared
         history = unless(first, histories.index_select(0, slots)).to(x.dtype)
-        memory = memories.index_select(0, slots).transpose(0, 1).to(self.attention_dtype)
-        x, joined, key_value = layer(x, hidden, history, memory, penalty)
+        seen = recall(memories, slots, hidden.shape[1], self.attention_dtype)
+        x, joined, key_value = layer(x, hidden, history, seen, penalty)
         kept = key_value.narrow(3, -self._stride, self._stride).index_select(1, commit)
         return x, [joined[commit.unsqueeze(1), last], kept.transpose(0, 1)]
 

@@ -8,19 +8,25 @@ import torch
 from torch import Tensor, nn
 
 from asr_server.asr.backends.packing import packs
+from asr_server.asr.backends.sanm import FeedForward
 from asr_server.asr.backends.tracing import products, recording
 
 LARGEST = 127
 SMALLEST_PEAK = 1e-8
 """Keeps the scale of an all-zero row finite."""
 ZERO = 128
-"""What stands for zero in unsigned activations."""
+"""What stands for zero in unsigned activations that have a sign."""
+LARGEST_UNSIGNED = 255
+"""For activations that have none."""
 
 
 class Int8Linear(nn.Module):
-    """A linear layer whose product runs on 8-bit integers (VNNI, AMX)."""
+    """A linear layer whose product runs on 8-bit integers (VNNI, AMX).
 
-    def __init__(self, linear: nn.Linear) -> None:
+    Where its input is nowhere negative, as behind a ReLU, `positive` gives that all 8 bits.
+    """
+
+    def __init__(self, linear: nn.Linear, positive: bool = False) -> None:
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features
         weight = linear.weight.detach().float()  # (out, in)
@@ -31,8 +37,15 @@ class Int8Linear(nn.Module):
         self.register_buffer("bias", None if linear.bias is None else linear.bias.detach().float())
         quantised = (weight / scale[:, None]).round().to(torch.int8)
         self._packed = packs(weight.device, torch.int8)
+        self._signed = not (positive and self._packed)  # the other product takes signed numbers
+        self._zero = ZERO if self._signed else 0
         self._weight: Tensor
         self._zeros: Tensor
+        self._centre: Tensor
+        # With a half, so that cutting off rounds. As long as a row, for the kernel's sake: with a
+        # single number it goes value by value.
+        centre = torch.full((self.in_features,), self._zero + 0.5, device=weight.device)
+        self.register_buffer("_centre", centre, persistent=False)
         if self._packed:
             # Laid out for the processor once; the kernel of the product applies the scales.
             ready = torch.ops.onednn.qlinear_prepack(quantised, None)
@@ -45,25 +58,32 @@ class Int8Linear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(..., in) to (..., out), in the type of `x`."""
         rows = x.reshape(-1, self.in_features).float()
-        peak = rows.abs().amax(dim=1, keepdim=True)  # (rows, 1)
-        step = peak.clamp_(min=SMALLEST_PEAK).div_(LARGEST)
-        product = self._product((rows / step).round_().to(torch.int8))
+        step = self._step(rows)
+        unsigned = torch.addcmul(self._centre, rows, step.reciprocal())
+        # By way of 16 bits: straight to bytes without a sign PyTorch goes value by value.
+        product = self.product(unsigned.to(torch.int16).to(torch.uint8))
         if self.bias is None:
             product.mul_(step)
         else:
             torch.addcmul(self.bias, product, step, out=product)
         return product.view(*x.shape[:-1], self.out_features).to(x.dtype)
 
-    def _product(self, rows: Tensor) -> Tensor:
-        """(rows, in) int8 to (rows, out) float32 in units of each row's step."""
+    def _step(self, rows: Tensor) -> Tensor:
+        """What 1 stands for in each of (rows, in), as (rows, 1)."""
+        peak = rows.amax(dim=1, keepdim=True)
+        if self._signed:
+            peak = torch.maximum(peak, rows.amin(dim=1, keepdim=True).neg_())
+        return peak.clamp_(min=SMALLEST_PEAK).div_(LARGEST if self._signed else LARGEST_UNSIGNED)
+
+    def product(self, rows: Tensor) -> Tensor:
+        """(rows, in) uint8 to (rows, out) float32 in units of each row's step."""
         if not self._packed:
-            return torch._int_mm(rows, self._weight) * self.scale
-        # To the same bits read as unsigned, adding 128 wraps around: -127...127 become 1...255.
-        unsigned = rows.to(torch.uint8).add_(ZERO)
+            signed = rows.sub(ZERO).view(torch.int8)  # 0...255 wrap around to -128...127
+            return torch._int_mm(signed, self._weight) * self.scale
         weights = (self._weight, self.scale, self._zeros)
         if recording():
-            return products().qlinear(unsigned, ZERO, *weights)  # type: ignore[no-any-return]
-        inputs = (unsigned, 1.0, ZERO)
+            return products().qlinear(rows, self._zero, *weights)  # type: ignore[no-any-return]
+        inputs = (rows, 1.0, self._zero)
         float_output = (1.0, 0, torch.float32)
         product: Tensor = torch.ops.onednn.qlinear_pointwise(
             *inputs, *weights, None, *float_output, "none", [], ""
@@ -75,6 +95,7 @@ def quantise(module: nn.Module, spare: frozenset[str] = frozenset()) -> None:
     """Replace every linear layer inside `module`, except those named in `spare`."""
     for name, child in module.named_children():
         if isinstance(child, nn.Linear) and name not in spare:
-            setattr(module, name, Int8Linear(child))
+            behind_relu = isinstance(module, FeedForward) and child is module.w_2
+            setattr(module, name, Int8Linear(child, positive=behind_relu))
         else:
             quantise(child, spare)

@@ -27,10 +27,38 @@ def positions(index: Tensor, depth: int) -> Tensor:
     return torch.cat((angles.sin(), angles.cos()), dim=-1)
 
 
-def by_head(x: Tensor, parts: int, heads: int, dtype: torch.dtype) -> Tensor:
-    """(B, T, parts * D) to (parts, B, H, T, E) of `dtype`, contiguous."""
-    split = x.view(*x.shape[:2], parts, heads, -1).permute(2, 0, 3, 1, 4)
-    return torch.empty_like(split, dtype=dtype, memory_format=torch.contiguous_format).copy_(split)
+def by_head(x: Tensor, parts: int, heads: int) -> Tensor:
+    """A view of (B, T, parts * D) as (parts, B, H, T, E)."""
+    return x.view(*x.shape[:2], parts, heads, -1).permute(2, 0, 3, 1, 4)
+
+
+def laid_out(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """A contiguous copy of `dtype`."""
+    return torch.empty_like(x, dtype=dtype, memory_format=torch.contiguous_format).copy_(x)
+
+
+def recall(memories: Tensor, slots: Tensor, frames: int, dtype: torch.dtype) -> Tensor:
+    """What `slots` (B,) of `memories` (slots, 2, H, M, E) hold, as (2, B, H, M + frames, E).
+
+    What lies behind the memory is room for the keys and values of a chunk, for `append`:
+    attention reads both in one piece, and here each is put there once.
+    """
+    _, parts, heads, remembered, width = memories.shape
+    seen = memories.new_empty(
+        (parts, slots.shape[0], heads, remembered + frames, width), dtype=dtype
+    )
+    place = seen.narrow(3, 0, remembered).transpose(0, 1)  # (B, 2, H, M, E)
+    if memories.dtype == dtype:
+        torch.index_select(memories, 0, slots, out=place)
+    else:
+        place.copy_(memories.index_select(0, slots))
+    return seen
+
+
+def append(seen: Tensor, key_value: Tensor) -> Tensor:
+    """Put `key_value` (2, B, H, T, E) into the room behind what was recalled; gives that part."""
+    frames = key_value.shape[3]
+    return seen.narrow(3, -frames, frames).copy_(key_value)
 
 
 def penalties(visible: Tensor) -> Tensor:
@@ -74,29 +102,33 @@ class FsmnAttention(nn.Module):
     def __init__(self, inputs: int, size: int, heads: int, kernel: int, shift: int = 0) -> None:
         super().__init__()
         self.heads, self.size = heads, size
-        left = (kernel - 1) // 2 + shift
-        self._padding = (0, 0, left, kernel - 1 - left)
+        self._padding, self._left = kernel - 1, (kernel - 1) // 2 + shift
         self.linear_q_k_v = nn.Linear(inputs, 3 * size)
         self.linear_out = nn.Linear(size, size)
         self.fsmn_block = nn.Conv1d(size, size, kernel, groups=size, bias=False)
 
     def forward(
-        self, x: Tensor, memory: Tensor | None, penalty: Tensor, real: Tensor
+        self, x: Tensor, seen: Tensor | None, penalty: Tensor, real: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Attend from `x` (B, T, inputs) to `memory` (2, B, H, M, E), if there is any, and itself.
+        """Attend from `x` (B, T, inputs) to what is recalled, if anything is, and to itself.
 
-        `penalty` (B, 1, 1 or T, M + T) is that of `attend`, `real` (B, T, 1) says which frames
-        exist. Gives the output (B, T, D) and the frames' own keys and values (2, B, H, T, E), in
-        the precision of the memory, in which attention runs.
+        `seen` (2, B, H, M + T, E) is of `recall`, `penalty` (B, 1, 1 or T, M + T) that of `attend`,
+        `real` (B, T, 1) says which frames exist. Gives the output (B, T, D) and the frames' own
+        keys and values (2, B, H, T, E), in the precision of `seen`, in which attention runs.
         """
         projected = self.linear_q_k_v(x)  # (B, T, 3D)
-        dtype = x.dtype if memory is None else memory.dtype
-        heads = by_head(projected, 3, self.heads, dtype)
-        query, key_value = heads[0], heads[1:]
-        seen = key_value if memory is None else torch.cat((memory, key_value), dim=3)
+        split = by_head(projected, 3, self.heads)
+        if seen is None:
+            seen = torch.empty_like(split[1:], memory_format=torch.contiguous_format)
+        key_value = append(seen, split[1:])
+        query = laid_out(split[0], seen.dtype)
         attended = self.linear_out(attend(query, seen, penalty).to(x.dtype))
-        value = projected.narrow(2, 2 * self.size, self.size) * real
-        filtered = filter_frames(F.pad(value, self._padding), self.fsmn_block.weight)
+
+        rows, frames = x.shape[:2]
+        padded = projected.new_zeros((rows, frames + self._padding, self.size))
+        value = padded.narrow(1, self._left, frames)
+        torch.mul(projected.narrow(2, 2 * self.size, self.size), real, out=value)
+        filtered = filter_frames(padded, self.fsmn_block.weight)
         return attended.add_(value).add_(filtered), key_value
 
 
@@ -127,9 +159,9 @@ class EncoderLayer(nn.Module):
         self._residual = inputs == size
 
     def forward(
-        self, x: Tensor, memory: Tensor | None, penalty: Tensor, real: Tensor
+        self, x: Tensor, seen: Tensor | None, penalty: Tensor, real: Tensor
     ) -> tuple[Tensor, Tensor]:
         """See `FsmnAttention.forward`."""
-        attended, key_value = self.self_attn(self.norm1(x), memory, penalty, real)
+        attended, key_value = self.self_attn(self.norm1(x), seen, penalty, real)
         x = attended.add_(x) if self._residual else attended
         return self.feed_forward(self.norm2(x)).add_(x), key_value
