@@ -1,8 +1,10 @@
 """Hotword lists are kept, found by their owner alone, and limited, on either database."""
 
+import asyncio
 import os
 import tempfile
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -137,3 +139,19 @@ def test_many_processes_may_begin_at_once(tmp_path):
 def test_no_file_is_made_before_a_list_is_asked_for(tmp_path):
     Vocabularies(f"sqlite:///{tmp_path}/lists.sqlite3", most=1).close()
     assert os.listdir(tmp_path) == []
+
+
+async def test_who_gives_up_in_the_moment_of_the_answer_has_given_up(lists):
+    loop, answered = asyncio.get_running_loop(), threading.Event()
+
+    def call():
+        loop.call_soon_threadsafe(asking.cancel)
+        answered.set()
+
+    asking = asyncio.create_task(lists.run(call), name="asking")
+    await asyncio.sleep(0)
+    answered.wait()
+    # Blocked, the loop learns of the answer in the turn of the cancellation.
+    time.sleep(0.05)  # noqa: ASYNC251
+    await asyncio.wait({asking})
+    assert asking.cancelled()

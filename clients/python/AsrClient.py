@@ -31,6 +31,7 @@ from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
     AsyncIterator,
+    Awaitable,
     Callable,
     Coroutine,
     Iterable,
@@ -790,8 +791,8 @@ class Stream:
         }
         await self._client._send_text(connection, _command("run-task", task_id, payload))
         try:
-            message = await asyncio.wait_for(
-                self._client._next_message(connection), self._client.open_timeout_s
+            message = await _within(
+                self._client.open_timeout_s, self._client._next_message(connection)
             )
         except asyncio.TimeoutError as error:
             raise ServerAway("the server did not answer run-task in time") from error
@@ -947,6 +948,23 @@ def _next(blocks: Iterator[bytes]) -> bytes | None:
     return next(blocks, None)
 
 
+async def _within(seconds: float, awaitable: Awaitable[T]) -> T:
+    """What it gives, or asyncio.TimeoutError.
+
+    Before Python 3.12 `asyncio.wait_for` forgets a cancellation that comes together with the
+    result (python/cpython#86296): a stream whose source had failed would have gone on for ever.
+    """
+    task = asyncio.ensure_future(awaitable)
+    try:
+        await asyncio.wait({task}, timeout=seconds)
+        if task.done():
+            return task.result()
+        raise asyncio.TimeoutError
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
 # ---------------------------------------------------------------------------------------- client
 
 
@@ -1066,7 +1084,7 @@ class AsrClient:
     async def _is_alive(connection: ClientConnection) -> bool:
         """A server may have closed it while nobody looked."""
         try:
-            await asyncio.wait_for(await connection.ping(), 1)
+            await _within(1, await connection.ping())
         except (ConnectionClosed, asyncio.TimeoutError):
             await connection.close()
             return False

@@ -101,11 +101,16 @@ class Vocabularies:
         running = asyncio.get_running_loop().run_in_executor(
             self._threads, lambda: call(*args, **kwargs)
         )
+        # Not `wait_for`, which before Python 3.12 forgets a cancellation that comes together with
+        # the answer (python/cpython#86296): a client that is gone would get its stream.
         try:
-            return await asyncio.wait_for(running, self._timeout_s)
-        except asyncio.TimeoutError:
-            log.error("the database does not answer", extra={"timeout_s": self._timeout_s})
-            raise DatabaseUnavailable from None
+            await asyncio.wait({running}, timeout=self._timeout_s)
+            if running.done():
+                return running.result()
+        finally:
+            running.cancel()
+        log.error("the database does not answer", extra={"timeout_s": self._timeout_s})
+        raise DatabaseUnavailable
 
     def create(self, caller: Caller, prefix: str, model: str, words: Sequence[Word]) -> str:
         """The id of a new list. Raises Throttled when the caller has as many as it may."""

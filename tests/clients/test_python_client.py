@@ -224,6 +224,23 @@ async def test_an_error_in_the_source_reaches_the_reader(server):
             await heard(asr, source())
 
 
+async def test_an_error_in_the_moment_of_the_servers_answer_reaches_the_reader_too(server):
+    answered = asyncio.Event()
+
+    async def source():
+        await answered.wait()
+        raise RuntimeError("the tape broke")
+        yield b""
+
+    def look(direction, message):
+        if direction == "in":
+            answered.set()
+
+    async with AsrClient(server.url, on_wire=look) as asr:
+        with pytest.raises(RuntimeError, match="the tape broke"):
+            await heard(asr, source())
+
+
 # events and the stream
 
 

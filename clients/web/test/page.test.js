@@ -249,6 +249,7 @@ describe('the demo page', { skip: !existsSync(CHROMIUM), timeout: 280_000 }, () 
     const page = await visit(browser, url);
     await recognise(page);
     await page.click('#wire summary');
+    await page.waitForSelector('#wire-list li'); // opened, it draws its lines a moment later
     const lines = await page.$$eval('#wire-list li', (all) => all.map((li) => li.textContent));
     assert.match(lines[0], /run-task/);
     assert.match(lines.at(-1), /task-finished/);
