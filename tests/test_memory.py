@@ -1,7 +1,9 @@
 """What is freed goes back to the system."""
 
 import asyncio
+import gc
 import platform
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +35,24 @@ async def test_holes_in_the_heap_are_given_back(monkeypatch):
     watching.cancel()
     assert resident_mb() < full - 200
     assert sum(map(np.sum, kept)) == len(kept) * PIECE
+
+
+class Ring:
+    """Only the garbage collector frees it."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+def test_what_is_there_at_the_start_is_not_searched_for_garbage():
+    loaded, dropped = Ring(), weakref.ref(Ring())
+    with memory.settled():
+        assert dropped() is None
+        assert not any(each is loaded for each in gc.get_objects())
+        came = weakref.ref(Ring())
+        gc.collect()
+        assert came() is None
+    assert any(each is loaded for each in gc.get_objects())
 
 
 async def test_without_glibc_nothing_is_done(monkeypatch):

@@ -74,7 +74,8 @@ def create_app(settings: Settings) -> FastAPI:
             asyncio.create_task(memory.watch(), name="memory"),
         ]
         try:
-            yield
+            with memory.settled():
+                yield
         finally:
             signals.end()
             for watcher in watching:

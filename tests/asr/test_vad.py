@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from asr_server.asr.backends.pytorch import PyTorchBackend, PyTorchOptions
 from asr_server.asr.backends.vad_state import VadState
@@ -47,6 +48,20 @@ def test_probabilities_are_those_of_the_package(silero: torch.nn.Module) -> None
         ]
     )
     assert judged.tolist() == pytest.approx(expected, abs=1e-4)
+
+
+def test_judging_takes_no_room_among_the_compiled_products_of_the_steps() -> None:
+    called = set()
+
+    class Look(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            called.add(func.overloadpacket._qualified_op_name)
+            return func(*args, **(kwargs or {}))
+
+    with Look():
+        VadState(4).judge([0, 1], [windows(3, 1), windows(2, 2)])
+    assert called & {"aten::addmm", "aten::mm"}
+    assert not [name for name in called if "conv" in name or "mkldnn" in name]
 
 
 def test_loading_it_leaves_torch_its_threads() -> None:

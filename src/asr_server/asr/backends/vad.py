@@ -52,13 +52,16 @@ class SileroVad(nn.Module):
         # TorchScript knows no globals.
         self.window = WINDOW
         self.state = [CONTEXT, HIDDEN, HIDDEN]
-        self.stft_conv = nn.Conv1d(1, _FFT + 2, _FFT, stride=_HOP, bias=False)
-        self.conv1 = nn.Conv1d(_FFT // 2 + 1, 128, 3, padding=1)
-        self.conv2 = nn.Conv1d(128, 64, 3, stride=2, padding=1)
-        self.conv3 = nn.Conv1d(64, 64, 3, stride=2, padding=1)
-        self.conv4 = nn.Conv1d(64, HIDDEN, 3, padding=1)
+        self.frame, self.hop = _FFT, _HOP
+        # Convolutions are products of matrices here: oneDNN would compile them for every number of
+        # windows and keep that, in the place of what the steps need (docs/adr/0032-memory.md).
+        self.stft_conv = nn.Linear(_FFT, _FFT + 2, bias=False)
+        self.conv1 = nn.Linear(3 * (_FFT // 2 + 1), 128)
+        self.conv2 = nn.Linear(3 * 128, 64)
+        self.conv3 = nn.Linear(3 * 64, 64)
+        self.conv4 = nn.Linear(3 * 64, HIDDEN)
         self.lstm_cell = nn.LSTMCell(HIDDEN, HIDDEN)
-        self.final_conv = nn.Conv1d(HIDDEN, 1, 1)
+        self.final_conv = nn.Linear(HIDDEN, 1)
 
     @classmethod
     def load(cls) -> "SileroVad":
@@ -75,7 +78,9 @@ class SileroVad(nn.Module):
             archived = torch.jit.load(str(archive), map_location="cpu")  # type: ignore[no-untyped-call]
             weights = archived.state_dict()
         vad = cls()
-        vad.load_state_dict({ours: weights[f"_model.{theirs}"] for ours, theirs in _NAMES.items()})
+        vad.load_state_dict(
+            {ours: _as_matrix(weights[f"_model.{theirs}"]) for ours, theirs in _NAMES.items()}
+        )
         return vad.eval().requires_grad_(False)
 
     def forward(self, samples: Tensor, lengths: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
@@ -101,7 +106,7 @@ class SileroVad(nn.Module):
             cell = torch.where(real, new_cell, cell)
             hiddens.append(hidden)
         stacked = torch.stack(hiddens, dim=1).relu()  # (B, T, 128)
-        logits = F.linear(stacked, self.final_conv.weight.squeeze(2), self.final_conv.bias)
+        logits = self.final_conv(stacked)
         last = lengths[:, None] * self.window + torch.arange(seen)[None, :]  # (B, 64)
         state = torch.cat((samples.gather(1, last), hidden, cell), dim=1)
         return logits.squeeze(2).sigmoid(), state
@@ -109,13 +114,14 @@ class SileroVad(nn.Module):
     def _encode(self, windows: Tensor) -> Tensor:
         """(N, 576) samples to (N, 128)."""
         padded = F.pad(windows, (0, self.state[0]), mode="reflect")
-        spectrum = self.stft_conv(padded[:, None])  # (N, 258, 4)
-        real, imaginary = spectrum.chunk(2, dim=1)
+        frames = padded.unfold(1, self.frame, self.hop).contiguous()
+        spectrum = self.stft_conv(frames)  # (N, 4, 258)
+        real, imaginary = spectrum.chunk(2, dim=2)
         x = (real.square() + imaginary.square()).sqrt()
-        x = self.conv1(x).relu()
-        x = self.conv2(x).relu()
-        x = self.conv3(x).relu()
-        hidden: Tensor = self.conv4(x).relu().squeeze(2)
+        x = self.conv1(_neighbours(x, 1)).relu()  # (N, 4, 128)
+        x = self.conv2(_neighbours(x, 2)).relu()  # (N, 2, 64)
+        x = self.conv3(_neighbours(x, 2)).relu()  # (N, 1, 64)
+        hidden: Tensor = self.conv4(_neighbours(x, 1)).relu().squeeze(1)
         return hidden
 
     def _recur(self, inputs: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
@@ -123,3 +129,15 @@ class SileroVad(nn.Module):
         enter, forget, update, leave = gates.chunk(4, dim=1)
         cell = forget.sigmoid() * cell + enter.sigmoid() * update.tanh()
         return leave.sigmoid() * cell.tanh(), cell
+
+
+def _neighbours(x: Tensor, stride: int) -> Tensor:
+    """Places of (N, W, C), all or every other, with the two beside it: (N, W / stride, 3 * C)."""
+    channels = x.shape[2]
+    padded = F.pad(x, (0, 0, 1, 1)).flatten(1)
+    return padded.unfold(1, 3 * channels, stride * channels).contiguous()
+
+
+def _as_matrix(weight: Tensor) -> Tensor:
+    """A convolution's (out, in, K) as those of a product (out, K * in); others as they are."""
+    return weight.transpose(1, 2).flatten(1) if weight.ndim == 3 else weight
