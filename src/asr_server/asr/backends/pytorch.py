@@ -124,7 +124,7 @@ class PyTorchBackend:
             paraformer = Paraformer(config)
         large = sum(parameter.numel() for parameter in paraformer.parameters()) >= LARGE
         # Only a small model's step feels the 4 ms that the shapes of a batch of a new size take.
-        keep_compiled(64 if large else 512)
+        keep_compiled(48 if large else 512)
         dtype = best_dtype(device) if options.dtype == "auto" else options.dtype
         load_weights(paraformer, model.weights(), str(path))
         threads = options.threads or CPU_THREADS
