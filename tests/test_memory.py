@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from asr_server import memory
+from asr_server.app import create_app
+from asr_server.settings import Settings
 
 PIECE = 64 * 1024
 """Bytes that the C library takes from a heap and not from the system."""
@@ -53,6 +55,13 @@ def test_what_is_there_at_the_start_is_not_searched_for_garbage():
         gc.collect()
         assert came() is None
     assert any(each is loaded for each in gc.get_objects())
+
+
+async def test_a_server_that_has_loaded_is_settled():
+    server = create_app(Settings(model="fake", database_url="sqlite://"))
+    async with server.router.lifespan_context(server):
+        assert gc.get_freeze_count() > 0
+    assert gc.get_freeze_count() == 0
 
 
 async def test_without_glibc_nothing_is_done(monkeypatch):

@@ -20,7 +20,7 @@ def settled() -> Iterator[None]:
     """Meanwhile Python's garbage collector leaves alone what is there now.
 
     What a server loads are half a million objects. Among so many a collection would hold up
-    everything for a tenth of a second, and so Python would wait with it until a quarter as many
+    everything for 0.15 s, and so Python would wait with it until a quarter as many
     have come: hundreds of connections, each of which asyncio leaves as a cycle.
     """
     gc.collect()
