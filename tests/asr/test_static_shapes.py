@@ -128,6 +128,16 @@ def test_static_shapes_say_and_remember_the_same(
         )
 
 
+def test_rows_that_fill_up_a_batch_say_nothing(model_dir: Path, frontend: Frontend) -> None:
+    paraformer = load(model_dir)
+    paraformer.predictor.cif_output.bias += 30.0  # every frame fires
+    hearing = Hearing(frontend, paraformer, state_of(paraformer, "cpu", static=False))
+    work = ChunkWork(1, Kind.COMMIT, True, speechlike(1.0, 1)[: GEOMETRY.stride])
+    said, *others = hearing(pack([work], [1], 4, hearing.longest)).rows()
+    assert len(said.tokens) > 5
+    assert others == [Row([], [], [])] * 3
+
+
 class OnlyMeta(TorchDispatchMode):
     """Fails where anything but a lone number is not on the meta device."""
 

@@ -50,14 +50,12 @@ def pack(module: nn.Module) -> None:
             pack(child)
 
 
-def keep_compiled(shapes: int) -> None:
-    """Have oneDNN keep the last `shapes` sizes of products compiled; counts if nothing ran before.
+def keep_compiled_once() -> None:
+    """Have PyTorch keep little of what oneDNN keeps anyway; counts if nothing ran before.
 
-    A batch of a new size brings 40 of them, 0.1 MB each and more in PyTorch's own cache. With both
-    at their default, memory rises for hours as if it leaked (docs/adr/0032-memory.md). What the
-    environment says comes first.
+    Its own cache, one a thread, takes a megabyte for a product of one size: memory would rise for
+    hours as if it leaked (docs/adr/0032-memory.md). What the environment says comes first.
     """
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(shapes))
     os.environ.setdefault("LRU_CACHE_CAPACITY", str(THREAD_SHAPES))  # read by ideep, of PyTorch
 
 

@@ -30,13 +30,18 @@ from asr_server.asr.backends.sanm import (
     append,
     attend,
     by_head,
-    filter_frames,
+    filter_tokens,
     laid_out,
     penalties,
     positions,
     recall,
 )
-from asr_server.asr.backends.tracing import interpreted, recorded
+from asr_server.asr.backends.sizes import ROW_DIGITS, TOKEN_DIGITS, rounded, sizes
+from asr_server.asr.backends.slots import SPARE
+from asr_server.asr.backends.tracing import Example, interpreted, recorded
+
+USUAL_TOKENS = 6
+"""In a chunk, of whoever speaks quickly; a whole batch of more is compiled when it comes."""
 
 
 class Encoder(nn.Module):
@@ -55,7 +60,8 @@ class Encoder(nn.Module):
         self.after_norm = nn.LayerNorm(config.size, eps=LAYER_NORM_EPS)
         self.attention_dtype = torch.float32
         self._stride = config.stride
-        self._run = interpreted(self._through, (*self.encoders0, *self.encoders))
+        self._layers = (*self.encoders0, *self.encoders)
+        self._run = interpreted(self._through, self._layers)
 
     def forward(
         self,
@@ -71,20 +77,25 @@ class Encoder(nn.Module):
         The rows look back on `slots` (B,) of `memories` (slots, L, 2, H, M, E); `penalty` as for a
         layer. Also what the rows `commit` (C,) will remember: (C, L, 2, H, stride, E).
         """
-        room = _room(memories, len(commit), self._stride)
-        x = self._run(x, [memories], [slots, commit, penalty, real], [room])
-        return self.after_norm(x) * real, room
+        call = self._call(x, memories, slots, commit, penalty, real)
+        _, _, _, (room,) = call
+        return self.after_norm(self._run(*call)) * real, room
 
     def record(self, examples: Sequence[Sequence[Tensor]]) -> None:
         """Run the layers without the interpreter, now that their weights are final.
 
         The examples are what `forward` takes.
         """
-        made = [
-            (x, [memories], [slots, commit, *rest], [_room(memories, len(commit), self._stride)])
-            for x, memories, slots, commit, *rest in examples
-        ]
-        self._run = recorded(self._through, (*self.encoders0, *self.encoders), made)
+        calls = [self._call(*example) for example in examples]
+        self._run = recorded(self._through, self._layers, calls)
+
+    def rehearse(self, *example: Tensor) -> None:
+        """Have compiled what `forward` of tensors of these sizes needs: two layers have it all."""
+        interpreted(self._through, self._layers[:2])(*self._call(*example))
+
+    def _call(self, x: Tensor, memories: Tensor, *shared: Tensor) -> Example:
+        _, commit, *_ = shared
+        return x, [memories], list(shared), [_room(memories, len(commit), self._stride)]
 
     def _through(
         self, layer: nn.Module, x: Tensor, own: list[Tensor], shared: list[Tensor]
@@ -116,6 +127,19 @@ class Predictor(nn.Module):
         return (weights * self._smooth - self._noise).relu()  # type: ignore[no-any-return]
 
 
+def spread(x: Tensor, places: Tensor) -> Tensor:
+    """The tokens `x` (N, D) of all rows, row by row (B, K, D): `places` (B, K) says where each is.
+
+    A row's tokens come first in it; behind them is whatever `places` names there.
+    """
+    return x.index_select(0, places.flatten()).view(*places.shape, -1)
+
+
+def gathered(x: Tensor, spoken: Tensor) -> Tensor:
+    """Of `x` (B, K, D) the tokens that exist, (N, D), at the places `spoken` (N,) of B * K."""
+    return x.flatten(0, 1).index_select(0, spoken)
+
+
 class CrossAttention(nn.Module):
     """From the tokens to the frames of this chunk and of the last one that fired."""
 
@@ -127,16 +151,24 @@ class CrossAttention(nn.Module):
         self.linear_out = nn.Linear(size, size)
 
     def forward(
-        self, x: Tensor, hidden: Tensor, seen: Tensor, penalty: Tensor
+        self,
+        x: Tensor,
+        places: Tensor,
+        spoken: Tensor,
+        hidden: Tensor,
+        seen: Tensor,
+        penalty: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """Attend from `x` (B, K, D) to what is recalled and to `hidden` (B, T, D).
+        """Attend from `x` (N, D) to what is recalled and to `hidden` (B, T, D).
 
-        `seen` (2, B, H, stride + T, E) is of `recall`. Gives the output (B, K, D) and the chunk's
-        keys and values (2, B, H, T, E).
+        `places` and `spoken` as for `spread` and `gathered`, `seen` (2, B, H, stride + T, E) of
+        `recall`. Gives the output (N, D) and the chunk's keys and values (2, B, H, T, E).
         """
         key_value = append(seen, by_head(self.linear_k_v(hidden), 2, self.heads))
-        query = laid_out(by_head(self.linear_q(x), 1, self.heads)[0], seen.dtype)
-        return self.linear_out(attend(query, seen, penalty).to(x.dtype)), key_value
+        queries = spread(self.linear_q(x), places)
+        query = laid_out(by_head(queries, 1, self.heads)[0], seen.dtype)
+        attended = gathered(attend(query, seen, penalty), spoken)
+        return self.linear_out(attended.to(x.dtype)), key_value
 
 
 class NormalisedFeedForward(nn.Module):
@@ -149,7 +181,7 @@ class NormalisedFeedForward(nn.Module):
         self.norm = nn.LayerNorm(units, eps=LAYER_NORM_EPS)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, K, D) to (B, K, D)."""
+        """(N, D) to (N, D)."""
         return self.w_2(self.norm(self.w_1(x).relu_()))  # type: ignore[no-any-return]
 
 
@@ -163,7 +195,7 @@ class CausalFsmn(nn.Module):
     def forward(self, x: Tensor, history: Tensor) -> tuple[Tensor, Tensor]:
         """Filter `x` (B, K, D) behind `history` (B, kernel - 1, D); also both, joined."""
         joined = torch.cat((history, x), dim=1)
-        return filter_frames(joined, self.fsmn_block.weight) + x, joined
+        return filter_tokens(joined, self.fsmn_block.weight) + x, joined
 
 
 class DecoderLayer(nn.Module):
@@ -179,12 +211,20 @@ class DecoderLayer(nn.Module):
         self.norm3 = nn.LayerNorm(config.size, eps=LAYER_NORM_EPS)
 
     def forward(
-        self, x: Tensor, hidden: Tensor, history: Tensor, seen: Tensor, penalty: Tensor
+        self,
+        x: Tensor,
+        places: Tensor,
+        spoken: Tensor,
+        hidden: Tensor,
+        history: Tensor,
+        seen: Tensor,
+        penalty: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The output (B, K, D), the joined FSMN inputs and the keys and values."""
-        filtered, joined = self.self_attn(self.norm2(self.feed_forward(self.norm1(x))), history)
-        x = x + filtered
-        attended, key_value = self.src_attn(self.norm3(x), hidden, seen, penalty)
+        """The output (N, D), the joined FSMN inputs and the keys and values."""
+        fed = self.norm2(self.feed_forward(self.norm1(x)))
+        filtered, joined = self.self_attn(spread(fed, places), history)
+        x = x + gathered(filtered, spoken)
+        attended, key_value = self.src_attn(self.norm3(x), places, spoken, hidden, seen, penalty)
         return x + attended, joined, key_value
 
 
@@ -197,7 +237,7 @@ class LastDecoderLayer(nn.Module):
         self.norm1 = nn.LayerNorm(config.size, eps=LAYER_NORM_EPS)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, K, D) to (B, K, D)."""
+        """(N, D) to (N, D)."""
         return self.feed_forward(self.norm1(x))  # type: ignore[no-any-return]
 
 
@@ -217,49 +257,57 @@ class Decoder(nn.Module):
     def forward(
         self,
         x: Tensor,
-        hidden: Tensor,
         histories: Tensor,
         memories: Tensor,
+        places: Tensor,
+        spoken: Tensor,
+        hidden: Tensor,
         slots: Tensor,
         first: Tensor,
         commit: Tensor,
         last: Tensor,
         penalty: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """What `output_layer` takes, (B, K, D), of token embeddings `x` (B, K, D).
+        """What `output_layer` takes, (N, D), of the embeddings `x` (N, D) of all rows' tokens.
 
-        The rows look back on `slots` (B,) of `histories` (slots, L, kernel - 1, D) and of
+        `places` (B, K) and `spoken` (N,) say which is whose, see `spread` and `gathered`. The rows
+        look back on `slots` (B,) of `histories` (slots, L, kernel - 1, D) and of
         `memories` (slots, L, 2, H, stride, E); a `first` (B,) one has no history. Also the
         histories and memories, shaped like these, of the rows `commit` (C,), whose `last`
         (C, kernel - 1) inputs, counted from the history's begin, will be remembered.
         """
-        rooms = self._rooms(histories, memories, len(commit))
-        shared = [hidden, slots, first, commit, last, penalty]
-        x = self._run(x, [histories, memories], shared, rooms)
+        shared = (places, spoken, hidden, slots, first, commit, last, penalty)
+        call = self._call(x, histories, memories, *shared)
+        _, _, _, (inputs, room) = call
+        x = self._run(*call)
         for layer in self.decoders3:
             x = layer(x)
-        return self.after_norm(x), rooms[0], rooms[1]
+        return self.after_norm(x), inputs, room
 
     def record(self, examples: Sequence[Sequence[Tensor]]) -> None:
         """As `Encoder.record`."""
-        made = []
-        for x, hidden, histories, memories, *rest in examples:
-            rooms = self._rooms(histories, memories, len(rest[2]))
-            made.append((x, [histories, memories], [hidden, *rest], rooms))
-        self._run = recorded(self._through, tuple(self.decoders), made)
+        calls = [self._call(*example) for example in examples]
+        self._run = recorded(self._through, tuple(self.decoders), calls)
 
-    def _rooms(self, histories: Tensor, memories: Tensor, rows: int) -> list[Tensor]:
+    def rehearse(self, *example: Tensor) -> None:
+        """As `Encoder.rehearse`; one layer and the scores have it all."""
+        self.output_layer(interpreted(self._through, [self.decoders[0]])(*self._call(*example)))
+
+    def _call(self, x: Tensor, histories: Tensor, memories: Tensor, *shared: Tensor) -> Example:
+        rows = len(shared[-3])  # that commit
         inputs = histories.new_empty((rows, *histories.shape[1:]))
-        return [inputs, _room(memories, rows, self._stride)]
+        rooms = [inputs, _room(memories, rows, self._stride)]
+        return x, [histories, memories], list(shared), rooms
 
     def _through(
         self, layer: nn.Module, x: Tensor, own: list[Tensor], shared: list[Tensor]
     ) -> tuple[Tensor, list[Tensor]]:
         """Through one layer; kept are inputs of the FSMN, keys and values to remember."""
-        (histories, memories), (hidden, slots, first, commit, last, penalty) = own, shared
+        (histories, memories), (places, spoken, hidden, slots, *rest) = own, shared
+        first, commit, last, penalty = rest
         history = unless(first, histories.index_select(0, slots)).to(x.dtype)
         seen = recall(memories, slots, hidden.shape[1], self.attention_dtype)
-        x, joined, key_value = layer(x, hidden, history, seen, penalty)
+        x, joined, key_value = layer(x, places, spoken, hidden, history, seen, penalty)
         kept = key_value.narrow(3, -self._stride, self._stride).index_select(1, commit)
         return x, [joined[commit.unsqueeze(1), last], kept.transpose(0, 1)]
 
@@ -312,9 +360,25 @@ class Paraformer(nn.Module):
     @torch.inference_mode()
     def record(self, state: ParaformerState) -> None:
         """From now on run the layers without the interpreter, with the weights as they are."""
-        examples = [self._example(rows, state) for rows in (2, 3)]
+        examples = [self._example(rows, 2 * rows - 1, state) for rows in (2, 3)]
         self.encoder.record([encoder for encoder, _ in examples])
         self.decoder.record([decoder for _, decoder in examples])
+
+    @torch.inference_mode()
+    def rehearse(self, state: ParaformerState, most_rows: int) -> None:
+        """Have compiled what any batch of up to so many rows needs; see `sizes`.
+
+        Large batches first: what is compiled for smaller ones finds room where they computed.
+        """
+        for rows in reversed(sizes(most_rows, ROW_DIGITS)):
+            encoder, decoder = self._example(rows, 1, state)
+            frames, *_ = encoder
+            self.encoder.rehearse(*encoder)
+            self.predictor(frames.new_zeros(*frames.shape[:2], self.config.size).float())
+            self.decoder.rehearse(*decoder)
+        for tokens in reversed(sizes(most_rows * USUAL_TOKENS, TOKEN_DIGITS)):
+            _, decoder = self._example(1, tokens, state)
+            self.decoder.rehearse(*decoder)
 
     @torch.inference_mode()
     def forward(self, batch: ChunkBatch, state: ParaformerState) -> Decoded:
@@ -369,15 +433,18 @@ class Paraformer(nn.Module):
     # The parts ----------------------------------------------------------------------------------
 
     def _example(
-        self, rows: int, state: ParaformerState
+        self, rows: int, tokens: int, state: ParaformerState
     ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """What encoder and decoder take for so many rows, of which all but one commit."""
+        """What encoder and decoder take for so many rows and tokens; all rows but one commit."""
         config, dtype = self.config, self.encoder.after_norm.weight.dtype
         slots, commit = torch.arange(rows), torch.arange(rows - 1)
         first, last = slots == 0, torch.arange(config.decoder_kernel - 1).expand(rows - 1, -1)
         frames = torch.randn(rows, config.frames, FEATURES).to(dtype)
         hidden = torch.randn(rows, config.frames, config.size).to(dtype)
-        tokens = torch.randn(rows, rows, config.size).to(dtype)
+        most = math.ceil(tokens / rows)
+        places = torch.arange(rows * most).clamp(max=tokens - 1).view(rows, most)
+        spoken = torch.arange(tokens)
+        fired = torch.randn(tokens, config.size).to(dtype)
         real = torch.ones(rows, config.frames, 1, dtype=dtype)
         memories, history = state.decoder_memory, state.history
         looks_back, remembers = (
@@ -385,8 +452,8 @@ class Paraformer(nn.Module):
             for frames in (config.memory, config.stride)
         )
         encoder = (frames, state.encoder_memory, slots, commit, looks_back, real)
-        decoder = (tokens, hidden, history, memories, slots, first, commit, last, remembers)
-        return encoder, decoder
+        shared = (places, spoken, hidden, slots, first, commit, last, remembers)
+        return encoder, (fired, history, memories, *shared)
 
     def _with_positions(self, features: Tensor, chunks: Tensor) -> Tensor:
         """Scale the features and add the sinusoids of their positions in the sentence.
@@ -424,6 +491,7 @@ class Paraformer(nn.Module):
         )
         # Look-ahead frames count only when no later chunk will bring them again.
         counted = real & (batch.whole[:, None] | (frame < config.stride))
+        counted &= (batch.slots != SPARE)[:, None]  # or rows that fill up a batch might speak
         return hidden, self.predictor(hidden.float()) * counted, key_values
 
     def _decode(
@@ -436,11 +504,18 @@ class Paraformer(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Scores as in `Decoded`, histories and memories as in `Progress`."""
         config = self.config
-        x, hidden = fired.embeddings[rows].to(hidden.dtype), hidden[rows]
-        slots, first = batch.slots[rows], batch.first[rows]
+        spoken = state.which(fired.real[rows].flatten())  # (N,)
         commit = state.which(batch.commit[rows])
         order = torch.arange(config.decoder_kernel - 1, device=hidden.device)
         last = fired.counts[rows[commit], None] + order  # (rows that commit, kernel - 1): are real
+        count = len(spoken)
+        if not state.static:
+            rows, spoken = _filled_up(rows, ROW_DIGITS), _filled_up(spoken, TOKEN_DIGITS)
+        embeddings = fired.embeddings[rows]  # (B, K, D)
+        places = torch.zeros(embeddings.shape[:2], dtype=torch.int64, device=hidden.device)
+        places.view(-1)[spoken[:count]] = torch.arange(count, device=hidden.device)
+        x, hidden = gathered(embeddings, spoken).to(hidden.dtype), hidden[rows]
+        slots, first = batch.slots[rows], batch.first[rows]
         lengths = batch.lengths[rows] + config.look_ahead
         frame = torch.arange(config.frames, device=hidden.device)[None, :]
         remembers = (state.fired[slots] & ~first)[:, None].expand(-1, config.stride)
@@ -449,14 +524,21 @@ class Paraformer(nn.Module):
 
         x, histories, memories = self.decoder(
             x,
-            hidden,
             state.history,
             state.decoder_memory,
+            places,
+            spoken,
+            hidden,
             slots,
             first,
             commit,
             last,
             penalty,
         )
-        real = state.which(fired.real[rows].flatten())  # (sum of the counts,)
-        return self.decoder.output_layer(x.flatten(0, 1)[real]), histories, memories
+        return self.decoder.output_layer(x)[:count], histories, memories
+
+
+def _filled_up(indices: Tensor, digits: int) -> Tensor:
+    """`indices` (N,), of which there is one, and more of the first to make one of few sizes."""
+    count = len(indices)
+    return F.pad(indices, (0, rounded(count, digits) - count), value=int(indices[0]))

@@ -34,7 +34,10 @@ def attention_dtype(dtype: str) -> torch.dtype:
 def set_precision(paraformer: Paraformer, dtype: str) -> None:
     """Turn freshly loaded weights into what the step computes with, layer by layer."""
     encoder, decoder = paraformer.encoder, paraformer.decoder
-    encoder.attention_dtype = decoder.attention_dtype = attention_dtype(dtype)
+    encoder.attention_dtype = attention_dtype(dtype)
+    # Few tokens attend in batches of every size, for each of which oneDNN would compile bfloat16's.
+    on_cpu = decoder.after_norm.weight.device.type == "cpu"
+    decoder.attention_dtype = torch.float32 if on_cpu else encoder.attention_dtype
     paraformer.float()
     if dtype == "int8":
         # The scores decide between tokens and cost little: they stay exact.

@@ -26,7 +26,7 @@ class _Encoder(nn.Module):
         super().__init__()
 
         def layer(inputs: int) -> EncoderLayer:
-            return EncoderLayer(inputs, size, heads, units, kernel, shift)
+            return EncoderLayer(inputs, size, heads, units, kernel, shift, even=False)
 
         self.encoders0 = nn.ModuleList([layer(inputs)])
         self.encoders = nn.ModuleList(layer(size) for _ in range(layers - 1))

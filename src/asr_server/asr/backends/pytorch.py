@@ -14,12 +14,13 @@ from asr_server.asr.backends.frontend import CONTEXT, FRAME, LFR_SHIFT, Frontend
 from asr_server.asr.backends.graphs import Graphs
 from asr_server.asr.backends.hearing import HEAD, Answer, Hearing, Row, pack
 from asr_server.asr.backends.model_dir import CMVN, ModelDir, load_weights
-from asr_server.asr.backends.packing import keep_compiled
+from asr_server.asr.backends.packing import keep_compiled_once
 from asr_server.asr.backends.paraformer import Paraformer
 from asr_server.asr.backends.paraformer_config import ParaformerConfig
 from asr_server.asr.backends.paraformer_state import ParaformerState, Progress
 from asr_server.asr.backends.precision import best_dtype, set_precision
 from asr_server.asr.backends.punctuation import Punctuator
+from asr_server.asr.backends.sizes import ROW_DIGITS, rounded
 from asr_server.asr.backends.slots import SlotTable
 from asr_server.asr.backends.vad_state import VadState
 from asr_server.asr.hotwords import Evidence, prepare
@@ -42,6 +43,10 @@ CPU_THREADS = torch.get_num_threads()
 
 LARGE = 50_000_000
 """Parameters from which steps side by side pay on a CPU (docs/adr/0009-lanes.md)."""
+
+REHEARSED = 32
+"""Rows of the largest batch compiled for at the start; only many cores compute larger ones in time,
+and then at the first of each size."""
 
 SPECIAL_TOKENS = frozenset({"<blank>", "<s>", "</s>"})
 """Tokens that mean nothing heard; FunASR drops them too."""
@@ -123,8 +128,7 @@ class PyTorchBackend:
         with torch.device("meta"):  # the weights come from the file, none are made up first
             paraformer = Paraformer(config)
         large = sum(parameter.numel() for parameter in paraformer.parameters()) >= LARGE
-        # Only a small model's step feels the 4 ms that the shapes of a batch of a new size take.
-        keep_compiled(48 if large else 512)
+        keep_compiled_once()
         dtype = best_dtype(device) if options.dtype == "auto" else options.dtype
         load_weights(paraformer, model.weights(), str(path))
         threads = options.threads or CPU_THREADS
@@ -152,7 +156,7 @@ class PyTorchBackend:
             dtype=dtype,
             lanes=lanes,
             threads=max(1, lane_threads),
-            max_batch=options.max_batch,
+            max_batch=min(options.max_batch, options.slots),
         )
 
     @torch.inference_mode()
@@ -164,11 +168,9 @@ class PyTorchBackend:
             raise OutOfMemoryError from exc
 
     def _step(self, step: Step) -> StepResult:
-        # PyTorch keeps this number for every thread. A thread beside the lanes that spread its few
-        # small products over their cores would keep them waiting at every one of theirs.
-        threads = self._threads if step.chunks else 1
-        if torch.get_num_threads() != threads:
-            torch.set_num_threads(threads)
+        # A thread beside the lanes that spread its few small products over their cores would keep
+        # them waiting at every one of theirs.
+        _spread_over(self._threads if step.chunks else 1)
         for stream in step.closed:
             self._slots.close(stream)
         for stream in step.opened:
@@ -185,7 +187,9 @@ class PyTorchBackend:
         """Run a few silent chunks of each kind through everything; on a GPU, capture its steps."""
         self._vad.record()
         if self.device == "cpu":
+            _spread_over(self._threads)  # what is compiled depends on it
             self._paraformer.record(self._state)
+            self._paraformer.rehearse(self._state, min(self._max_batch, REHEARSED))
         if self.device == "cuda":
             self._graphs = Graphs(self._hearing, HEAD + self._hearing.longest, self._max_batch)
         stream = -1
@@ -220,7 +224,8 @@ class PyTorchBackend:
         slots = [self._slots[work.stream] for work in works]
         if self.device == "cpu":
             longest = max(FRAME, max(len(work.pcm) for work in works))
-            return self._hearing(pack(works, slots, len(works), longest))
+            rows = rounded(len(works), ROW_DIGITS)
+            return self._hearing(pack(works, slots, rows, longest))
         rows = self._graphs.padded(len(works)) if self._graphs else len(works)
         batch = pack(works, slots, rows, self._hearing.longest, pinned=True)
         if self._graphs:
@@ -253,6 +258,12 @@ class PyTorchBackend:
         if self._punctuator is None:
             return [()] * len(works)
         return self._punctuator.marks(pieces)
+
+
+def _spread_over(threads: int) -> None:
+    """Have what the calling thread computes use so many; PyTorch keeps the number for each."""
+    if torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
 
 
 def _device(name: str) -> torch.device:

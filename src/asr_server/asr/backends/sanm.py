@@ -96,11 +96,34 @@ def filter_frames(x: Tensor, weight: Tensor) -> Tensor:
     return filtered.squeeze(2).transpose(1, 2)
 
 
-class FsmnAttention(nn.Module):
-    """Self-attention over the chunk and the memory, plus a depthwise FSMN over the chunk."""
+def filter_tokens(x: Tensor, weight: Tensor) -> Tensor:
+    """As `filter_frames`, for any number of frames.
 
-    def __init__(self, inputs: int, size: int, heads: int, kernel: int, shift: int = 0) -> None:
+    On a CPU that convolution is compiled anew for every pair of rows and frames. Tap by tap, in
+    float32, it takes longer, but nothing is compiled, and there are fewer tokens than frames.
+    """
+    if x.device.type != "cpu":
+        return filter_frames(x, weight)
+    taps = weight.squeeze(1).t().contiguous().float()  # (kernel, D)
+    frames = x.shape[1] - taps.shape[0] + 1
+    wide = x.float()
+    filtered = wide.narrow(1, 0, frames) * taps[0]
+    for place in range(1, taps.shape[0]):
+        filtered.addcmul_(wide.narrow(1, place, frames), taps[place])
+    return filtered.to(x.dtype)
+
+
+class FsmnAttention(nn.Module):
+    """Self-attention over the chunk and the memory, plus a depthwise FSMN over the chunk.
+
+    Chunks that are not `even` have any number of frames.
+    """
+
+    def __init__(
+        self, inputs: int, size: int, heads: int, kernel: int, shift: int = 0, even: bool = True
+    ) -> None:
         super().__init__()
+        self._filter = filter_frames if even else filter_tokens
         self.heads, self.size = heads, size
         self._padding, self._left = kernel - 1, (kernel - 1) // 2 + shift
         self.linear_q_k_v = nn.Linear(inputs, 3 * size)
@@ -128,7 +151,7 @@ class FsmnAttention(nn.Module):
         padded = projected.new_zeros((rows, frames + self._padding, self.size))
         value = padded.narrow(1, self._left, frames)
         torch.mul(projected.narrow(2, 2 * self.size, self.size), real, out=value)
-        filtered = filter_frames(padded, self.fsmn_block.weight)
+        filtered = self._filter(padded, self.fsmn_block.weight)
         return attended.add_(value).add_(filtered), key_value
 
 
@@ -149,10 +172,17 @@ class EncoderLayer(nn.Module):
     """Attention with FSMN, then feed-forward, each normalised before."""
 
     def __init__(
-        self, inputs: int, size: int, heads: int, units: int, kernel: int, shift: int = 0
+        self,
+        inputs: int,
+        size: int,
+        heads: int,
+        units: int,
+        kernel: int,
+        shift: int = 0,
+        even: bool = True,
     ) -> None:
         super().__init__()
-        self.self_attn = FsmnAttention(inputs, size, heads, kernel, shift)
+        self.self_attn = FsmnAttention(inputs, size, heads, kernel, shift, even)
         self.feed_forward = FeedForward(size, units)
         self.norm1 = nn.LayerNorm(inputs, eps=LAYER_NORM_EPS)
         self.norm2 = nn.LayerNorm(size, eps=LAYER_NORM_EPS)
