@@ -194,10 +194,7 @@ class Vocabularies:
                     hide_parameters=True,  # errors would quote the words of a list
                     connect_args=_patience(backend, self._timeout_s),
                 )
-                try:
-                    _Base.metadata.create_all(engine)
-                except DBAPIError:  # another process was making them; if not, it fails again
-                    _Base.metadata.create_all(engine)
+                _make_tables(engine)
                 self._engine = engine
             return self._engine
 
@@ -207,6 +204,15 @@ class Vocabularies:
             engine, self._engine = self._engine, None
         if engine is not None:
             engine.dispose()
+
+
+def _make_tables(engine: Engine) -> None:
+    """Make those that are missing; whenever another process is quicker, there is one more."""
+    for _ in _Base.metadata.tables:
+        with contextlib.suppress(DBAPIError):
+            _Base.metadata.create_all(engine)
+            return
+    _Base.metadata.create_all(engine)
 
 
 def _checked(url: str) -> URL:

@@ -1,8 +1,9 @@
 """Few sizes for what comes in any number.
 
-oneDNN compiles a product anew for every number of rows it meets and keeps what it compiled, 0.3 MB
-each: a server that meets rare numbers for days grows for days (docs/adr/0032-memory.md). So numbers
-are rounded up to a few, and the few are compiled before the first stream comes.
+oneDNN compiles a product anew for every number of rows it meets and keeps what it compiled, up to
+half a megabyte each: a server that meets rare numbers for days grows for days
+(docs/adr/0032-memory.md). So numbers are rounded up to a few, and these are compiled before the
+first stream comes.
 """
 
 ROW_DIGITS = 4
