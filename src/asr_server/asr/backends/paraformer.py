@@ -9,7 +9,7 @@ A chunk is the `look_ahead` frames kept from the last chunk followed by up to `s
 Frames past a row's length are masked everywhere, so a row never depends on its neighbours.
 
 Letters of shapes: B rows, T frames of a chunk (look_ahead + stride), M frames looked back on,
-K tokens, D model size; keys and values as in `sanm`.
+K tokens of a row, N of all rows, D model size; keys and values as in `sanm`.
 """
 
 import math
