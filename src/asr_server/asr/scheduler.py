@@ -22,7 +22,7 @@ class Policy:
     """How long live streams may go before such a chunk."""
     max_wait_s: float = 0.010
     """How long a chunk may wait for company when the device is always busy."""
-    max_judge_wait_s: float = 0.020
+    max_judge_wait_s: float = 0.040
     """How long audio may wait to be judged by the VAD when the device is always busy."""
     chunk_period_s: float = 0.600
     """What a stream in real time leaves between its chunks: the deadline of a whole chunk."""

@@ -68,16 +68,15 @@ class Encoder(nn.Module):
         x: Tensor,
         memories: Tensor,
         slots: Tensor,
-        commit: Tensor,
         penalty: Tensor,
         real: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """Hidden frames (B, T, D) of `x` (B, T, 560), zero where not `real` (B, T, 1).
 
         The rows look back on `slots` (B,) of `memories` (slots, L, 2, H, M, E); `penalty` as for a
-        layer. Also what the rows `commit` (C,) will remember: (C, L, 2, H, stride, E).
+        layer. Also what a row that commits will remember: (B, L, 2, H, stride, E).
         """
-        call = self._call(x, memories, slots, commit, penalty, real)
+        call = self._call(x, memories, slots, penalty, real)
         _, _, _, (room,) = call
         return self.after_norm(self._run(*call)) * real, room
 
@@ -94,18 +93,16 @@ class Encoder(nn.Module):
         interpreted(self._through, self._layers[:2])(*self._call(*example))
 
     def _call(self, x: Tensor, memories: Tensor, *shared: Tensor) -> Example:
-        _, commit, *_ = shared
-        return x, [memories], list(shared), [_room(memories, len(commit), self._stride)]
+        return x, [memories], list(shared), [_room(memories, len(x), self._stride)]
 
     def _through(
         self, layer: nn.Module, x: Tensor, own: list[Tensor], shared: list[Tensor]
     ) -> tuple[Tensor, list[Tensor]]:
         """Through one layer; kept are keys and values to remember."""
-        (memories,), (slots, commit, penalty, real) = own, shared
+        (memories,), (slots, penalty, real) = own, shared
         seen = recall(memories, slots, x.shape[1], self.attention_dtype)
         x, key_value = layer(x, seen, penalty, real)
-        kept = key_value.narrow(3, 0, self._stride).index_select(1, commit)
-        return x, [kept.transpose(0, 1)]
+        return x, [key_value.narrow(3, 0, self._stride).transpose(0, 1)]
 
 
 class Predictor(nn.Module):
@@ -393,7 +390,7 @@ class Paraformer(nn.Module):
             dim=1,
         )  # (B, T, 560)
         commit = state.which(batch.commit)
-        hidden, weights, key_values = self._encode(chunk, batch, commit, state)
+        hidden, weights, key_values = self._encode(chunk, batch, state)
         fired = integrate_and_fire(
             hidden.float(),
             weights,
@@ -451,7 +448,7 @@ class Paraformer(nn.Module):
             torch.zeros(rows, 1, 1, frames + config.frames)
             for frames in (config.memory, config.stride)
         )
-        encoder = (frames, state.encoder_memory, slots, commit, looks_back, real)
+        encoder = (frames, state.encoder_memory, slots, looks_back, real)
         shared = (places, spoken, hidden, slots, first, commit, last, remembers)
         return encoder, (fired, history, memories, *shared)
 
@@ -466,7 +463,7 @@ class Paraformer(nn.Module):
         return features * math.sqrt(self.config.size) + encoding
 
     def _encode(
-        self, chunk: Tensor, batch: ChunkBatch, commit: Tensor, state: ParaformerState
+        self, chunk: Tensor, batch: ChunkBatch, state: ParaformerState
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Hidden frames (B, T, D), CIF weights (B, T), and keys and values as in `Progress`."""
         config = self.config
@@ -485,7 +482,6 @@ class Paraformer(nn.Module):
             chunk.to(dtype),
             state.encoder_memory,
             batch.slots,
-            commit,
             penalty,
             real[:, :, None].to(dtype),
         )

@@ -24,7 +24,7 @@ class Progress:
     first: Tensor  # (B,)
     commit: Tensor  # (rows that commit,) which rows these are
     chunk: Tensor  # (B, T, 560)
-    key_values: Tensor  # of the encoder (rows that commit, L, 2, H, stride, E)
+    key_values: Tensor  # of the encoder (B, L, 2, H, stride, E)
     fired: Fired
     decoded: Tensor  # (rows that fired and commit,) which rows these are
     histories: Tensor  # of the decoder (rows that fired and commit, L, kernel - 1, D)
@@ -97,13 +97,23 @@ class ParaformerState:
         config, slots, first = self._config, progress.slots[rows], progress.first[rows]
         chunks = unless(first, self.chunks[slots])
         begin = (chunks % config.encoder_look_back) * config.stride
-        ring = begin[:, None] + torch.arange(config.stride, device=begin.device)  # (B, stride)
-        _by_frame(self.encoder_memory)[slots[:, None], ring] = _by_frame(progress.key_values)
+        self._remember(rows, slots, begin, progress.key_values)
         self.overlap[slots] = progress.chunk[rows, -config.look_ahead :]
         self.chunks[slots] = chunks + 1
         # A sentence's first chunk also ends what an earlier sentence left behind.
         self.fired[slots] &= ~first
         self.history.index_fill_(0, (slots * first)[self.which(first)], 0)
+
+    def _remember(self, rows: Tensor, slots: Tensor, begin: Tensor, key_values: Tensor) -> None:
+        """Write the `rows` of `key_values` into the rings of `slots`, from frames `begin` on."""
+        stride = self._config.stride
+        if self.static:
+            ring = begin[:, None] + torch.arange(stride, device=begin.device)  # (B, stride)
+            _by_frame(self.encoder_memory)[slots[:, None], ring] = _by_frame(key_values)
+            return
+        # Row by row, where frames lie side by side, takes a third of that.
+        for row, slot, frame in torch.stack((rows, slots, begin), dim=1).tolist():
+            self.encoder_memory[slot].narrow(3, frame, stride).copy_(key_values[row])
 
     def _advance_decoder(self, progress: Progress) -> None:
         """Remember the decoder's inputs of the rows that fired and commit."""

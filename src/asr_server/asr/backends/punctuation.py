@@ -15,6 +15,10 @@ from torch import Tensor, nn
 from asr_server.asr.backends.model_dir import ModelDir, load_weights, own
 from asr_server.asr.backends.sanm import LAYER_NORM_EPS, EncoderLayer, penalties, positions
 
+TOGETHER = 512
+"""Tokens computed at once, unless one sentence has more: what thirty long sentences at once take
+would be kept for long."""
+
 NO_MARKS = frozenset({"<unk>", "_"})
 """Entries of the model's `punc_list` that stand for nothing."""
 
@@ -98,16 +102,38 @@ class Punctuator:
     @torch.inference_mode()
     def marks(self, sentences: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
         """The mark after every piece of every sentence, empty where there is none."""
-        longest = max(map(len, sentences), default=0)
-        if longest == 0:
-            return [()] * len(sentences)
+        marks: list[tuple[str, ...]] = [()] * len(sentences)
+        for group in _groups([len(pieces) for pieces in sentences]):
+            said = self._marks_of([sentences[number] for number in group])
+            for number, row in zip(group, said, strict=True):
+                marks[number] = row
+        return marks
+
+    def _marks_of(self, sentences: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
+        """The marks of sentences that are computed at once, none of which is empty."""
+        longest = max(map(len, sentences))
         tokens = torch.zeros((len(sentences), longest), dtype=torch.int64)
         for row, pieces in zip(tokens, sentences, strict=True):
             ids = [self._ids.get(piece.removesuffix("@@"), self._unknown) for piece in pieces]
             row[: len(ids)] = torch.tensor(ids, dtype=torch.int64)
-        lengths = torch.tensor([max(1, len(pieces)) for pieces in sentences])
+        lengths = torch.tensor([len(pieces) for pieces in sentences])
         best = self._model(tokens, lengths).argmax(dim=2).tolist()
         return [
             tuple(self._marks[mark] for mark in row[: len(pieces)])
             for row, pieces in zip(best, sentences, strict=True)
         ]
+
+
+def _groups(lengths: Sequence[int]) -> list[list[int]]:
+    """Which sentences of such lengths go together: alike ones, filled up to `TOGETHER` tokens."""
+    groups: list[list[int]] = []
+    room = 0
+    for number in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
+        if not lengths[number]:
+            break
+        if not room:
+            groups.append([])
+            room = max(1, TOGETHER // lengths[number])
+        groups[-1].append(number)
+        room -= 1
+    return groups
