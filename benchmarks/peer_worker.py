@@ -151,7 +151,7 @@ def service(engine: BatchOne, speech: Any, batches: list[int]) -> dict[str, Any]
         began = time.perf_counter()
         engine.chunk(stream, samples)
         taken.append(time.perf_counter() - began)
-    return {"steps": {"1": 1000 * median(taken[WARM_UP:])}, "products": {}}
+    return {"steps": {"1": 1000 * median(taken[WARM_UP:])}}
 
 
 def paced(
@@ -224,9 +224,8 @@ class Ours:
         await self._engine.stop()
 
     async def service(self, speech: Any, batches: list[int]) -> dict[str, Any]:
-        """Milliseconds of a whole step, VAD included, and of its matrix products alone."""
+        """Milliseconds of a whole step, VAD included."""
         from asr_server.asr.types import ChunkWork, JudgeWork, Kind, Step
-        from benchmarks.step import gemm_limit
 
         engine = self._engine
         backend = engine._device.backend
@@ -243,7 +242,7 @@ class Ours:
                 works.append(ChunkWork(row, Kind.COMMIT, chunk == 0, pcm))
             return Step(tuple(rows) if chunk == 0 else (), (), tuple(judge), tuple(works))
 
-        answer: dict[str, Any] = {"steps": {}, "products": {}}
+        answer: dict[str, Any] = {"steps": {}}
         for size in batches:
             taken = []
             for chunk in range(CHUNKS if size == 1 else 3 * WARM_UP):
@@ -253,9 +252,6 @@ class Ours:
                 taken.append(time.perf_counter() - began)
             await engine._device.hear(Step(closed=tuple(range(size))))
             answer["steps"][str(size)] = 1000 * median(taken[WARM_UP:])
-        largest = max(batches)
-        products = gemm_limit(self._model, self._dtype, largest)
-        answer["products"][str(largest)] = 1000 * products.step_s
         return answer
 
     async def paced(self, speech: Any, streams: int, seconds: float) -> dict[str, Any]:

@@ -18,8 +18,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import quantiles
 from typing import Annotated, Any
@@ -30,6 +32,7 @@ from rich.console import Console
 from benchmarks.environment import describe
 from benchmarks.full_size import full_size, write_speech
 from benchmarks.peer_worker import PERIOD_S
+from benchmarks.step import gemm_limit
 
 ENVIRONMENT = Path("build/peers/venv")
 ONNX = Path("build/peers/onnx")
@@ -233,6 +236,7 @@ def measure_one(contender: Contender, probe_s: float, seconds: float) -> Measure
         with Worker(contender, threads, logs / "alone.log", lanes=1) as worker:
             worker.answer()
             services[threads] = service(worker, threads)
+    alone = products_ms(contender)
     with ExitStack() as stack:
         workers = [
             stack.enter_context(
@@ -244,7 +248,7 @@ def measure_one(contender: Contender, probe_s: float, seconds: float) -> Measure
             worker.answer()
         one, whole = services[1], services[CORES]
         measured = Measured(
-            contender, one["steps"]["1"], whole["steps"]["1"], whole["steps"], whole["products"]
+            contender, one["steps"]["1"], whole["steps"]["1"], whole["steps"], alone
         )
 
         def run(streams: int, seconds: float) -> Run:
@@ -284,6 +288,30 @@ def service(worker: Worker, threads: int) -> Any:
     """Steps without waiting; large ones only where all cores take part."""
     worker.tell(do="service", batches=[1] if threads < CORES else BATCHES)
     return worker.answer()
+
+
+def products_ms(contender: Contender) -> dict[str, float]:
+    """Of our largest step; in a process that has computed nothing else, see `measure_one`."""
+    if not contender.ours:
+        return {}
+    largest = max(BATCHES)
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        limit = process.submit(gemm_limit, full_size(), contender.precision, largest).result()
+    return {str(largest): 1000 * limit.step_s}
+
+
+@app.command()
+def products(
+    to: Annotated[Path, typer.Option(help="Where the figures are.")] = RESULTS,
+) -> None:
+    """Measure only the matrix products of our steps anew."""
+    report = json.loads(to.read_text("utf-8"))
+    ours = {one.worker: one for one in CONTENDERS if one.ours}
+    for row in report["rows"]:
+        if row["contender"]["worker"] in ours:
+            row["products_ms"] = products_ms(ours[row["contender"]["worker"]])
+            console.print(row["contender"]["precision"], row["products_ms"])
+    to.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", "utf-8")
 
 
 @app.command()
