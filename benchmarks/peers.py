@@ -2,6 +2,7 @@
 
     python -m benchmarks.peers prepare      once: environment, weights, exports (3 GB in build/)
     python -m benchmarks.peers measure      writes benchmarks/results/peers.json
+    python -m benchmarks.peers products     only the matrix products of our rows anew
 
 Everybody hears the same speech with the same random weights in the production model's size, one
 after the other in one run. Streams *held*: the most streams in real time, whose chunks come evenly
