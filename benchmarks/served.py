@@ -30,7 +30,10 @@ class Served:
 
 @contextmanager
 def served(log: Path, *arguments: str, **settings: str) -> Iterator[Served]:
-    """`asr-server serve ARGUMENTS` with these settings in its environment; killed at the end."""
+    """`asr-server serve ARGUMENTS` with these settings in its environment; killed at the end.
+
+    Which is also when this process is told to stop. For the main thread.
+    """
     port = _free_port()
     command = [sys.executable, "-m", "asr_server.cli", "serve", "--host", "127.0.0.1"]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ASR_")}
@@ -41,6 +44,7 @@ def served(log: Path, *arguments: str, **settings: str) -> Iterator[Served]:
             stdout=told,
             stderr=told,
         )
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         _wait_until_ready(process, port, log)
         yield Served(process, port)
@@ -48,6 +52,7 @@ def served(log: Path, *arguments: str, **settings: str) -> Iterator[Served]:
         if process.poll() is None:
             process.kill()
         process.wait()
+        signal.signal(signal.SIGTERM, before)
 
 
 def _free_port() -> int:

@@ -114,6 +114,7 @@ class Soak:
                     if task.done():
                         task.result()
             self._over.set()
+            sampling.cancel()  # what follows is a server that empties
             await asyncio.gather(*people)
         finally:
             for task in (*people, sampling):

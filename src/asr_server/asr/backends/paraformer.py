@@ -38,7 +38,7 @@ from asr_server.asr.backends.sanm import (
 )
 from asr_server.asr.backends.sizes import ROW_DIGITS, TOKEN_DIGITS, rounded, sizes
 from asr_server.asr.backends.slots import SPARE
-from asr_server.asr.backends.tracing import Example, interpreted, recorded
+from asr_server.asr.backends.tracing import Example, cast, interpreted, recorded
 
 USUAL_TOKENS = 6
 """In a chunk, of whoever speaks quickly; a whole batch of more is compiled when it comes."""
@@ -129,7 +129,7 @@ def spread(x: Tensor, places: Tensor) -> Tensor:
 
     A row's tokens come first in it; behind them is whatever `places` names there.
     """
-    return x.index_select(0, places.flatten()).view(*places.shape, -1)
+    return x.index_select(0, places.flatten()).view(*places.shape, int(x.shape[1]))
 
 
 def gathered(x: Tensor, spoken: Tensor) -> Tensor:
@@ -164,8 +164,8 @@ class CrossAttention(nn.Module):
         key_value = append(seen, by_head(self.linear_k_v(hidden), 2, self.heads))
         queries = spread(self.linear_q(x), places)
         query = laid_out(by_head(queries, 1, self.heads)[0], seen.dtype)
-        attended = gathered(attend(query, seen, penalty), spoken)
-        return self.linear_out(attended.to(x.dtype)), key_value
+        attended = gathered(attend(query, seen, penalty, x.dtype), spoken)
+        return self.linear_out(attended), key_value
 
 
 class NormalisedFeedForward(nn.Module):
@@ -271,7 +271,7 @@ class Decoder(nn.Module):
         look back on `slots` (B,) of `histories` (slots, L, kernel - 1, D) and of
         `memories` (slots, L, 2, H, stride, E); a `first` (B,) one has no history. Also the
         histories and memories, shaped like these, of the rows `commit` (C,), whose `last`
-        (C, kernel - 1) inputs, counted from the history's begin, will be remembered.
+        (C, kernel - 1) inputs will be remembered: places in the joined ones of all rows.
         """
         shared = (places, spoken, hidden, slots, first, commit, last, penalty)
         call = self._call(x, histories, memories, *shared)
@@ -302,11 +302,11 @@ class Decoder(nn.Module):
         """Through one layer; kept are inputs of the FSMN, keys and values to remember."""
         (histories, memories), (places, spoken, hidden, slots, *rest) = own, shared
         first, commit, last, penalty = rest
-        history = unless(first, histories.index_select(0, slots)).to(x.dtype)
+        history = cast(unless(first, histories.index_select(0, slots)), x.dtype)
         seen = recall(memories, slots, hidden.shape[1], self.attention_dtype)
         x, joined, key_value = layer(x, places, spoken, hidden, history, seen, penalty)
         kept = key_value.narrow(3, -self._stride, self._stride).index_select(1, commit)
-        return x, [joined[commit.unsqueeze(1), last], kept.transpose(0, 1)]
+        return x, [spread(joined.flatten(0, 1), last), kept.transpose(0, 1)]
 
 
 def _room(memories: Tensor, rows: int, frames: int) -> Tensor:
@@ -503,7 +503,9 @@ class Paraformer(nn.Module):
         spoken = state.which(fired.real[rows].flatten())  # (N,)
         commit = state.which(batch.commit[rows])
         order = torch.arange(config.decoder_kernel - 1, device=hidden.device)
-        last = fired.counts[rows[commit], None] + order  # (rows that commit, kernel - 1): are real
+        joined = len(order) + fired.embeddings.shape[1]  # frames of a row
+        # Of rows that commit, the last of history and tokens that are real: (C, kernel - 1).
+        last = (commit * joined + fired.counts[rows[commit]])[:, None] + order
         count = len(spoken)
         if not state.static:
             rows, spoken = _filled_up(rows, ROW_DIGITS), _filled_up(spoken, TOKEN_DIGITS)

@@ -65,7 +65,11 @@ class ParaformerConfig:
         _require(
             config.get("encoder") == "SANMEncoderChunkOpt", "the encoder is no SANMEncoderChunkOpt"
         )
-        _require(encoder.get("sanm_shfit", 0) == 0, "the encoder's FSMN is shifted")
+        encoder_kernel = encoder.get("kernel_size", 11)
+        _require(
+            encoder.get("sanm_shfit", 0) == 0 and encoder_kernel % 2 == 1,
+            "the encoder's FSMN does not look as far ahead as back",
+        )
         _require(
             decoder.get("att_layer_num", 6) == decoder["num_blocks"],
             "the decoder has layers without attention",
@@ -80,7 +84,7 @@ class ParaformerConfig:
             heads=encoder["attention_heads"],
             encoder_units=encoder["linear_units"],
             encoder_layers=encoder["num_blocks"],
-            encoder_kernel=encoder.get("kernel_size", 11),
+            encoder_kernel=encoder_kernel,
             decoder_units=decoder["linear_units"],
             decoder_layers=decoder["num_blocks"],
             decoder_kernel=kernel,

@@ -129,7 +129,7 @@ class ParaformerState:
 def unless(condition: Tensor, rows: Tensor) -> Tensor:
     """The rows, zero where `condition` (B,) holds."""
     shape = (-1, *[1] * (rows.dim() - 1))
-    return torch.where(condition.view(shape), torch.zeros_like(rows), rows)
+    return torch.where(condition.view(shape), rows.new_zeros(()), rows)
 
 
 def _by_frame(key_value: Tensor) -> Tensor:

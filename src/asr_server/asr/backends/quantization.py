@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from asr_server.asr.backends.packing import packs
 from asr_server.asr.backends.sanm import FeedForward
-from asr_server.asr.backends.tracing import products, recording
+from asr_server.asr.backends.tracing import cast, products, recording
 
 LARGEST = 127
 SMALLEST_PEAK = 1e-8
@@ -31,14 +31,16 @@ class Int8Linear(nn.Module):
         self.in_features, self.out_features = linear.in_features, linear.out_features
         weight = linear.weight.detach().float()  # (out, in)
         scale = weight.abs().amax(dim=1).clamp(min=SMALLEST_PEAK) / LARGEST
-        self.scale: Tensor
         self.bias: Tensor | None
-        self.register_buffer("scale", scale)
         self.register_buffer("bias", None if linear.bias is None else linear.bias.detach().float())
         quantised = (weight / scale[:, None]).round().to(torch.int8)
         self._packed = packs(weight.device, torch.int8)
         self._signed = not (positive and self._packed)  # the other product takes signed numbers
         self._zero = ZERO if self._signed else 0
+        self._largest = LARGEST if self._signed else LARGEST_UNSIGNED
+        self.scale: Tensor
+        """What 1 stands for in a product with a row whose largest value is 1."""
+        self.register_buffer("scale", scale / self._largest)
         self._weight: Tensor
         self._zeros: Tensor
         self._centre: Tensor
@@ -57,26 +59,26 @@ class Int8Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in) to (..., out), in the type of `x`."""
-        rows = x.reshape(-1, self.in_features).float()
-        step = self._step(rows)
-        unsigned = torch.addcmul(self._centre, rows, step.reciprocal())
+        rows = cast(x.reshape(-1, self.in_features), torch.float32)
+        peak = self._peak(rows)
+        unsigned = torch.addcmul(self._centre, rows, peak.reciprocal(), value=self._largest)
         # By way of 16 bits: straight to bytes without a sign PyTorch goes value by value.
         product = self.product(unsigned.to(torch.int16).to(torch.uint8))
         if self.bias is None:
-            product.mul_(step)
+            product.mul_(peak)
         else:
-            torch.addcmul(self.bias, product, step, out=product)
-        return product.view(*x.shape[:-1], self.out_features).to(x.dtype)
+            torch.addcmul(self.bias, product, peak, out=product)
+        return cast(product.view(*x.shape[:-1], self.out_features), x.dtype)
 
-    def _step(self, rows: Tensor) -> Tensor:
-        """What 1 stands for in each of (rows, in), as (rows, 1)."""
+    def _peak(self, rows: Tensor) -> Tensor:
+        """The largest value in each of (rows, in), whatever its sign, as (rows, 1)."""
         peak = rows.amax(dim=1, keepdim=True)
         if self._signed:
             peak = torch.maximum(peak, rows.amin(dim=1, keepdim=True).neg_())
-        return peak.clamp_(min=SMALLEST_PEAK).div_(LARGEST if self._signed else LARGEST_UNSIGNED)
+        return peak.clamp_(min=SMALLEST_PEAK)
 
     def product(self, rows: Tensor) -> Tensor:
-        """(rows, in) uint8 to (rows, out) float32 in units of each row's step."""
+        """(rows, in) uint8 to (rows, out) float32 in units of each row's peak."""
         if not self._packed:
             signed = rows.sub(ZERO).view(torch.int8)  # 0...255 wrap around to -128...127
             return torch._int_mm(signed, self._weight) * self.scale

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from asr_server.asr.backends.tracing import cast
+
 LAYER_NORM_EPS = 1e-12
 """FunASR's `LayerNorm`."""
 UNSEEN = -1e4
@@ -33,7 +35,7 @@ def by_head(x: Tensor, parts: int, heads: int) -> Tensor:
 
 
 def laid_out(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """A contiguous copy of `dtype`."""
+    """A contiguous copy in `dtype`."""
     return torch.empty_like(x, dtype=dtype, memory_format=torch.contiguous_format).copy_(x)
 
 
@@ -43,9 +45,10 @@ def recall(memories: Tensor, slots: Tensor, frames: int, dtype: torch.dtype) -> 
     What lies behind the memory is room for the keys and values of a chunk, for `append`:
     attention reads both in one piece, and here each is put there once.
     """
-    _, parts, heads, remembered, width = memories.shape
+    # As numbers these are constants of a recording, and not operators on sizes.
+    parts, heads, remembered, width = map(int, memories.shape[1:])
     seen = memories.new_empty(
-        (parts, slots.shape[0], heads, remembered + frames, width), dtype=dtype
+        (parts, slots.shape[0], heads, remembered + int(frames), width), dtype=dtype
     )
     place = seen.narrow(3, 0, remembered).transpose(0, 1)  # (B, 2, H, M, E)
     if memories.dtype == dtype:
@@ -57,7 +60,7 @@ def recall(memories: Tensor, slots: Tensor, frames: int, dtype: torch.dtype) -> 
 
 def append(seen: Tensor, key_value: Tensor) -> Tensor:
     """Put `key_value` (2, B, H, T, E) into the room behind what was recalled; gives that part."""
-    frames = key_value.shape[3]
+    frames = int(key_value.shape[3])
     return seen.narrow(3, -frames, frames).copy_(key_value)
 
 
@@ -66,8 +69,8 @@ def penalties(visible: Tensor) -> Tensor:
     return torch.zeros(visible.shape, device=visible.device).masked_fill_(~visible, UNSEEN)
 
 
-def attend(query: Tensor, key_value: Tensor, penalty: Tensor) -> Tensor:
-    """Attention of `query` (B, H, T, E) to `key_value` (2, B, H, S, E): (B, T, D).
+def attend(query: Tensor, key_value: Tensor, penalty: Tensor, dtype: torch.dtype) -> Tensor:
+    """Attention of `query` (B, H, T, E) to `key_value` (2, B, H, S, E): (B, T, D) in `dtype`.
 
     On a CPU two batched products are quicker than the fused kernel, whose blocks are larger than
     a chunk; the weights are computed in float32, of which its softmax is also the quickest.
@@ -76,23 +79,25 @@ def attend(query: Tensor, key_value: Tensor, penalty: Tensor) -> Tensor:
     if query.device.type != "cpu":
         mask = penalty.to(query.dtype)
         attended = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask)
-        return attended.transpose(1, 2).flatten(2)
-    rows, heads, frames, width = query.shape
+        return cast(attended.transpose(1, 2).flatten(2), dtype)
+    rows, heads, frames, width = *query.shape[:3], int(query.shape[3])
     scores = torch.bmm(query.flatten(0, 1), keys.flatten(0, 1).transpose(1, 2))  # (BH, T, S)
     scores = torch.add(penalty, scores.view(rows, heads, frames, -1), alpha=width**-0.5)
-    weights = scores.softmax(dim=3).to(values.dtype).flatten(0, 1)
+    weights = cast(scores.softmax(dim=3), values.dtype).flatten(0, 1)
     attended = torch.bmm(weights, values.flatten(0, 1))  # (BH, T, E)
-    return attended.view(rows, heads, frames, width).transpose(1, 2).flatten(2)
+    attended = attended.view(rows, heads, frames, width).transpose(1, 2)
+    return laid_out(attended, dtype).flatten(2)
 
 
-def filter_frames(x: Tensor, weight: Tensor) -> Tensor:
+def filter_frames(x: Tensor, weight: Tensor, padding: int = 0) -> Tensor:
     """A depthwise filter `weight` (D, 1, kernel) over the frames of `x` (B, T, D), contiguous.
 
-    Gives (B, T - kernel + 1, D). As a picture one pixel high, channels last, frames need no
-    transposing: a third of what `conv1d` takes on a CPU.
+    Gives (B, T + 2 * padding - kernel + 1, D), as if so many frames of zeros came before and after.
+    As a picture one pixel high, channels last, frames need no transposing: a third of what `conv1d`
+    takes on a CPU.
     """
     picture = x.transpose(1, 2).unsqueeze(2)  # (B, D, 1, T)
-    filtered = F.conv2d(picture, weight.unsqueeze(2), groups=weight.shape[0])
+    filtered = F.conv2d(picture, weight.unsqueeze(2), padding=(0, padding), groups=weight.shape[0])
     return filtered.squeeze(2).transpose(1, 2)
 
 
@@ -104,28 +109,30 @@ def filter_tokens(x: Tensor, weight: Tensor) -> Tensor:
     """
     if x.device.type != "cpu":
         return filter_frames(x, weight)
-    taps = weight.squeeze(1).t().contiguous().float()  # (kernel, D)
+    taps = cast(weight.squeeze(1).t().contiguous(), torch.float32)  # (kernel, D)
     frames = x.shape[1] - taps.shape[0] + 1
-    wide = x.float()
+    wide = cast(x, torch.float32)
     filtered = wide.narrow(1, 0, frames) * taps[0]
     for place in range(1, taps.shape[0]):
         filtered.addcmul_(wide.narrow(1, place, frames), taps[place])
-    return filtered.to(x.dtype)
+    return cast(filtered, x.dtype)
 
 
 class FsmnAttention(nn.Module):
     """Self-attention over the chunk and the memory, plus a depthwise FSMN over the chunk.
 
-    Chunks that are not `even` have any number of frames.
+    Chunks that are not `even` have any number of frames; the filter of those that are looks as far
+    ahead as back.
     """
 
     def __init__(
         self, inputs: int, size: int, heads: int, kernel: int, shift: int = 0, even: bool = True
     ) -> None:
         super().__init__()
-        self._filter = filter_frames if even else filter_tokens
-        self.heads, self.size = heads, size
-        self._padding, self._left = kernel - 1, (kernel - 1) // 2 + shift
+        self.heads, self.size, self._even = heads, size, even
+        self._before = (kernel - 1) // 2 + shift
+        self._after = kernel - 1 - self._before
+        assert not even or self._before == self._after
         self.linear_q_k_v = nn.Linear(inputs, 3 * size)
         self.linear_out = nn.Linear(size, size)
         self.fsmn_block = nn.Conv1d(size, size, kernel, groups=size, bias=False)
@@ -145,13 +152,15 @@ class FsmnAttention(nn.Module):
             seen = torch.empty_like(split[1:], memory_format=torch.contiguous_format)
         key_value = append(seen, split[1:])
         query = laid_out(split[0], seen.dtype)
-        attended = self.linear_out(attend(query, seen, penalty).to(x.dtype))
+        attended = self.linear_out(attend(query, seen, penalty, x.dtype))
 
-        rows, frames = x.shape[:2]
-        padded = projected.new_zeros((rows, frames + self._padding, self.size))
-        value = padded.narrow(1, self._left, frames)
-        torch.mul(projected.narrow(2, 2 * self.size, self.size), real, out=value)
-        filtered = self._filter(padded, self.fsmn_block.weight)
+        value = projected.narrow(2, 2 * self.size, self.size) * real
+        weight = self.fsmn_block.weight
+        if self._even:
+            filtered = filter_frames(value, weight, self._before)
+        else:
+            padded = F.pad(value, (0, 0, self._before, self._after))
+            filtered = filter_tokens(padded, weight)
         return attended.add_(value).add_(filtered), key_value
 
 

@@ -128,6 +128,11 @@ def recording() -> bool:
     return bool(torch.jit.is_tracing())  # type: ignore[attr-defined,no-untyped-call]
 
 
+def cast(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """`x` in `dtype`; where that changes nothing a recording has no operator for it."""
+    return x if x.dtype == dtype else x.to(dtype)
+
+
 @cache
 def products() -> Any:
     """oneDNN's products, as a recording needs them.
