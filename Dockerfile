@@ -9,7 +9,8 @@
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS python
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore \
+    PIP_NO_CACHE_DIR=1
 
 # The packages change seldom and weigh nearly everything: a stage and a layer of their own.
 FROM python AS packages
@@ -21,8 +22,7 @@ RUN python -m venv --without-pip /opt/asr-server
 COPY requirements.lock requirements-dev.lock ./
 # PyPI's torch is the CUDA build; the one without comes from PyTorch's index. psycopg is for those
 # who keep hotword lists in PostgreSQL. The headers and tests of torch are for building on it.
-RUN --mount=type=cache,target=/root/.cache/pip \
-    case "$VARIANT" in \
+RUN case "$VARIANT" in \
         cpu) pip --python /opt/asr-server install --no-deps --index-url "$TORCH_INDEX_URL" \
             "$(grep '^torch==' requirements.lock)" ;; \
         cuda) ;; \
@@ -40,7 +40,7 @@ COPY pyproject.toml setup.py README.md LICENSE NOTICE ./
 COPY clients/web clients/web
 COPY tests/data tests/data
 COPY src src
-RUN --mount=type=cache,target=/root/.cache/pip pip wheel --no-deps --wheel-dir /dist .
+RUN pip wheel --no-deps --wheel-dir /dist .
 
 FROM python AS server
 ARG VERSION=unreleased
