@@ -203,7 +203,6 @@ class Ours:
         from asr_server.asr.factory import build_engine
         from asr_server.settings import Settings
 
-        self._model, self._dtype = model, dtype
         self._settings = Settings(
             model=str(model), dtype=dtype, threads=threads, max_tasks=256, max_delay_ms=0
         )

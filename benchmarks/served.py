@@ -37,6 +37,7 @@ def served(log: Path, *arguments: str, **settings: str) -> Iterator[Served]:
     port = _free_port()
     command = [sys.executable, "-m", "asr_server.cli", "serve", "--host", "127.0.0.1"]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ASR_")}
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     with log.open("wb") as told:
         process = subprocess.Popen(
             [*command, "--port", str(port), *arguments],
@@ -44,7 +45,6 @@ def served(log: Path, *arguments: str, **settings: str) -> Iterator[Served]:
             stdout=told,
             stderr=told,
         )
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         _wait_until_ready(process, port, log)
         yield Served(process, port)
