@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from asr_server.asr.admission import Limits
@@ -99,19 +99,45 @@ async def test_each_stretch_of_speech_becomes_one_final(engine: Engine) -> None:
     assert abs(second[2] - 80_000) <= late
 
 
-@settings(max_examples=20)
-@given(seed=st.integers(0, 9_999), pieces=st.integers(1, 60))
-def test_finals_do_not_depend_on_how_the_audio_was_cut(seed: int, pieces: int) -> None:
+@settings(max_examples=40)
+@given(
+    lengths=st.lists(st.floats(0.05, 1.5), min_size=1, max_size=9),
+    pieces=st.integers(1, 60),
+    chance=st.randoms(use_true_random=False),
+)
+@example(lengths=[0.5, 2.0, 1.2, 1.3, 0.3], pieces=20, chance=random.Random(1))
+@example(lengths=[0.3, 0.3 + 0.6, 0.32, 0.6, 0.9], pieces=60, chance=random.Random(2))
+def test_finals_do_not_depend_on_how_the_audio_was_cut(
+    lengths: list[float], pieces: int, chance: random.Random
+) -> None:
+    audio = np.concatenate(
+        [(speech if number % 2 else silence)(length) for number, length in enumerate(lengths)]
+    )
+
     async def run() -> None:
         engine = Engine(FakeBackend)
         await engine.start()
-        whole = finals(await recognise(engine, [TWO_SENTENCES]))
-        places = sorted(random.Random(seed).sample(range(len(TWO_SENTENCES)), pieces))
-        cut = finals(await recognise(engine, np.split(TWO_SENTENCES, places)))
+        whole = finals(await recognise(engine, [audio]))
+        places = sorted(chance.sample(range(len(audio)), pieces))
+        cut = finals(await recognise(engine, np.split(audio, places)))
         await engine.stop()
         assert cut == whole
 
     asyncio.run(run())
+
+
+async def test_a_chunk_does_not_wait_for_more_than_its_own_audio(lanes: int) -> None:
+    engine = Engine(FakeBackend, EngineOptions(preview_interval_ms=0))
+    await engine.start()
+    for message in (320, 512, 1_600, 9_600):
+        stream = engine.open(StreamOptions())
+        for _ in range(9_600 // message + (9_600 % message > 0)):
+            stream.push(speech(message / 16_000))
+            await asyncio.sleep(0.002)
+        heard = await asyncio.wait_for(stream.next(), PATIENCE_S)
+        assert isinstance(heard, Hypothesis), f"in messages of {message} samples"
+        stream.close()
+    await engine.stop()
 
 
 async def test_finals_are_the_same_with_and_without_interims(engine: Engine) -> None:

@@ -173,11 +173,11 @@ def test_what_is_there_is_divided_among_the_lanes() -> None:
 def test_no_lane_takes_nearly_everybody() -> None:
     def taken(lanes: int) -> int:
         s = Scheduler(Policy(max_batch=32))
-        for stream in range(12):
+        for stream in range(30):
             s.offer(stream, Offer(chunk=Kind.COMMIT), now=0.0)
-        return len(s.take_chunks(now=1.0, streams=12, lanes=lanes, free_lanes=1).chunks)
+        return len(s.take_chunks(now=1.0, streams=30, lanes=lanes, free_lanes=1).chunks)
 
-    assert [taken(lanes) for lanes in (1, 2, 3)] == [12, 4, 3]
+    assert [taken(lanes) for lanes in (1, 2, 3)] == [30, 8, 6]
 
 
 def test_alone_a_file_gets_every_step() -> None:

@@ -9,6 +9,10 @@ from asr_server.asr.types import Kind, StreamId
 
 T = TypeVar("T")
 
+FILLED = 0.8
+"""How much of a chunk's period the longest step and the wait for it may fill, if the machine just
+holds the streams: the rest is for judging and for steps that take longer than others."""
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
@@ -249,7 +253,7 @@ class Scheduler:
         part is left to whoever is free next.
         """
         share = math.ceil(waiting / free_lanes)
-        return share if lanes == 1 else min(share, math.ceil(streams / (lanes + 1)))
+        return share if lanes == 1 else min(share, math.ceil(FILLED * streams / (lanes + 1)))
 
     def _cut(
         self, waiting: Mapping[StreamId, _Ready], now: float, most: int, anybody_live: bool

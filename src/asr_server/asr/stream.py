@@ -99,6 +99,8 @@ class Stream:
         self._lead_s = self._lead_now_s + len(samples) / SAMPLE_RATE
         self._pushed_at = self._clock()
         self._ring.append(samples)
+        if not self.judge_due:  # else it comes with what is judged
+            self._advance()
         self._on_change(self)
 
     def finish(self) -> None:
@@ -118,8 +120,12 @@ class Stream:
     @property
     def backlog(self) -> Samples:
         """Samples pushed that wait to be judged or, where there is speech, to be recognised."""
-        unheard = sum(sentence.audio_end - sentence.position for sentence in self._sentences)
-        return self._ring.end - self._judged + unheard
+        judged = self._judged
+        unheard = sum(
+            max(0, min(sentence.audio_end, judged) - sentence.position)
+            for sentence in self._sentences
+        )
+        return self._ring.end - judged + unheard
 
     @property
     def live(self) -> bool:
@@ -160,8 +166,7 @@ class Stream:
         for probability in probabilities:
             for change in self._endpointer.accept(float(probability)):
                 self._apply(change)
-            if self._sentences and not self._sentences[-1].ended:
-                self._sentences[-1].advance(self._judged)
+            self._advance()
         self._complete()
 
     # The engine's face: chunks ------------------------------------------------------------------
@@ -227,6 +232,12 @@ class Stream:
     def _judged(self) -> Samples:
         return min(self._endpointer.position, self._ring.end)
 
+    def _advance(self) -> None:
+        # A pause is noticed with what it leaves of the audio, never before its end: so the window
+        # that is judged next is the sentence's, whatever comes of it.
+        if self._sentences and not self._sentences[-1].ended:
+            self._sentences[-1].advance(min(self._judged + WINDOW, self._ring.end))
+
     def _apply(self, change: Change) -> None:
         match change:
             case SpeechBegan(begin):
@@ -266,7 +277,7 @@ class Stream:
     @property
     def _oldest_needed(self) -> Samples:
         if self._sentences:
-            return max(0, self._sentences[0].position - self._geometry.context)
+            return max(0, min(self._judged, self._sentences[0].position - self._geometry.context))
         unconfirmed = from_ms(self._options.endpoint.onset_ms)
         return max(0, self._judged - unconfirmed - ONSET_LAG - PRE_ROLL)
 
