@@ -113,13 +113,19 @@ def held_row(row: Json) -> list[str]:
         who["includes"],
         f"{row['one_thread_ms']:.1f}",
         f"{row['all_cores_ms']:.1f}",
-        f"**{streams(row)}**",
+        f"**{streams(row)}**{in_rounds(row)}",
         f"{run['p50_ms']:.0f} / {run['p95_ms']:.0f} / {run['p99_ms']:.0f}",
         f"{run['busy']:.0%}",
         f"{run['others']:.0%}",
         f"{run['tokens_a_chunk']:.1f}",
         row.get("ended", ""),
     ]
+
+
+def in_rounds(row: Json) -> str:
+    """What every round gave, where there were several."""
+    rounds = row.get("rounds", [])
+    return f" of {', '.join(map(str, rounds))}" if len(rounds) > 1 else ""
 
 
 def streams(row: Json) -> int:
