@@ -137,6 +137,7 @@ class SherpaOnnx:
 
 PEERS = {
     "funasr": FunAsr,
+    "funasr-one": FunAsr,  # in one process, as FunASR's own server runs it
     "funasr-onnx": FunAsrOnnx,
     "funasr-onnx-lean": FunAsrOnnxLean,
     "sherpa-onnx": SherpaOnnx,

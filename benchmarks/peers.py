@@ -74,6 +74,7 @@ FEATURES = "features, model"
 ONE_EACH = {"processes": CORES, "threads": 1}
 CONTENDERS = (
     Contender("funasr", "FunASR generate", "float32", FEATURES, **ONE_EACH),
+    Contender("funasr-one", "FunASR generate", "float32", FEATURES),
     Contender("sherpa-onnx", "sherpa-onnx", "int8", FEATURES, **ONE_EACH),
     Contender("funasr-onnx", "funasr-onnx [5,10,5]", "int8", FEATURES, **ONE_EACH),
     Contender("funasr-onnx-lean", "funasr-onnx [0,10,5]", "int8", FEATURES, **ONE_EACH),
@@ -88,7 +89,8 @@ class Worker:
 
     def __init__(self, contender: Contender, threads: int, log: Path, lanes: int = 0) -> None:
         python = sys.executable if contender.ours else str(ENVIRONMENT / "bin/python")
-        model = full_size() if contender.worker == "funasr" or contender.ours else ONNX
+        onnx = contender.precision == "int8" and not contender.ours
+        model = ONNX if onnx else full_size()
         command = [python, "-m", "benchmarks.peer_worker", contender.worker, str(model)]
         self._log = log.open("w")
         self._process = subprocess.Popen(

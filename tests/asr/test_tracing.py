@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from asr_server.asr.backends import precision, quantization
 from asr_server.asr.backends.pytorch import PyTorchBackend, PyTorchOptions
 from asr_server.asr.backends.tracing import interpreted, recorded
 from asr_server.asr.backends.vad_state import VadState
@@ -40,8 +41,12 @@ def conversation(backend: PyTorchBackend) -> list[StepResult]:
     return [backend.step(step) for step in steps]
 
 
+@pytest.mark.parametrize("packed", [True, False], ids=["packed", "plain"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
-def test_recorded_layers_say_the_same_to_the_bit(model_dir, dtype):
+def test_recorded_layers_say_the_same_to_the_bit(model_dir, monkeypatch, dtype, packed):
+    if not packed:  # as on every processor but x86, and on those without VNNI
+        for module in (precision, quantization):
+            monkeypatch.setattr(module, "packs", lambda *_: False)
     backend = loaded(model_dir, dtype)
     before = conversation(backend)
     backend.warm_up()

@@ -72,6 +72,7 @@ def packs(device: torch.device, dtype: torch.dtype) -> bool:
 
 def supports(instructions: str) -> bool:
     """Whether the processor has them."""
-    # torch knows but tells only under private names, which differ by release.
-    probe = getattr(torch.cpu, f"_is_{instructions}_supported", None)
-    return bool(probe and probe())
+    # torch knows but tells only under private names; the second is that of 2.4.
+    names = f"_is_{instructions}_supported", f"_is_cpu_support_{instructions}"
+    probes = (getattr(torch.cpu, name, None) for name in names)
+    return any(probe() for probe in probes if probe)

@@ -80,7 +80,8 @@ class Int8Linear(nn.Module):
     def product(self, rows: Tensor) -> Tensor:
         """(rows, in) uint8 to (rows, out) float32 in units of each row's peak."""
         if not self._packed:
-            signed = rows.sub(ZERO).view(torch.int8)  # 0...255 wrap around to -128...127
+            # 0...255 wrap around to -128...127; a `view` as another type cannot be recorded.
+            signed = rows.sub(ZERO).to(torch.int8)
             return torch._int_mm(signed, self._weight) * self.scale
         weights = (self._weight, self.scale, self._zeros)
         if recording():
