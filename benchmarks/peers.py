@@ -74,7 +74,7 @@ FEATURES = "features, model"
 ONE_EACH = {"processes": CORES, "threads": 1}
 CONTENDERS = (
     Contender("funasr", "FunASR generate", "float32", FEATURES, **ONE_EACH),
-    Contender("funasr-one", "FunASR generate", "float32", FEATURES),
+    Contender("funasr-one", "FunASR generate, one process", "float32", FEATURES),
     Contender("sherpa-onnx", "sherpa-onnx", "int8", FEATURES, **ONE_EACH),
     Contender("funasr-onnx", "funasr-onnx [5,10,5]", "int8", FEATURES, **ONE_EACH),
     Contender("funasr-onnx-lean", "funasr-onnx [0,10,5]", "int8", FEATURES, **ONE_EACH),
