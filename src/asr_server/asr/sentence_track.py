@@ -39,9 +39,10 @@ class _Speculation:
 class SentenceTrack:
     """Progress through the audio `[audio_begin, audio_end)` of one sentence.
 
-    While speech goes on, `audio_end` is how far the stream has been judged to be speech; at a
-    pause it stands still at the end of the speech plus the hangover, and moves on if speech
-    resumes. So the text of a final depends on the audio alone, never on when a step ran.
+    While speech goes on, `audio_end` is how far the sentence reaches for certain, which is up to a
+    window further than the stream has been judged; at a pause it stands still at the end of the
+    speech plus the hangover, and moves on if speech resumes. So the text of a final depends on the
+    audio alone, never on when a step ran.
     """
 
     audio_begin: Samples
@@ -69,7 +70,7 @@ class SentenceTrack:
     # What the endpointer says -----------------------------------------------------------------
 
     def advance(self, position: Samples) -> None:
-        """Speech has been judged up to `position`."""
+        """The sentence reaches up to `position`, whatever is judged next."""
         if self.speech_end is None:
             self.audio_end = max(self.audio_end, position)
 
