@@ -78,6 +78,12 @@ def test_refused_is_not_failed():
     assert set(seen.broken(Goals())) == {"1 refused", "2 x InternalError", "no task finished"}
 
 
+def test_what_was_not_seen_is_named():
+    shown = HEARD[:3]  # interims; the first final was not due yet
+    seen = figures([account(shown, asked=START + 5, ended=START + 5.1)], START, START + 6)
+    assert seen.broken(Goals(first_text_s=1.0)) == ["no final was seen"]
+
+
 def test_goals_are_for_the_95th_percentile():
     def seen(slow: int):
         tasks = []

@@ -94,8 +94,10 @@ class Figures:
         said += [f"{count} x {error}" for error, count in self.failed.items()]
         if self.refused:
             said.append(f"{self.refused} refused")
-        if not (self.first_text.count and self.final.count and self.tail.count):
-            said.append("no text came" if self.finished else "no task finished")
+        if not self.finished:
+            said.append("no task finished")
+        else:
+            said += [f"no {name} was seen" for name, one, _ in pairs if not one.count]
         return said
 
 
