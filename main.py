@@ -1,9 +1,9 @@
 """`uvicorn main:app`, or `python main.py`."""
 
-from asr_server import logs
 from asr_server.app import create_app
 from asr_server.models.catalog import ModelError
-from asr_server.serving import serve
+from asr_server.observability import logs
+from asr_server.process.serving import serve
 from asr_server.settings import SettingsError
 from config import settings
 

@@ -322,7 +322,7 @@ class Beside:
     rss_mb: float
     most_rss_mb: float
     left: dict[str, float]
-    """Connections, tasks and slots still open afterwards."""
+    """UvicornCompat, tasks and slots still open afterwards."""
 
 
 async def beside(

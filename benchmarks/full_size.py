@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from asr_server.asr.backends.pytorch import PyTorchBackend, PyTorchOptions
+from asr_server.asr.run.backend import PyTorchBackend, PyTorchOptions
 from asr_server.asr.types import Pcm
 from asr_server.audio.units import SAMPLE_RATE, from_ms
 from tests.support.chunks import transcribe

@@ -26,12 +26,13 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from asr_server.asr.backends.evidence import EvidenceGatherer
 from asr_server.asr.engine import Engine, EngineOptions
 from asr_server.asr.hotwords import HotwordSearch, compiled, prepare
-from asr_server.asr.types import Drained, Pcm, StreamOptions
+from asr_server.asr.run.evidence import EvidenceGatherer
+from asr_server.asr.types import Pcm, StreamOptions
 from asr_server.audio.decode import open_decoder
 from asr_server.audio.units import SAMPLE_RATE
+from asr_server.recognition import EndOfStream
 from asr_server.text.tokens import Token
 from benchmarks.environment import describe
 
@@ -128,7 +129,7 @@ async def recognise(engine: Engine, path: Path, hotwords: Sequence[tuple[str, in
         stream.push(piece)
     stream.finish()
     text = ""
-    while not isinstance(event := await stream.next(), Drained):
+    while not isinstance(event := await stream.next(), EndOfStream):
         text += "".join(token.piece for token in event.tokens)
     stream.close()
     return text
@@ -165,7 +166,7 @@ def measure(
     weight: Annotated[list[int], typer.Option(help="The weight of every word.")] = [1, 3, 4, 5],  # noqa: B006
 ) -> None:
     """Print how many names are heard, and how many that nobody said."""
-    from asr_server.asr.backends.pytorch import PyTorchBackend, PyTorchOptions
+    from asr_server.asr.run.backend import PyTorchBackend, PyTorchOptions
 
     said = [name for manifest in rare for entry in entries_of(manifest) for name in entry["names"]]
     others = (name for name in invented(SEED + 1) if name not in said)

@@ -29,14 +29,15 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from asr_server.asr.backends.pytorch import PyTorchBackend, PyTorchOptions
+from asr_server.asr.run.backend import PyTorchBackend, PyTorchOptions
 from asr_server.asr.stream import Stream
-from asr_server.asr.types import Drained, Hypothesis, Kind, Pcm, Step, StreamOptions
+from asr_server.asr.types import Kind, Pcm, Step, StreamOptions
 from asr_server.audio.decode import open_decoder
 from asr_server.audio.endpoint import EndpointOptions
 from asr_server.audio.units import SAMPLE_RATE, Samples, from_ms
 from asr_server.load.account import Shown
 from asr_server.load.figures import revisions
+from asr_server.recognition import EndOfStream, Hypothesis
 from asr_server.state.sentence import render
 from benchmarks.environment import describe
 
@@ -79,7 +80,7 @@ async def follow(
     arrived: Samples = 0
 
     async def listen() -> None:
-        while not isinstance(event := await stream.next(), Drained):
+        while not isinstance(event := await stream.next(), EndOfStream):
             heard.append((arrived, event))
 
     listening = asyncio.create_task(listen())

@@ -15,11 +15,11 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from asr_server import memory
 from asr_server.audio.units import SAMPLE_RATE
 from asr_server.load import server
 from asr_server.load.recordings import FRAME_S, Recording
 from asr_server.load.speaker import Target, speak
+from asr_server.process import heap_trim as memory
 from benchmarks.environment import describe
 from benchmarks.full_size import full_size, speech
 from benchmarks.served import served

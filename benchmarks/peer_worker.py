@@ -201,7 +201,7 @@ class Ours:
     """The server's engine: scheduler, VAD, features, model, sentences; everything but sockets."""
 
     def __init__(self, model: Path, dtype: str, threads: int) -> None:
-        from asr_server.asr.factory import build_engine
+        from asr_server.asr.load import build_engine
         from asr_server.settings import Settings
 
         self._settings = Settings(
@@ -225,7 +225,7 @@ class Ours:
 
     async def service(self, speech: Any, batches: list[int]) -> dict[str, Any]:
         """Milliseconds of a whole step, VAD included."""
-        from asr_server.asr.types import ChunkWork, JudgeWork, Kind, Step
+        from asr_server.asr.types import DecodeWork, Kind, Step, VadWork
 
         engine = self._engine
         backend = engine._device.backend
@@ -237,9 +237,9 @@ class Ours:
             for row in rows:
                 begin = _place(row, len(speech) - 40 * stride) + chunk * stride
                 pcm = speech[begin : begin + context + stride]
-                judge.append(JudgeWork(row, pcm[:windows]))
+                judge.append(VadWork(row, pcm[:windows]))
                 pcm = pcm[context:] if chunk == 0 else pcm
-                works.append(ChunkWork(row, Kind.COMMIT, chunk == 0, pcm))
+                works.append(DecodeWork(row, Kind.COMMIT, chunk == 0, pcm))
             return Step(tuple(rows) if chunk == 0 else (), (), tuple(judge), tuple(works))
 
         answer: dict[str, Any] = {"steps": {}}

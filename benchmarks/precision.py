@@ -20,7 +20,7 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from asr_server.asr.backends.pytorch import PyTorchBackend, PyTorchOptions
+from asr_server.asr.run.backend import PyTorchBackend, PyTorchOptions
 from asr_server.asr.types import Pcm
 from asr_server.audio.decode import open_decoder
 from asr_server.audio.units import SAMPLE_RATE

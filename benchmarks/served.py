@@ -35,7 +35,7 @@ def served(log: Path, *arguments: str, **settings: str) -> Iterator[Served]:
     Which is also when this process is told to stop. For the main thread.
     """
     port = _free_port()
-    command = [sys.executable, "-m", "asr_server.cli", "serve", "--host", "127.0.0.1"]
+    command = [sys.executable, "-m", "asr_server.cli.main", "serve", "--host", "127.0.0.1"]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ASR_")}
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     with log.open("wb") as told:

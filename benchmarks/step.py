@@ -23,10 +23,10 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from asr_server.asr.backends.packing import PackedLinear
-from asr_server.asr.backends.pytorch import PyTorchBackend, PyTorchOptions
-from asr_server.asr.backends.quantization import ZERO, Int8Linear
-from asr_server.asr.types import ChunkWork, JudgeWork, Kind, Step
+from asr_server.asr.loading.packing import PackedLinear
+from asr_server.asr.loading.quantise import ZERO, Int8Linear
+from asr_server.asr.run.backend import PyTorchBackend, PyTorchOptions
+from asr_server.asr.types import DecodeWork, Kind, Step, VadWork
 from asr_server.audio.units import SAMPLE_RATE
 from benchmarks.environment import describe
 from benchmarks.full_size import PACE, full_size, speech
@@ -93,11 +93,11 @@ def engine_steps(
     measured = []
     for streams in track(batches, f"our engine, {dtype}"):
         rows = range(streams)
-        first = [ChunkWork(n, Kind.COMMIT, True, audio[n][:stride]) for n in rows]
+        first = [DecodeWork(n, Kind.COMMIT, True, audio[n][:stride]) for n in rows]
         later = [
-            ChunkWork(n, Kind.COMMIT, False, audio[n][stride - context : 2 * stride]) for n in rows
+            DecodeWork(n, Kind.COMMIT, False, audio[n][stride - context : 2 * stride]) for n in rows
         ]
-        judge = [JudgeWork(n, audio[n][: stride // WINDOW * WINDOW]) for n in rows]
+        judge = [VadWork(n, audio[n][: stride // WINDOW * WINDOW]) for n in rows]
         backend.step(Step(opened=tuple(rows), chunks=tuple(first)))
         step = Step(judge=tuple(judge), chunks=tuple(later))
         seconds = fastest(lambda step=step: backend.step(step))

@@ -47,7 +47,7 @@ def test_the_package_never_reads_the_environment():
     # Settings do, through pydantic; only config.py and the command line make Settings.
     assert users_of("os.getenv", "os.environb", "os.putenv") == set()
     # oneDNN can be told in no other way how much to keep.
-    assert users_of("os.environ") == {"asr/backends/packing.py"}
+    assert users_of("os.environ") == {"asr/loading/packing.py"}
 
 
 def test_settings_are_made_at_the_root_and_by_the_command_line_only():
@@ -59,19 +59,23 @@ def test_settings_are_made_at_the_root_and_by_the_command_line_only():
         and isinstance(node.func, ast.Name)
         and node.func.id == "Settings"
     }
-    assert makers <= {"cli_models.py", "cli_options.py"}
+    assert makers <= {"cli/models.py", "cli/options.py"}
 
 
 def test_metrics_are_made_in_one_file():
-    assert users_of("prometheus_client.Counter", "prometheus_client.Gauge") <= {"metrics.py"}
-    assert users_of("prometheus_client.Histogram", "prometheus_client.Summary") <= {"metrics.py"}
+    assert users_of("prometheus_client.Counter", "prometheus_client.Gauge") <= {
+        "observability/metrics.py"
+    }
+    assert users_of("prometheus_client.Histogram", "prometheus_client.Summary") <= {
+        "observability/metrics.py"
+    }
 
 
 def test_uvicorn_is_started_in_one_place():
-    assert users_of("uvicorn") == {"serving.py"}
+    assert users_of("uvicorn") == {"process/serving.py"}
 
 
-@pytest.mark.parametrize("module", ["asr_server.cli", "asr_server.models.registry"])
+@pytest.mark.parametrize("module", ["asr_server.cli.main", "asr_server.models.registry"])
 def test_what_a_command_needs_to_answer_does_not_import_torch(module):
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

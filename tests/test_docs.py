@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from asr_server.metrics import Metrics
 from asr_server.models.registry import DEMO, resolve
+from asr_server.observability.metrics import Metrics
 from asr_server.settings import Settings
 from tests.support.processes import ROOT, asr_server, environment, serving
 from tools import settings_docs

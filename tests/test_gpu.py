@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pynvml
 import pytest
 
-from asr_server import gpu
-from asr_server.metrics import Metrics
+from asr_server.observability import gpu
+from asr_server.observability.metrics import Metrics
 
 UUID = "GPU-ffc79498-8ff3-c2dc-3b0d-fafd804516ae"
 

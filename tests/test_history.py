@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from asr_server.history import POINTS, WINDOW, History, quantile
-from asr_server.metrics import Metrics
+from asr_server.observability.history import POINTS, WINDOW, History, quantile
+from asr_server.observability.metrics import Metrics
 
 
 @pytest.fixture

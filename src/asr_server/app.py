@@ -11,24 +11,26 @@ from pathlib import Path
 from fastapi import FastAPI, Request, Response
 from starlette.middleware.cors import CORSMiddleware
 
-from asr_server import __version__, gpu, memory
+from asr_server import __version__
 from asr_server.access import Access
 from asr_server.api import health, page, status, tokens, vocabularies
 from asr_server.api import metrics as metrics_route
 from asr_server.asr.engine import Engine
-from asr_server.asr.factory import FAKE_MODEL, build_engine
+from asr_server.asr.load import FAKE_MODEL, build_engine
 from asr_server.asr.types import LoadError
 from asr_server.errors import AsrError, InternalError
-from asr_server.history import History
-from asr_server.metrics import Metrics, ServerState
 from asr_server.models.registry import choose_for
+from asr_server.observability import gpu
+from asr_server.observability.history import History
+from asr_server.observability.metrics import Metrics, ServerState
+from asr_server.process import heap_trim
+from asr_server.process.signals import GracefulShutdown
 from asr_server.settings import Settings
-from asr_server.signals import Postponed
 from asr_server.vocabularies import Vocabularies
-from asr_server.websocket.endpoint import Inference
-from asr_server.websocket.rate import RateLimit
+from asr_server.websocket.connection_manager import ConnectionManager
+from asr_server.websocket.rate_limit import RateLimit
 from asr_server.websocket.refusals import refusal
-from asr_server.websocket.server import Connections
+from asr_server.websocket.uvicorn_compat import UvicornCompat
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +47,7 @@ def create_app(settings: Settings) -> FastAPI:
     lists = Vocabularies(
         settings.database_url, settings.max_vocabularies, settings.database_timeout_s
     )
-    inference = Inference(engine, access, lists, settings, metrics)
+    inference = ConnectionManager(engine, access, lists, settings, metrics)
 
     def state() -> ServerState:
         return "draining" if inference.draining else engine.state
@@ -64,17 +66,17 @@ def create_app(settings: Settings) -> FastAPI:
         except Exception:
             log.critical("the recogniser does not start", exc_info=True)
             raise
-        signals = Postponed(inference.drain)
+        signals = GracefulShutdown(inference.drain)
         signals.begin()
         watching = [
             asyncio.create_task(_end_without_device(engine), name="device"),
             asyncio.create_task(metrics.watch_loop(), name="lag"),
             asyncio.create_task(gpu.watch(metrics, lambda: engine.gpu), name="gpu"),
             asyncio.create_task(history.watch(), name="history"),
-            asyncio.create_task(memory.watch(), name="memory"),
+            asyncio.create_task(heap_trim.watch(), name="memory"),
         ]
         try:
-            with memory.settled():
+            with heap_trim.settled():
                 yield
         finally:
             signals.end()
@@ -106,7 +108,7 @@ def create_app(settings: Settings) -> FastAPI:
     if settings.max_requests_per_minute:
         per_minute = settings.max_requests_per_minute
         app.add_middleware(RateLimit, per_minute=per_minute, metrics=metrics)
-    app.add_middleware(Connections)  # last added is outermost
+    app.add_middleware(UvicornCompat)  # last added is outermost
     return app
 
 

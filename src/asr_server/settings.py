@@ -84,11 +84,11 @@ class Settings(BaseSettings):
     """Left, centre, look-ahead of a chunk in 60 ms frames: (0, 10, 5) or the quicker (0, 8, 4)."""
     threads: int = Field(default=0, ge=0)
     """CPU threads of the model in all; 0 takes one for each core."""
-    lanes: int = Field(default=0, ge=0, le=64)
+    step_threads: int = Field(default=0, ge=0, le=64)
     """Steps computed side by side on a CPU; 0 takes two for a large model, one for a small one."""
     max_batch: int = Field(default=64, ge=1)
     """Streams that ride one step together."""
-    max_wait_ms: float = Field(default=10, ge=0)
+    max_batching_delay_ms: float = Field(default=10, ge=0)
     """How long a ready chunk may wait for company."""
     previews: bool = True
     """Show text between committed chunks; costs compute, brings the first text earlier."""

@@ -6,7 +6,7 @@ import httpx2
 import pytest
 
 from asr_server import app
-from asr_server.asr.factory import build_engine
+from asr_server.asr.load import build_engine
 from asr_server.models.registry import Choice
 from asr_server.settings import Settings
 from tests.support.serving import serving

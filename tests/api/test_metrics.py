@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from asr_server import __version__
 from asr_server.asr.types import Step, StepResult
-from asr_server.metrics import Metrics
+from asr_server.observability.metrics import Metrics
 from tests.support.serving import (
     FRAME,
     LOUD,
@@ -136,7 +136,7 @@ async def test_the_final_latency_counts_from_the_end_of_speech(served):
 
 
 async def test_the_event_loops_lag_is_sampled(monkeypatch):
-    monkeypatch.setattr("asr_server.metrics.LAG_PERIOD_S", 0.01)
+    monkeypatch.setattr("asr_server.observability.metrics.LAG_PERIOD_S", 0.01)
     async with serving() as server:
         await asyncio.sleep(0.1)
         assert (await figures(server))["asr_event_loop_lag_seconds_count"] > 1

@@ -7,7 +7,7 @@ import httpx2
 import pytest
 
 from asr_server.api.status import FILES, STATIC
-from asr_server.history import Point
+from asr_server.observability.history import Point
 from tests.clients.nodejs import WEB, install_packages, needs_chromium, needs_node, node
 from tests.support.serving import LOUD, QUIET, connected, finish_task, run_task, serving
 
@@ -17,7 +17,7 @@ SCRIPTS = {file.name: file.read_text("utf-8") for file in STATIC.glob("*.js")}
 
 @pytest.fixture
 async def served(monkeypatch):
-    monkeypatch.setattr("asr_server.history.PERIOD_S", 0.05)
+    monkeypatch.setattr("asr_server.observability.history.PERIOD_S", 0.05)
     async with serving(max_tasks=3) as server:
         yield server
 
@@ -134,7 +134,7 @@ def test_the_style_is_that_of_the_clients():
 @pytest.mark.timeout(300)
 async def test_the_page_in_chromium(monkeypatch):
     await asyncio.to_thread(install_packages)
-    monkeypatch.setattr("asr_server.history.PERIOD_S", 0.1)
+    monkeypatch.setattr("asr_server.observability.history.PERIOD_S", 0.1)
     monkeypatch.setattr("asr_server.api.status.PERIOD_S", 0.1)
     async with serving(model="demo") as server, connected(server) as client:
         await speak(client)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from asr_server.asr.backends.pytorch import PyTorchBackend, PyTorchOptions
+from asr_server.asr.run.backend import PyTorchBackend, PyTorchOptions
 from tests.support.funasr_model import random_config, small_vocabulary, write_model_dir
 
 CHUNK_SIZES = [(0, 10, 5), (0, 8, 4)]

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr_server.asr.backends.pytorch import PyTorchBackend
-from asr_server.asr.types import ChunkWork, FiredToken, JudgeWork, Kind, Step
+from asr_server.asr.run.backend import PyTorchBackend
+from asr_server.asr.types import DecodedToken, DecodeWork, Kind, Step, VadWork
 from tests.support.chunks import chunks_of, speechlike, transcribe
 
-Heard = list[tuple[FiredToken, ...]]
+DecodeResult = list[tuple[DecodedToken, ...]]
 
 
-def assert_same(together: Heard, alone: Heard) -> None:
+def assert_same(together: DecodeResult, alone: DecodeResult) -> None:
     assert [[t.piece for t in chunk] for chunk in together] == [
         [t.piece for t in chunk] for chunk in alone
     ]
@@ -25,12 +25,12 @@ def assert_same(together: Heard, alone: Heard) -> None:
 
 
 def run_together(
-    backend: PyTorchBackend, sentences: Sequence[Sequence[ChunkWork]], seed: int
-) -> list[Heard]:
+    backend: PyTorchBackend, sentences: Sequence[Sequence[DecodeWork]], seed: int
+) -> list[DecodeResult]:
     """Every stream's chunks in order, in steps of random company, streams joining and leaving."""
     order = random.Random(seed)
     waiting = {chunks[0].stream: list(chunks) for chunks in sentences}
-    heard: dict[int, Heard] = {number: [] for number in waiting}
+    heard: dict[int, DecodeResult] = {number: [] for number in waiting}
     opened: set[int] = set()
     closed: list[int] = []
     while waiting:
@@ -90,7 +90,7 @@ def test_looking_ahead_leaves_no_trace(backend: PyTorchBackend, kind: Kind) -> N
     heard = []
     for work in chunks_of(backend, 1, audio):
         short = work.pcm[: len(work.pcm) * 2 // 3]
-        backend.step(Step(chunks=(ChunkWork(1, kind, work.first, short),)))
+        backend.step(Step(chunks=(DecodeWork(1, kind, work.first, short),)))
         heard.append(backend.step(Step(chunks=(work,))).heard[0].tokens)
     backend.step(Step(closed=(1,)))
     assert_same(heard, transcribe(backend, audio))
@@ -127,7 +127,7 @@ def test_a_step_that_fails_changes_nothing(
             owner, name = (backend, place) if "." not in place else (backend._paraformer, "_decode")
             broken.setattr(owner, name, _fail)
             with pytest.raises(RuntimeError, match="device fault"):
-                backend.step(Step(judge=(JudgeWork(1, audio[:512]),), chunks=(work,)))
+                backend.step(Step(judge=(VadWork(1, audio[:512]),), chunks=(work,)))
         heard.append(backend.step(Step(chunks=(work,))).heard[0].tokens)
     backend.step(Step(closed=(1,)))
     assert_same(heard, expected)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from asr_server.asr.backends.cif import Fired, integrate_and_fire
+from asr_server.asr.nn.cif import Fired, integrate_and_fire
 
 SIZE = 3
 

@@ -12,14 +12,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from asr_server.asr.admission import Limits
-from asr_server.asr.backends.fake import FakeBackend
 from asr_server.asr.engine import Engine, EngineOptions
+from asr_server.asr.fake import FakeBackend
 from asr_server.asr.stream import Stream
 from asr_server.asr.types import (
-    Drained,
-    Event,
-    Heard,
-    Hypothesis,
+    DecodeResult,
     OutOfMemoryError,
     Pcm,
     Step,
@@ -28,6 +25,7 @@ from asr_server.asr.types import (
 )
 from asr_server.audio.endpoint import ONSET_LAG, RELEASE_LAG, WINDOW, EndpointOptions
 from asr_server.errors import EngineDead, EngineError, InternalError, Throttled
+from asr_server.recognition import EndOfStream, Hypothesis, RecognitionEvent
 
 PATIENCE_S = 10
 
@@ -59,17 +57,17 @@ async def engine() -> AsyncIterator[Engine]:
     await engine.stop()
 
 
-async def listen(stream: Stream) -> list[Event]:
-    """Everything up to `Drained`."""
-    events: list[Event] = []
-    while not events or not isinstance(events[-1], Drained):
+async def listen(stream: Stream) -> list[RecognitionEvent]:
+    """Everything up to `EndOfStream`."""
+    events: list[RecognitionEvent] = []
+    while not events or not isinstance(events[-1], EndOfStream):
         events.append(await asyncio.wait_for(stream.next(), PATIENCE_S))
     return events
 
 
 async def recognise(
     engine: Engine, cuts: list[Pcm], options: StreamOptions | None = None
-) -> list[Event]:
+) -> list[RecognitionEvent]:
     stream = engine.open(options or StreamOptions())
     for piece in cuts:
         stream.push(piece)
@@ -80,7 +78,7 @@ async def recognise(
     return events
 
 
-def finals(events: list[Event]) -> list[tuple[str, int, int]]:
+def finals(events: list[RecognitionEvent]) -> list[tuple[str, int, int]]:
     return [
         ("".join(token.piece for token in event.tokens), event.begin, event.end or 0)
         for event in events
@@ -145,7 +143,7 @@ async def test_finals_are_the_same_with_and_without_interims(engine: Engine) -> 
     hidden = await recognise(engine, np.split(TWO_SENTENCES, 50), StreamOptions(interim=False))
     assert finals(shown) == finals(hidden)
     assert any(isinstance(event, Hypothesis) and not event.final for event in shown)
-    assert all(isinstance(event, Drained) or event.final for event in hidden)
+    assert all(isinstance(event, EndOfStream) or event.final for event in hidden)
 
 
 async def test_streams_do_not_hear_each_other(engine: Engine) -> None:
@@ -156,8 +154,8 @@ async def test_streams_do_not_hear_each_other(engine: Engine) -> None:
 
 
 async def test_silence_and_nothing_at_all_drain_without_a_word(engine: Engine) -> None:
-    assert await recognise(engine, [silence(3.0)]) == [Drained()]
-    assert await recognise(engine, []) == [Drained()]
+    assert await recognise(engine, [silence(3.0)]) == [EndOfStream()]
+    assert await recognise(engine, []) == [EndOfStream()]
 
 
 async def test_speech_up_to_the_very_end_is_heard(engine: Engine) -> None:
@@ -194,7 +192,7 @@ async def test_sentences_end_where_punctuation_says_when_that_is_asked() -> None
             for work, heard in zip(step.chunks, result.heard, strict=True):
                 pieces = [*work.prefix, *(token.piece for token in heard.tokens)]
                 marks = tuple("。" if piece in "黄荒" else "" for piece in pieces)
-                marked.append(Heard(heard.tokens, marks if work.punctuate else ()))
+                marked.append(DecodeResult(heard.tokens, marks if work.punctuate else ()))
             return StepResult(result.probabilities, marked)
 
     engine = Engine(Punctuating)
@@ -488,7 +486,7 @@ async def test_an_unread_interim_is_replaced_and_finals_are_kept(engine: Engine)
     stream.finish()
     await asyncio.sleep(0.2)
     events = await listen(stream)
-    assert [isinstance(e, Drained) or e.final for e in events] == [True, True, True]
+    assert [isinstance(e, EndOfStream) or e.final for e in events] == [True, True, True]
     stream.close()
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from asr_server.asr.backends.frontend import CONTEXT, FRAME, Features, Frontend
+from asr_server.asr.nn.frontend import CONTEXT, FRAME, Features, Frontend
 from asr_server.asr.types import Pcm
 from tests.support.chunks import speechlike
 

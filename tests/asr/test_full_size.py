@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from asr_server.asr.backends.paraformer_config import ParaformerConfig
-from asr_server.asr.backends.paraformer_state import ParaformerState
-from asr_server.asr.backends.pytorch import PyTorchBackend, PyTorchOptions
+from asr_server.asr.loading.config import ParaformerConfig
+from asr_server.asr.run.backend import PyTorchBackend, PyTorchOptions
+from asr_server.asr.run.state import ParaformerState
 from tests.support.chunks import speechlike, transcribe
 from tests.support.funasr_model import random_config, write_model_dir
 

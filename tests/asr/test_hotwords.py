@@ -11,10 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr_server.asr.backends.evidence import EvidenceGatherer
-from asr_server.asr.backends.fake import FakeBackend
-from asr_server.asr.backends.pytorch import SPECIAL_TOKENS, PyTorchBackend
 from asr_server.asr.engine import Engine
+from asr_server.asr.fake import FakeBackend
 from asr_server.asr.hotwords import (
     SAME_BUT_TONE,
     SAME_SOUND,
@@ -25,16 +23,10 @@ from asr_server.asr.hotwords import (
     best_path,
     compiled,
 )
-from asr_server.asr.types import (
-    ChunkWork,
-    Drained,
-    Heard,
-    Hypothesis,
-    Kind,
-    Pcm,
-    Step,
-    StreamOptions,
-)
+from asr_server.asr.run.backend import SPECIAL_TOKENS, PyTorchBackend
+from asr_server.asr.run.evidence import EvidenceGatherer
+from asr_server.asr.types import DecodeResult, DecodeWork, Kind, Pcm, Step, StreamOptions
+from asr_server.recognition import EndOfStream, Hypothesis
 from asr_server.text.tokens import Token
 from tests.support.chunks import chunks_of, speechlike
 
@@ -310,7 +302,7 @@ async def recognise(engine: Engine, audio: Pcm, hotwords: Listed, pieces: int = 
         await asyncio.sleep(0)
     stream.finish()
     texts = []
-    while not isinstance(event := await asyncio.wait_for(stream.next(), 10), Drained):
+    while not isinstance(event := await asyncio.wait_for(stream.next(), 10), EndOfStream):
         assert isinstance(event, Hypothesis)
         texts.append("".join(token.piece for token in event.tokens))
     stream.close()
@@ -368,9 +360,9 @@ async def test_a_hotword_that_is_not_allowed_opens_no_stream() -> None:
 # On the real backend ----------------------------------------------------------------------------
 
 
-def with_words(works: Sequence[ChunkWork], words: HotwordSet | None) -> list[ChunkWork]:
+def with_words(works: Sequence[DecodeWork], words: HotwordSet | None) -> list[DecodeWork]:
     return [
-        ChunkWork(work.stream, work.kind, work.first, work.pcm, hotwords=words) for work in works
+        DecodeWork(work.stream, work.kind, work.first, work.pcm, hotwords=words) for work in works
     ]
 
 
@@ -379,7 +371,7 @@ def test_a_stream_with_hotwords_changes_nothing_for_one_without(backend: PyTorch
     other = compiled((("是在", 4),), backend.vocabulary)
     audio = [speechlike(3.0, seed) for seed in range(3)]
 
-    def run(*sets: HotwordSet | None) -> list[list[Heard]]:
+    def run(*sets: HotwordSet | None) -> list[list[DecodeResult]]:
         chunks = [
             with_words(list(chunks_of(backend, n, samples)), own)
             for n, (samples, own) in enumerate(zip(audio, sets, strict=True))
@@ -429,7 +421,7 @@ def test_a_chunk_without_tokens_has_no_evidence_rows(backend: PyTorchBackend) ->
     words = compiled((("的一", 4),), backend.vocabulary)
     assert words is not None
     backend.step(Step(opened=(1,)))
-    work = ChunkWork(1, Kind.FLUSH, True, np.zeros(400, dtype=np.float32), hotwords=words)
+    work = DecodeWork(1, Kind.FLUSH, True, np.zeros(400, dtype=np.float32), hotwords=words)
     (heard,) = backend.step(Step(chunks=(work,))).heard
     backend.step(Step(closed=(1,)))
     assert heard.evidence is not None

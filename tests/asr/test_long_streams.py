@@ -12,13 +12,14 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from asr_server.asr.backends.fake import FakeBackend
-from asr_server.asr.backends.pytorch import PyTorchBackend, PyTorchOptions
 from asr_server.asr.engine import Engine, EngineOptions
+from asr_server.asr.fake import FakeBackend
+from asr_server.asr.run.backend import PyTorchBackend, PyTorchOptions
 from asr_server.asr.stream import Stream
-from asr_server.asr.types import ChunkWork, Drained, Kind, Pcm, Step, StreamOptions
+from asr_server.asr.types import DecodeWork, Kind, Pcm, Step, StreamOptions
 from asr_server.audio.decode import open_decoder
 from asr_server.audio.units import from_ms
+from asr_server.recognition import EndOfStream
 from tests.support.chunks import speechlike
 
 DATA = Path(__file__).parents[1] / "data"
@@ -59,12 +60,12 @@ def test_a_chunk_after_ten_hours_without_a_pause_costs_what_an_early_one_did(
         for begin in range(0, chunks * stride, stride):
             pcm = audio[begin : begin + context + stride]
             with Cost() as cost:
-                backend.step(Step(chunks=(ChunkWork(1, Kind.COMMIT, False, pcm),)))
+                backend.step(Step(chunks=(DecodeWork(1, Kind.COMMIT, False, pcm),)))
             costs.append((cost.operations, cost.numbers))
         operations, numbers = zip(*costs, strict=True)
         return max(operations), max(numbers)
 
-    backend.step(Step(opened=(1,), chunks=(ChunkWork(1, Kind.COMMIT, True, audio[:stride]),)))
+    backend.step(Step(opened=(1,), chunks=(DecodeWork(1, Kind.COMMIT, True, audio[:stride]),)))
     early = dearest(10)
     backend._state.chunks[backend._slots[1]] = CHUNKS_IN_TEN_HOURS
     late = dearest(10)
@@ -143,7 +144,7 @@ async def test_two_thousand_streams_opened_and_closed_leave_nothing(model_dir: P
         stream.push(sound)
         if number % 2:
             stream.finish()
-            while not isinstance(event := await stream.next(), Drained):
+            while not isinstance(event := await stream.next(), EndOfStream):
                 heard += len(event.tokens)
         stream.close()  # every other one in the middle of its audio
 

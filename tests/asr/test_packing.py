@@ -8,12 +8,12 @@ import sys
 import pytest
 import torch
 
-from asr_server.asr.backends.packing import packs
+from asr_server.asr.loading.packing import packs
 
 IN_USE = """
 import ctypes, sys
 import torch
-from asr_server.asr.backends.packing import PackedLinear, keep_compiled_once
+from asr_server.asr.loading.packing import PackedLinear, keep_compiled_once
 
 class Account(ctypes.Structure):
     _fields_ = [(name, ctypes.c_size_t) for name in (

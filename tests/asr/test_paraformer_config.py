@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from asr_server.asr.backends.paraformer_config import ParaformerConfig
+from asr_server.asr.loading.config import ParaformerConfig
 from tests.support.funasr_model import random_config
 
 CONFIG = random_config(32, 2, 2)

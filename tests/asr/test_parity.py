@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr_server.asr.backends.pytorch import PyTorchBackend
+from asr_server.asr.run.backend import PyTorchBackend
 from tests.support.chunks import speechlike, transcribe
 from tests.support.funasr_model import FunAsrStream, build_funasr, small_vocabulary
 

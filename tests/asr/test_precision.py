@@ -10,7 +10,7 @@ import jiwer
 import numpy as np
 import pytest
 
-from asr_server.asr.backends.pytorch import PyTorchBackend, PyTorchOptions
+from asr_server.asr.run.backend import PyTorchBackend, PyTorchOptions
 from asr_server.asr.types import Pcm
 from asr_server.audio.decode import open_decoder
 from asr_server.audio.units import SAMPLE_RATE, from_ms

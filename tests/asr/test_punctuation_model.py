@@ -5,7 +5,7 @@ import random
 import pytest
 import torch
 
-from asr_server.asr.backends.punctuation import TOGETHER, Punctuator
+from asr_server.asr.nn.punctuation import TOGETHER, Punctuator
 from asr_server.models.catalog import DEMO
 from asr_server.models.registry import choose
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asr_server.asr.backends.vad_state import VadState
+from asr_server.asr.run.vad_state import VadState
 from asr_server.audio.decode import open_decoder
 from asr_server.audio.endpoint import (
     WINDOW,

@@ -1,6 +1,6 @@
 """Who rides the next step."""
 
-from asr_server.asr.scheduler import Batch, Offer, Policy, Scheduler, Strain
+from asr_server.asr.batching import Batch, Offer, Policy, Scheduler, Strain
 from asr_server.asr.types import Kind
 
 POLICY = Policy(max_batch=4, max_wait_s=0.01, max_judge_wait_s=0.02, chunk_period_s=0.6)

@@ -5,25 +5,19 @@ import pytest
 
 from asr_server.asr.hotwords import HotwordSearch, compiled
 from asr_server.asr.sentence_track import SentenceTrack
-from asr_server.asr.types import (
-    ChunkGeometry,
-    FiredToken,
-    Heard,
-    Hypothesis,
-    Kind,
-    StreamOptions,
-)
+from asr_server.asr.types import ChunkGeometry, DecodedToken, DecodeResult, Kind, StreamOptions
 from asr_server.audio.units import from_ms
+from asr_server.recognition import Hypothesis
 
 STRIDE = 9_600
 GEOMETRY = ChunkGeometry(STRIDE, 480)
 
 
-def heard(text: str, marks: str, *rows: list[float]) -> Heard:
+def heard(text: str, marks: str, *rows: list[float]) -> DecodeResult:
     """`marks` has one character for every token of the sentence so far, "-" for none."""
-    tokens = tuple(FiredToken(c, (n + 1) * 1_000.0, 1.0) for n, c in enumerate(text))
+    tokens = tuple(DecodedToken(c, (n + 1) * 1_000.0, 1.0) for n, c in enumerate(text))
     evidence = np.array(rows, dtype=np.float32) if rows else None
-    return Heard(tokens, tuple(mark.strip("-") for mark in marks), evidence)
+    return DecodeResult(tokens, tuple(mark.strip("-") for mark in marks), evidence)
 
 
 def text(hypothesis: Hypothesis | None) -> str:
@@ -77,9 +71,9 @@ def test_noise_that_was_never_told_of_has_no_final() -> None:
     assert track.finals() == []
 
 
-def fired(*tokens: tuple[str, int, float]) -> Heard:
+def fired(*tokens: tuple[str, int, float]) -> DecodeResult:
     """Tokens with the milliseconds at which they fired, counted from the chunk, and confidences."""
-    return Heard(tuple(FiredToken(piece, from_ms(ms), sure) for piece, ms, sure in tokens))
+    return DecodeResult(tuple(DecodedToken(piece, from_ms(ms), sure) for piece, ms, sure in tokens))
 
 
 def listening(preview_ms: int = 200) -> SentenceTrack:

@@ -10,15 +10,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr_server.asr.backends.packing import packs
-from asr_server.asr.backends.sizes import rounded, sizes
+from asr_server.asr.loading.packing import packs
+from asr_server.asr.run.shape_buckets import rounded, sizes
 
 STEPS = """
 import random, sys, wave
 from pathlib import Path
 import numpy as np
-from asr_server.asr.backends.pytorch import PyTorchBackend, PyTorchOptions
-from asr_server.asr.types import ChunkWork, JudgeWork, Kind, Step
+from asr_server.asr.run.backend import PyTorchBackend, PyTorchOptions
+from asr_server.asr.types import DecodeWork, VadWork, Kind, Step
 from asr_server.models.catalog import DEMO
 from asr_server.models.registry import choose
 
@@ -46,9 +46,9 @@ for number in range(60):
         begin = order.randrange(len(sound) - length)
         prefix = tuple("今天天气很好"[: order.randrange(7)])
         works.append(
-            ChunkWork(stream, kind, True, sound[begin : begin + length], prefix, kind.final)
+            DecodeWork(stream, kind, True, sound[begin : begin + length], prefix, kind.final)
         )
-    judge = tuple(JudgeWork(work.stream, sound[: 512 * order.randint(1, 4)]) for work in works)
+    judge = tuple(VadWork(work.stream, sound[: 512 * order.randint(1, 4)]) for work in works)
     for heard in backend.step(Step(judge=judge, chunks=tuple(works))).heard:
         fired.add(len(heard.tokens))
 assert len(fired) > 3, fired

@@ -16,17 +16,17 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from asr_server.asr.backends.frontend import Frontend
-from asr_server.asr.backends.graphs import sizes
-from asr_server.asr.backends.hearing import HEAD, Hearing, Row, pack
-from asr_server.asr.backends.model_dir import ModelDir, load_weights
-from asr_server.asr.backends.paraformer import Paraformer
-from asr_server.asr.backends.paraformer_config import ParaformerConfig
-from asr_server.asr.backends.paraformer_state import ParaformerState
-from asr_server.asr.backends.precision import set_precision
-from asr_server.asr.backends.pytorch import PyTorchBackend, PyTorchOptions
-from asr_server.asr.backends.slots import SPARE
-from asr_server.asr.types import ChunkGeometry, ChunkWork, Kind
+from asr_server.asr.loading.config import ParaformerConfig
+from asr_server.asr.loading.model_dir import ModelDir, load_weights
+from asr_server.asr.loading.precision import set_precision
+from asr_server.asr.nn.frontend import Frontend
+from asr_server.asr.nn.paraformer import Paraformer
+from asr_server.asr.run.backend import PyTorchBackend, PyTorchOptions
+from asr_server.asr.run.cuda_graphs import sizes
+from asr_server.asr.run.decode_step import HEAD, Hearing, Row, pack
+from asr_server.asr.run.slots import SPARE
+from asr_server.asr.run.state import ParaformerState
+from asr_server.asr.types import ChunkGeometry, DecodeWork, Kind
 from tests.support.chunks import chunks_of, speechlike, transcribe_together
 
 SLOTS = 9
@@ -63,16 +63,16 @@ def state_of(paraformer: Paraformer, device: str, static: bool) -> ParaformerSta
     return ParaformerState(paraformer.config, SLOTS, dtype, torch.device(device), static=static)
 
 
-def conversation(seed: int) -> list[list[ChunkWork]]:
+def conversation(seed: int) -> list[list[DecodeWork]]:
     """Steps of random company, with chunks of every kind, two sentences in each slot."""
     order = random.Random(seed)
-    waiting: dict[int, list[ChunkWork]] = {}
+    waiting: dict[int, list[DecodeWork]] = {}
     for slot in range(1, SLOTS):
-        works: list[ChunkWork] = []
+        works: list[DecodeWork] = []
         for sentence in range(2):
             sound = speechlike(order.uniform(0.1, 4.0), 100 * seed + 10 * slot + sentence)
             for work in chunks_of(Geometry(), slot, sound):  # type: ignore[arg-type]
-                part = ChunkWork(slot, Kind.PREVIEW, work.first, work.pcm[: len(work.pcm) // 2])
+                part = DecodeWork(slot, Kind.PREVIEW, work.first, work.pcm[: len(work.pcm) // 2])
                 works += [part, work] if order.random() < 0.5 else [work]
         waiting[slot] = works
     steps = []
@@ -83,7 +83,7 @@ def conversation(seed: int) -> list[list[ChunkWork]]:
 
 
 def hear(
-    hearing: Hearing, state: ParaformerState, steps: Sequence[Sequence[ChunkWork]], padding: int
+    hearing: Hearing, state: ParaformerState, steps: Sequence[Sequence[DecodeWork]], padding: int
 ) -> list[list[Row]]:
     heard = []
     for works in steps:
@@ -132,7 +132,7 @@ def test_rows_that_fill_up_a_batch_say_nothing(model_dir: Path, frontend: Fronte
     paraformer = load(model_dir)
     paraformer.predictor.cif_output.bias += 30.0  # every frame fires
     hearing = Hearing(frontend, paraformer, state_of(paraformer, "cpu", static=False))
-    work = ChunkWork(1, Kind.COMMIT, True, speechlike(1.0, 1)[: GEOMETRY.stride])
+    work = DecodeWork(1, Kind.COMMIT, True, speechlike(1.0, 1)[: GEOMETRY.stride])
     said, *others = hearing(pack([work], [1], 4, hearing.longest)).rows()
     assert len(said.tokens) > 5
     assert others == [Row([], [], [])] * 3

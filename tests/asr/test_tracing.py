@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from asr_server.asr.backends import precision, quantization
-from asr_server.asr.backends.pytorch import PyTorchBackend, PyTorchOptions
-from asr_server.asr.backends.tracing import interpreted, recorded
-from asr_server.asr.backends.vad_state import VadState
-from asr_server.asr.types import ChunkWork, Kind, Step, StepResult
+from asr_server.asr.loader import precision
+from asr_server.asr.loader import quantise as quantization
+from asr_server.asr.run.backend import PyTorchBackend, PyTorchOptions
+from asr_server.asr.run.tracing import interpreted, recorded
+from asr_server.asr.run.vad_state import VadState
+from asr_server.asr.types import DecodeWork, Kind, Step, StepResult
 from asr_server.audio.endpoint import WINDOW
 from tests.support.chunks import speechlike
 
@@ -21,9 +22,9 @@ def loaded(model_dir: Path, dtype: str = "float32") -> PyTorchBackend:
     return PyTorchBackend.load(model_dir, PyTorchOptions("cpu", dtype, slots=8), None)
 
 
-def chunk(backend: PyTorchBackend, stream: int, kind: Kind, first: bool) -> ChunkWork:
+def chunk(backend: PyTorchBackend, stream: int, kind: Kind, first: bool) -> DecodeWork:
     length = backend.geometry.stride + (0 if first else backend.geometry.context)
-    return ChunkWork(stream, kind, first, speechlike(2.0, 7 * stream)[:length])
+    return DecodeWork(stream, kind, first, speechlike(2.0, 7 * stream)[:length])
 
 
 def conversation(backend: PyTorchBackend) -> list[StepResult]:

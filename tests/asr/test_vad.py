@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from asr_server.asr.backends.pytorch import PyTorchBackend, PyTorchOptions
-from asr_server.asr.backends.vad_state import VadState
-from asr_server.asr.types import ChunkWork, JudgeWork, Kind, Step
+from asr_server.asr.run.backend import PyTorchBackend, PyTorchOptions
+from asr_server.asr.run.vad_state import VadState
+from asr_server.asr.types import DecodeWork, Kind, Step, VadWork
 from asr_server.audio.endpoint import WINDOW
 from tests.support.chunks import speechlike
 
@@ -67,7 +67,7 @@ def test_judging_takes_no_room_among_the_compiled_products_of_the_steps() -> Non
 def test_loading_it_leaves_torch_its_threads() -> None:
     load = (
         "import torch; torch.set_num_threads(2)\n"
-        "from asr_server.asr.backends.vad import SileroVad; SileroVad.load()\n"
+        "from asr_server.asr.nn.vad import SileroVad; SileroVad.load()\n"
         "print(torch.get_num_threads())"
     )
     done = subprocess.run([sys.executable, "-c", load], capture_output=True, text=True)
@@ -98,8 +98,8 @@ def test_it_computes_on_one_core_whatever_the_lanes_take(model_dir: Path) -> Non
     options = PyTorchOptions(device="cpu", dtype="float32", threads=4, slots=2)
     backend = PyTorchBackend.load(model_dir, options, None)
     chunk = np.zeros(backend.geometry.stride, dtype=np.float32)
-    judge = Step(opened=(1,), judge=(JudgeWork(1, chunk[:WINDOW]),))
-    hear = Step(chunks=(ChunkWork(1, Kind.COMMIT, True, chunk),))
+    judge = Step(opened=(1,), judge=(VadWork(1, chunk[:WINDOW]),))
+    hear = Step(chunks=(DecodeWork(1, Kind.COMMIT, True, chunk),))
 
     def threads_after(step: Step) -> int:
         backend.step(step)

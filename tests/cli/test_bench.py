@@ -94,6 +94,6 @@ def test_what_makes_no_sense_is_said_before_anything_is_measured(tmp_path, optio
 
 
 def test_it_needs_no_torch():
-    code = "import sys, asr_server.cli_bench, asr_server.load.plot, asr_server.load.crowd"
+    code = "import sys, asr_server.cli.bench, asr_server.load.plot, asr_server.load.crowd"
     check = f"{code}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check]).returncode == 0

@@ -129,7 +129,7 @@ def test_without_its_libraries_it_says_which_and_how_to_get_them(tmp_path, manif
     code = (
         "import sys, importlib.util as u; find = u.find_spec\n"
         "u.find_spec = lambda name, *a: None if name == 'jiwer' else find(name, *a)\n"
-        "from asr_server.cli import app; sys.argv[1:] = ['evaluate', 'x.jsonl']; app()"
+        "from asr_server.cli.main import app; sys.argv[1:] = ['evaluate', 'x.jsonl']; app()"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],

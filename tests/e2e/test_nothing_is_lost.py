@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asr_server.asr.backends.pytorch import PyTorchBackend, PyTorchOptions
 from asr_server.asr.engine import Engine
-from asr_server.asr.types import Drained, Hypothesis, Pcm, StreamOptions
+from asr_server.asr.run.backend import PyTorchBackend, PyTorchOptions
+from asr_server.asr.types import Pcm, StreamOptions
 from asr_server.audio.decode import open_decoder
 from asr_server.audio.endpoint import EndpointOptions
 from asr_server.audio.units import SAMPLE_RATE, from_ms
+from asr_server.recognition import EndOfStream, Hypothesis
 
 ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "src" / "asr_server" / "models" / "demo" / "asr"
@@ -46,7 +47,7 @@ async def finals(
         await asyncio.sleep(0)
     stream.finish()
     heard = []
-    while not isinstance(event := await asyncio.wait_for(stream.next(), PATIENCE_S), Drained):
+    while not isinstance(event := await asyncio.wait_for(stream.next(), PATIENCE_S), EndOfStream):
         if event.final:
             heard.append(event)
     stream.close()

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asr_server.asr.backends.pytorch import PyTorchBackend, PyTorchOptions
+from asr_server.asr.run.backend import PyTorchBackend, PyTorchOptions
 from asr_server.models import registry
 from asr_server.models.catalog import PRODUCTION, PUNCTUATION
 from asr_server.models.verify import verify

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from asr_server.asr import engine as engine_module
-from asr_server.asr.device import DeviceDeadError
-from asr_server.asr.factory import build_engine
+from asr_server.asr.load import build_engine
 from asr_server.asr.types import LoadError, StreamOptions
+from asr_server.asr.worker import DeviceDeadError
 from asr_server.settings import Settings
 from tests.support.processes import ROOT, asr_server
 from tests.support.serving import becomes

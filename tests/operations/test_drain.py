@@ -13,12 +13,12 @@ import websockets
 from AsrClient import AsrClient, Parameters, Retry
 
 from asr_server.access import EVERYBODY
-from asr_server.asr.factory import build_engine
+from asr_server.asr.load import build_engine
 from asr_server.settings import Settings
 from asr_server.vocabularies import Vocabularies
-from asr_server.websocket.connection import Connection, House
+from asr_server.websocket.connection import Connection, ServerContext
 from asr_server.websocket.hotwords import Hotwords
-from asr_server.websocket.seats import Seats
+from asr_server.websocket.limits import ConcurrencyLimit
 from tests.support import processes
 from tests.support.processes import await_state, free_port, launched, state_of
 from tests.support.scripted_socket import Socket
@@ -188,7 +188,7 @@ async def test_a_device_that_hangs_cannot_keep_the_process():
     script = """
 import asyncio, threading
 import numpy as np
-from asr_server.asr.backends.fake import FakeBackend
+from asr_server.asr.fake import FakeBackend
 from asr_server.asr.engine import Engine, EngineOptions
 from asr_server.asr.types import StreamOptions
 
@@ -291,7 +291,9 @@ async def test_a_rolling_restart_loses_no_sentence(drain_timeout_s):
 async def connection():
     engine = build_engine(Settings(), "fake")
     await engine.start()
-    house = House(engine, Settings(), Seats(0), Hotwords(Vocabularies("sqlite://", 1)))
+    house = ServerContext(
+        engine, Settings(), ConcurrencyLimit(0), Hotwords(Vocabularies("sqlite://", 1))
+    )
     socket = Socket()
     socket.readable.set()
     connection = Connection(socket, EVERYBODY, house)

@@ -6,8 +6,8 @@ import threading
 import numpy as np
 
 from asr_server.asr import engine as engine_module
-from asr_server.asr.backends.fake import TEXT, FakeBackend
 from asr_server.asr.engine import Engine
+from asr_server.asr.fake import TEXT, FakeBackend
 from asr_server.asr.hotwords import compiled
 from tests.support.serving import LOUD, connected, finish_task, run_task, serving, texts
 

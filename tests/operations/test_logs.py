@@ -12,8 +12,8 @@ import websockets
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr_server import logs
-from asr_server.asr.backends.fake import TEXT, FakeBackend
+from asr_server.asr.fake import TEXT, FakeBackend
+from asr_server.observability import logs
 from asr_server.settings import Settings
 from asr_server.vocabularies import Vocabularies
 from tests.support.processes import free_port, launched
@@ -186,7 +186,9 @@ async def test_connections_are_told_at_debug_only(log):
         log.configure(log_level=level)
         async with serving() as served, connected(served):
             pass
-        ours = [r["message"] for r in log() if r["logger"] == "asr_server.websocket.endpoint"]
+        ours = [
+            r["message"] for r in log() if r["logger"] == "asr_server.websocket.connection_manager"
+        ]
         assert ours == told
 
 

@@ -13,13 +13,14 @@ import torch
 
 from asr_server import app
 from asr_server.asr import engine as engine_module
-from asr_server.asr.backends.fake import FakeBackend
-from asr_server.asr.device import accelerator_fails
 from asr_server.asr.engine import Engine, EngineOptions
-from asr_server.asr.factory import build_engine
-from asr_server.asr.loading import Loader
-from asr_server.asr.types import DeviceLostError, Drained, StreamOptions
+from asr_server.asr.fake import FakeBackend
+from asr_server.asr.load import build_engine
+from asr_server.asr.loader import Loader
+from asr_server.asr.types import DeviceLostError, StreamOptions
+from asr_server.asr.worker import accelerator_fails
 from asr_server.errors import EngineDead, InternalError
+from asr_server.recognition import EndOfStream
 from asr_server.settings import Settings
 from tests.support.processes import ROOT
 from tests.support.serving import (
@@ -78,7 +79,7 @@ async def outcome(engine):
     stream.finish()
     async with within(5):
         try:
-            while not isinstance(event := await stream.next(), Drained):
+            while not isinstance(event := await stream.next(), EndOfStream):
                 pass
         except InternalError as error:
             return type(error)
@@ -181,7 +182,7 @@ async def test_a_mistake_of_ours_outside_the_device_is_survived_too():
     async with started(Malformed) as engine:
         assert await outcome(engine) is EngineDead
         await becomes(engine, "ready")
-        assert await outcome(engine) is Drained
+        assert await outcome(engine) is EndOfStream
 
 
 async def test_what_keeps_it_from_coming_back_is_told_until_it_does():
@@ -335,9 +336,9 @@ import sys, threading
 from tests.operations.test_recovery import Gpu
 from asr_server import app
 from asr_server.asr import engine
-from asr_server.asr.loading import Loader
+from asr_server.asr.loader import Loader
 from asr_server.asr.types import StreamOptions
-from asr_server.serving import serve
+from asr_server.process.serving import serve
 from asr_server.settings import Settings
 import numpy as np
 

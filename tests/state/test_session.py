@@ -11,17 +11,16 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from asr_server.audio.units import from_ms
 from asr_server.errors import EngineError, InvalidParameter, MalformedMessage, NoValidAudio
 from asr_server.protocol.commands import ContinueTask, FinishTask, Parameters, Rejected, RunTask
+from asr_server.recognition import EndOfStream, Hypothesis
 from asr_server.settings import Settings
 from asr_server.state.messages import (
     FROM_RECOGNISER,
     Audio,
     CloseSocket,
     CloseStream,
-    Drained,
     Failed,
     FinishStream,
     Gone,
-    Heard,
     Input,
     Opened,
     OpenStream,
@@ -39,12 +38,12 @@ def run_task(task_id="t", model="paraformer-realtime-v2", **parameters) -> RunTa
     return RunTask(task_id, model, Parameters(**parameters))
 
 
-def heard(text: str, end_ms: int | None = None, begin_ms: int = 0) -> Heard:
+def heard(text: str, end_ms: int | None = None, begin_ms: int = 0) -> Hypothesis:
     tokens = tuple(
         Token(piece, from_ms(begin_ms + 200 * i), from_ms(begin_ms + 200 * i + 200), 0.9)
         for i, piece in enumerate(text)
     )
-    return Heard(from_ms(begin_ms), None if end_ms is None else from_ms(end_ms), tokens)
+    return Hypothesis(from_ms(begin_ms), None if end_ms is None else from_ms(end_ms), tokens)
 
 
 EXAMPLES: dict[type[Input], Input] = {
@@ -58,7 +57,7 @@ EXAMPLES: dict[type[Input], Input] = {
         Gone(),
         Opened(),
         heard("好"),
-        Drained(),
+        EndOfStream(),
         Failed(EngineError("the device caught fire")),
         Tick(),
     )
@@ -142,7 +141,7 @@ def test_a_task_runs_from_start_to_finish():
     (final,) = sentences(session.receive(heard("你好啊", end_ms=900), 2))
     assert (final["text"], final["end_time"], final["sentence_end"]) == ("你好啊。", 900, True)
     assert session.receive(FinishTask(), 3) == [FinishStream()]
-    outputs = session.receive(Drained(), 4)
+    outputs = session.receive(EndOfStream(), 4)
     assert outputs[0] == CloseStream()
     assert names(outputs) == ["task-finished"]
     assert session.state is State.IDLE
@@ -152,7 +151,7 @@ def test_a_second_task_counts_from_one_again():
     session = session_in(State.STREAMING)
     session.receive(heard("一", end_ms=500), 0)
     session.receive(FinishTask(), 0)
-    session.receive(Drained(), 0)
+    session.receive(EndOfStream(), 0)
     session.receive(run_task("second"), 1)
     session.receive(Opened(), 1)
     (final,) = frames(session.receive(heard("二", end_ms=500), 1))[-1:]
@@ -359,7 +358,7 @@ def test_a_second_run_task_while_one_runs_is_refused_in_dashscopes_words():
 def test_finish_task_before_any_task_is_refused_and_after_one_ignored():
     assert failure(Session(SETTINGS, now=0).receive(FinishTask(), 0))[0] == "InvalidParameter"
     session = session_in(State.FINISHING)
-    session.receive(Drained(), 0)
+    session.receive(EndOfStream(), 0)
     assert session.receive(FinishTask(), 0) == []
 
 
@@ -471,7 +470,7 @@ def test_a_connection_without_a_task_is_closed_in_silence():
 
 def test_a_connection_is_kept_a_minute_for_its_next_task():
     session = session_in(State.FINISHING)
-    session.receive(Drained(), 500)
+    session.receive(EndOfStream(), 500)
     assert session.deadline == 560
     assert session.receive(Tick(), 559) == []
     assert session.receive(Tick(), 560) == [CloseSocket(1000, "idle")]
@@ -566,7 +565,7 @@ class RandomClient(RuleBasedStateMachine):
     @precondition(lambda self: self.session.state is State.FINISHING)
     @rule()
     def recogniser_is_done(self):
-        self.feed(Drained())
+        self.feed(EndOfStream())
 
     @rule(seconds=st.floats(0, 30), reading=st.booleans())
     def time_passes(self, seconds, reading):

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from asr_server.asr.types import Backend, ChunkWork, FiredToken, Kind, Pcm, Step, StreamId
+from asr_server.asr.types import Backend, DecodedToken, DecodeWork, Kind, Pcm, Step, StreamId
 
 
 def speechlike(seconds: float, seed: int = 0) -> Pcm:
@@ -23,7 +23,7 @@ def speechlike(seconds: float, seed: int = 0) -> Pcm:
     return (0.05 * curve(0, 1) * samples).astype(np.float32)
 
 
-def chunks_of(backend: Backend, stream: StreamId, samples: Pcm) -> Iterator[ChunkWork]:
+def chunks_of(backend: Backend, stream: StreamId, samples: Pcm) -> Iterator[DecodeWork]:
     """The whole chunks of a sentence, then what is left."""
     stride, context = backend.geometry.stride, backend.geometry.context
     position = 0
@@ -32,7 +32,7 @@ def chunks_of(backend: Backend, stream: StreamId, samples: Pcm) -> Iterator[Chun
         end = len(samples) if last else position + stride
         begin = position - context if position else 0
         kind = Kind.FLUSH if last else Kind.COMMIT
-        yield ChunkWork(stream, kind, position == 0, samples[begin:end])
+        yield DecodeWork(stream, kind, position == 0, samples[begin:end])
         if last:
             return
         position = end
@@ -40,7 +40,7 @@ def chunks_of(backend: Backend, stream: StreamId, samples: Pcm) -> Iterator[Chun
 
 def transcribe(
     backend: Backend, samples: Pcm, stream: StreamId = 1
-) -> list[tuple[FiredToken, ...]]:
+) -> list[tuple[DecodedToken, ...]]:
     """What each chunk of one sentence gives when nobody else is there."""
     backend.step(Step(opened=(stream,)))
     heard = [

@@ -17,7 +17,7 @@ from typing import Any
 import httpx2
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMAND = [sys.executable, "-m", "asr_server.cli"]
+COMMAND = [sys.executable, "-m", "asr_server.cli.main"]
 
 
 def environment(**variables: str) -> dict[str, str]:

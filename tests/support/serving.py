@@ -14,7 +14,7 @@ from uvicorn import Config
 
 from asr_server.app import create_app
 from asr_server.asr.engine import Engine
-from asr_server.serving import Server, options
+from asr_server.process.serving import Server, options
 from asr_server.settings import Settings
 
 RATE = 16_000

@@ -5,12 +5,12 @@ import asyncio
 import pytest
 
 from asr_server.access import EVERYBODY
-from asr_server.asr.factory import build_engine
+from asr_server.asr.load import build_engine
 from asr_server.settings import Settings
 from asr_server.vocabularies import Vocabularies
-from asr_server.websocket.connection import Connection, House
+from asr_server.websocket.connection import Connection, ServerContext
 from asr_server.websocket.hotwords import Hotwords
-from asr_server.websocket.seats import Seats
+from asr_server.websocket.limits import ConcurrencyLimit
 from tests.support.scripted_socket import Socket
 from tests.support.serving import LOUD, QUIET, finish_task, run_task, texts, within
 
@@ -25,8 +25,11 @@ async def engine():
 
 async def serve(engine, socket: Socket, **settings) -> None:
     async with within(10):
-        house = House(
-            engine, Settings(**settings), Seats(0), Hotwords(Vocabularies("sqlite://", 1))
+        house = ServerContext(
+            engine,
+            Settings(**settings),
+            ConcurrencyLimit(0),
+            Hotwords(Vocabularies("sqlite://", 1)),
         )
         await Connection(socket, EVERYBODY, house).run()
     assert engine.open_streams == 0
@@ -76,7 +79,7 @@ async def test_a_failure_of_ours_is_told_without_details(engine, monkeypatch, ca
     def fall_over(*_):
         raise ZeroDivisionError(said)
 
-    monkeypatch.setattr("asr_server.websocket.connection.Intake.open", fall_over)
+    monkeypatch.setattr("asr_server.websocket.connection.AudioInput.open", fall_over)
     await serve(engine, socket)
     (header,) = [message["header"] for message in socket.sent]
     assert header["error_code"] == "InternalError"

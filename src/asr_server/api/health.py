@@ -7,7 +7,7 @@ from fastapi import APIRouter, Response
 
 from asr_server import __version__
 from asr_server.asr.engine import Engine
-from asr_server.metrics import ServerState
+from asr_server.observability.metrics import ServerState
 
 
 def router(

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Response
 
-from asr_server.metrics import CONTENT_TYPE, Metrics
+from asr_server.observability.metrics import CONTENT_TYPE, Metrics
 
 
 def router(metrics: Metrics) -> APIRouter:

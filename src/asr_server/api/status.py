@@ -14,8 +14,8 @@ from fastapi import APIRouter, Response
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse
 
 from asr_server.api.page import HEADERS
-from asr_server.history import PERIOD_S, WINDOW, History, Point
-from asr_server.metrics import FIRST_TEXT_GOAL_S, TAIL_GOAL_S
+from asr_server.observability.history import PERIOD_S, WINDOW, History, Point
+from asr_server.observability.metrics import FIRST_TEXT_GOAL_S, TAIL_GOAL_S
 
 STATIC = Path(__file__).parent / "static" / "status"
 FILES = ("status.css", "status.js", "plot.js", "words.js")

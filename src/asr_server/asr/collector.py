@@ -3,8 +3,8 @@
 import asyncio
 from collections import deque
 
-from asr_server.asr.types import Event, Hypothesis
 from asr_server.errors import AsrError
+from asr_server.recognition import Hypothesis, RecognitionEvent
 
 
 class Collector:
@@ -15,11 +15,11 @@ class Collector:
     """
 
     def __init__(self) -> None:
-        self._events: deque[Event] = deque()
+        self._events: deque[RecognitionEvent] = deque()
         self._error: AsrError | None = None
         self._arrived = asyncio.Event()
 
-    def put(self, event: Event) -> None:
+    def put(self, event: RecognitionEvent) -> None:
         """Add an event."""
         newest = self._events[-1] if self._events else None
         if isinstance(newest, Hypothesis) and not newest.final:
@@ -32,7 +32,7 @@ class Collector:
         self._error = self._error or error
         self._arrived.set()
 
-    async def get(self) -> Event:
+    async def get(self) -> RecognitionEvent:
         """Wait for the next event; raises the error the stream failed with."""
         while not self._events:
             if self._error is not None:

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from asr_server.asr.admission import Admission, Limits
+from asr_server.asr.batching import Batch, Offer, Policy, Scheduler, Strain
 from asr_server.asr.busy import BusyShare
-from asr_server.asr.device import Device, DeviceDeadError
 from asr_server.asr.hotwords import compiled
-from asr_server.asr.scheduler import Batch, Offer, Policy, Scheduler, Strain
 from asr_server.asr.stream import Stream
 from asr_server.asr.types import (
     Backend,
@@ -28,10 +27,11 @@ from asr_server.asr.types import (
     StreamId,
     StreamOptions,
 )
+from asr_server.asr.worker import Device, DeviceDeadError
 from asr_server.audio.units import Samples, from_ms
 from asr_server.errors import AsrError, EngineDead, EngineError, Throttled
-from asr_server.logs import fault
-from asr_server.metrics import Metrics
+from asr_server.observability.logs import fault
+from asr_server.observability.metrics import Metrics
 
 log = logging.getLogger(__name__)
 

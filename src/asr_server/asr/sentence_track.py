@@ -4,8 +4,9 @@ from dataclasses import dataclass, field
 
 from asr_server.asr.hotwords import HotwordSearch
 from asr_server.asr.splitting import forced_cut, semantic_cut
-from asr_server.asr.types import ChunkGeometry, Heard, Hypothesis, Kind, StreamOptions
+from asr_server.asr.types import ChunkGeometry, DecodeResult, Kind, StreamOptions
 from asr_server.audio.units import Samples, from_ms
+from asr_server.recognition import Hypothesis
 from asr_server.text.tokens import Token
 
 HANGOVER: Samples = from_ms(320)
@@ -133,7 +134,7 @@ class SentenceTrack:
 
     # What came of it --------------------------------------------------------------------------
 
-    def accept(self, kind: Kind, end: Samples, heard: Heard) -> Hypothesis | None:
+    def accept(self, kind: Kind, end: Samples, heard: DecodeResult) -> Hypothesis | None:
         """Take in a chunk that ended at sample `end`; an interim hypothesis if there is news."""
         new = self._place(heard, end)
         tokens = _marked((*self._tokens, *new), heard.marks)
@@ -193,7 +194,7 @@ class SentenceTrack:
     def _said(self, tokens: tuple[Token, ...]) -> tuple[Token, ...]:
         return tokens if self.hotwords is None else self.hotwords.rewrite(tokens)
 
-    def _place(self, heard: Heard, audio_end: Samples) -> list[Token]:
+    def _place(self, heard: DecodeResult, audio_end: Samples) -> list[Token]:
         """Tokens with their times: from the last token's end, or a syllable back, to the firing."""
         tokens: list[Token] = []
         previous = self._tokens[-1].end if self._tokens else self.speech_begin

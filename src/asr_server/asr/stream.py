@@ -12,16 +12,13 @@ from asr_server.asr.hotwords import HotwordSearch, HotwordSet
 from asr_server.asr.sentence_track import SentenceTrack
 from asr_server.asr.types import (
     ChunkGeometry,
-    ChunkWork,
-    Drained,
-    Event,
-    Heard,
-    Hypothesis,
-    JudgeWork,
+    DecodeResult,
+    DecodeWork,
     Kind,
     Pcm,
     StreamId,
     StreamOptions,
+    VadWork,
 )
 from asr_server.audio.endpoint import (
     ONSET_LAG,
@@ -36,6 +33,7 @@ from asr_server.audio.endpoint import (
 from asr_server.audio.ring import Ring
 from asr_server.audio.units import SAMPLE_RATE, Samples, from_ms
 from asr_server.errors import AsrError
+from asr_server.recognition import EndOfStream, Hypothesis, RecognitionEvent
 
 PRE_ROLL: Samples = from_ms(300)
 """Audio before the detected onset that belongs to the sentence: soft initials are judged late."""
@@ -104,7 +102,7 @@ class Stream:
         self._on_change(self)
 
     def finish(self) -> None:
-        """No more audio comes: everything pushed is recognised, then `Drained` is delivered."""
+        """No more audio comes: everything pushed is recognised, then `EndOfStream` is delivered."""
         if not self._closed:
             self._lead_s = self._lead_now_s
             self._finishing = True
@@ -138,7 +136,7 @@ class Stream:
             self._moved.clear()
             await self._moved.wait()
 
-    async def next(self) -> Event:
+    async def next(self) -> RecognitionEvent:
         """The next event; raises the `AsrError` that ended the stream."""
         return await self._collector.get()
 
@@ -150,16 +148,16 @@ class Stream:
         waiting = self._ring.end - self._endpointer.position
         return waiting >= WINDOW or (self._finishing and not self._drained and waiting > 0)
 
-    def cut_judge(self) -> JudgeWork:
+    def cut_judge(self) -> VadWork:
         """The next windows; the stream's very last one is filled up with zeros."""
         begin = self._endpointer.position
         waiting = self._ring.end - begin
         windows = min(waiting // WINDOW, MAX_JUDGED_AT_ONCE)
         if windows:
-            return JudgeWork(self.id, self._ring.read(begin, begin + windows * WINDOW))
+            return VadWork(self.id, self._ring.read(begin, begin + windows * WINDOW))
         last = np.zeros(WINDOW, dtype=np.float32)
         last[:waiting] = self._ring.read(begin, self._ring.end)
-        return JudgeWork(self.id, last)
+        return VadWork(self.id, last)
 
     def accept_probabilities(self, probabilities: NDArray[np.float32]) -> None:
         """Let the endpointer see the windows that `cut_judge` gave."""
@@ -176,7 +174,7 @@ class Stream:
         """The chunk that can be computed now."""
         return self._sentences[0].due if self._sentences else None
 
-    def cut_chunk(self) -> ChunkWork:
+    def cut_chunk(self) -> DecodeWork:
         """The chunk that is due."""
         sentence = self._sentences[0]
         kind = sentence.due
@@ -185,7 +183,7 @@ class Stream:
         first = begin == sentence.audio_begin
         context = 0 if first else self._geometry.context
         self._cut = (sentence, end)
-        return ChunkWork(
+        return DecodeWork(
             stream=self.id,
             kind=kind,
             first=first,
@@ -195,7 +193,7 @@ class Stream:
             hotwords=self._hotwords,
         )
 
-    def accept_chunk(self, work: ChunkWork, heard: Heard) -> None:
+    def accept_chunk(self, work: DecodeWork, heard: DecodeResult) -> None:
         """Take in what the device heard in the chunk that `cut_chunk` gave."""
         sentence, end = self._cut
         interim = sentence.accept(work.kind, end, heard)
@@ -271,7 +269,7 @@ class Stream:
         self._ring.release(self._oldest_needed)
         if self._finishing and not self._sentences and not self.judge_due and not self._drained:
             self._drained = True
-            self._collector.put(Drained())
+            self._collector.put(EndOfStream())
         self._moved.set()
 
     @property

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from asr_server.asr.hotwords import Evidence, HotwordSet
 from asr_server.audio.endpoint import EndpointOptions
 from asr_server.audio.units import Samples
-from asr_server.text.tokens import Token
 
 StreamId: TypeAlias = int
 Pcm: TypeAlias = NDArray[np.float32]
@@ -37,35 +36,6 @@ class StreamOptions:
     """A sentence that grows longer is closed between two words."""
     hotwords: tuple[tuple[str, int], ...] = ()
     """Words to favour, with weights 1 to 5, or 50."""
-
-
-@dataclass(frozen=True, slots=True)
-class Hypothesis:
-    """What is heard of the stream's open sentence; replaces all that was heard of it before.
-
-    A final one closes the sentence: the next hypothesis belongs to the next sentence.
-    """
-
-    begin: Samples
-    """Where the speech begins, from the start of the task."""
-    end: Samples | None
-    """Where the speech ended, or None while the sentence is open."""
-    tokens: tuple[Token, ...]
-    paused: bool = False
-    """Whether speech fell silent here, so that nothing is only half said."""
-
-    @property
-    def final(self) -> bool:
-        """Whether nothing will change any more."""
-        return self.end is not None
-
-
-@dataclass(frozen=True, slots=True)
-class Drained:
-    """Everything pushed before `finish()` has been heard and delivered."""
-
-
-Event = Hypothesis | Drained
 
 
 # Between the engine and the device ---------------------------------------------------------------
@@ -100,7 +70,7 @@ class ChunkGeometry:
 
 
 @dataclass(frozen=True, slots=True)
-class JudgeWork:
+class VadWork:
     """One stream's new windows for the VAD."""
 
     stream: StreamId
@@ -108,7 +78,7 @@ class JudgeWork:
 
 
 @dataclass(frozen=True, slots=True)
-class ChunkWork:
+class DecodeWork:
     """One stream's share of a step: one chunk, never more."""
 
     stream: StreamId
@@ -128,8 +98,8 @@ class Step:
 
     opened: tuple[StreamId, ...] = ()
     closed: tuple[StreamId, ...] = ()
-    judge: tuple[JudgeWork, ...] = ()
-    chunks: tuple[ChunkWork, ...] = ()
+    judge: tuple[VadWork, ...] = ()
+    chunks: tuple[DecodeWork, ...] = ()
 
     @property
     def streams(self) -> frozenset[StreamId]:
@@ -147,7 +117,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class FiredToken:
+class DecodedToken:
     """A token the model fired in a chunk."""
 
     piece: str
@@ -157,10 +127,10 @@ class FiredToken:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class DecodeResult:
     """What one chunk gave."""
 
-    tokens: tuple[FiredToken, ...]
+    tokens: tuple[DecodedToken, ...]
     marks: tuple[str, ...] = ()
     """Punctuation after each token of prefix and chunk; empty when none was asked for."""
     evidence: Evidence | None = None
@@ -172,7 +142,7 @@ class StepResult:
     """Answers in the order of the step's `judge` and `chunks`."""
 
     probabilities: Sequence[NDArray[np.float32]]  # (windows,) each
-    heard: Sequence[Heard]
+    heard: Sequence[DecodeResult]
 
 
 class OutOfMemoryError(Exception):

@@ -205,7 +205,7 @@ def endpoint(url: str) -> str:
 
 
 def remote(url: str, api_key: str | None = None) -> Connect:
-    """Connections to a server at an address."""
+    """UvicornCompat to a server at an address."""
     address = endpoint(url)
     headers = {"Authorization": f"bearer {api_key}"} if api_key else {}
 

@@ -2,12 +2,11 @@
 
 from dataclasses import dataclass
 
-from asr_server.audio.units import Samples
 from asr_server.errors import AsrError
 from asr_server.protocol.commands import ContinueTask, FinishTask, Rejected, RunTask
 from asr_server.protocol.events import Sentence
+from asr_server.recognition import EndOfStream, Hypothesis
 from asr_server.state.task import Task
-from asr_server.text.tokens import Token
 
 # Inputs: the client's are commands and these ------------------------------------------------------
 
@@ -28,24 +27,8 @@ class Gone:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """What the recogniser hears of one sentence; a later one replaces it until it has an end."""
-
-    begin: Samples
-    end: Samples | None
-    tokens: tuple[Token, ...]
-    paused: bool = False
-    """Whether speech fell silent here, so that nothing is only half said."""
-
-
-@dataclass(frozen=True, slots=True)
 class Opened:
     """The task has its place in the recogniser."""
-
-
-@dataclass(frozen=True, slots=True)
-class Drained:
-    """Everything is heard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +57,12 @@ Input = (
     | Audio
     | Gone
     | Opened
-    | Heard
-    | Drained
+    | Hypothesis
+    | EndOfStream
     | Failed
     | Tick
 )
-FROM_RECOGNISER = (Opened, Heard, Drained, Failed)
+FROM_RECOGNISER = (Opened, Hypothesis, EndOfStream, Failed)
 
 
 # Outputs ------------------------------------------------------------------------------------------
@@ -112,7 +95,7 @@ class PushAudio:
 
 @dataclass(frozen=True, slots=True)
 class FinishStream:
-    """There is no more audio; the answer is `Drained` or `Failed`."""
+    """There is no more audio; the answer is `EndOfStream` or `Failed`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from dataclasses import replace
 
 from asr_server.audio.units import to_ms
 from asr_server.protocol import events
-from asr_server.state.messages import Heard, Send
+from asr_server.recognition import Hypothesis
+from asr_server.state.messages import Send
 from asr_server.state.sentence import render
 from asr_server.state.task import Task
 
@@ -23,7 +24,7 @@ class Results:
         self._shape = events.transcription if task.family.transcribes else events.sentence
         self._number = task.family.first_sentence_id
         self._begun = False
-        self._held: Heard | None = None
+        self._held: Hypothesis | None = None
         self._credit = 1
         self._next_at = float("-inf")
         self._all_sent = False
@@ -41,7 +42,7 @@ class Results:
         """The client has sent everything and does nothing but read."""
         self._all_sent = True
 
-    def heard(self, heard: Heard, now: float) -> list[Send]:
+    def heard(self, heard: Hypothesis, now: float) -> list[Send]:
         """What to send at once."""
         if heard.end is None:
             self._held = heard
@@ -74,7 +75,7 @@ class Results:
         passing = sentence.end_time is None and not sentence.begins
         return Send(self._shape(self._task.task_id, sentence), passing, sentence)
 
-    def _sentence(self, heard: Heard) -> events.Sentence:
+    def _sentence(self, heard: Hypothesis) -> events.Sentence:
         asked = self._task.parameters
         rendered = render(
             heard.tokens,

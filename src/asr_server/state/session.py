@@ -19,17 +19,16 @@ from asr_server.protocol.commands import (
     RunTask,
     invalid_action,
 )
+from asr_server.recognition import EndOfStream, Hypothesis
 from asr_server.settings import Settings
 from asr_server.state.messages import (
     FROM_RECOGNISER,
     Audio,
     CloseSocket,
     CloseStream,
-    Drained,
     Failed,
     FinishStream,
     Gone,
-    Heard,
     Input,
     Opened,
     OpenStream,
@@ -73,8 +72,8 @@ TRANSITIONS: dict[State, dict[type[Input], State]] = {
         Audio: State.STREAMING,
         ContinueTask: State.STREAMING,
         FinishTask: State.FINISHING,
-        Heard: State.STREAMING,
-        Drained: State.IDLE,  # after the one sentence of gummy-chat-v1
+        Hypothesis: State.STREAMING,
+        EndOfStream: State.IDLE,  # after the one sentence of gummy-chat-v1
         Failed: State.CLOSED,
         Tick: State.STREAMING,
         Gone: State.CLOSED,
@@ -83,8 +82,8 @@ TRANSITIONS: dict[State, dict[type[Input], State]] = {
         Audio: State.FINISHING,  # SDK threads still flushing
         ContinueTask: State.FINISHING,
         FinishTask: State.FINISHING,
-        Heard: State.FINISHING,
-        Drained: State.IDLE,
+        Hypothesis: State.FINISHING,
+        EndOfStream: State.IDLE,
         Failed: State.CLOSED,
         Tick: State.FINISHING,
         Gone: State.CLOSED,
@@ -171,9 +170,9 @@ class Session:
             case State.STREAMING, FinishTask():
                 self._results.finish()
                 return [FinishStream()]
-            case _, Heard():
+            case _, Hypothesis():
                 return self._hear(event, now)
-            case _, Drained():
+            case _, EndOfStream():
                 return self._finish(now)
             case State.STREAMING, Tick():
                 return self._wait(event, now)
@@ -193,12 +192,12 @@ class Session:
         self._listened(now)
         return self._say([Send(events.task_started(self._task.task_id))], now)
 
-    def _hear(self, heard: Heard, now: float) -> list[Output]:
+    def _hear(self, heard: Hypothesis, now: float) -> list[Output]:
         assert self._task
         self._speechless_until = now + self._settings.response_timeout_s
         outputs = self._say(self._results.heard(heard, now), now)
         if outputs and heard.end is not None and self._task.family.single_sentence:
-            outputs += self._move(self.state, Drained(), now)
+            outputs += self._move(self.state, EndOfStream(), now)
         return outputs
 
     def _wait(self, tick: Tick, now: float) -> list[Output]:

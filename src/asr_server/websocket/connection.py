@@ -16,8 +16,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from asr_server.access import Caller
 from asr_server.asr.engine import Engine
 from asr_server.errors import AsrError, InternalError, ShuttingDown
-from asr_server.logs import fault
-from asr_server.metrics import Metrics, Outcome
+from asr_server.observability.logs import fault
+from asr_server.observability.metrics import Metrics, Outcome
 from asr_server.protocol import events
 from asr_server.protocol.commands import parse
 from asr_server.settings import Settings
@@ -38,11 +38,11 @@ from asr_server.state.messages import (
 )
 from asr_server.state.session import Session, State
 from asr_server.state.task import Task
-from asr_server.websocket import report
+from asr_server.websocket import task_log as report
+from asr_server.websocket.audio_input import AudioInput
 from asr_server.websocket.hotwords import Hotwords
-from asr_server.websocket.intake import Intake
-from asr_server.websocket.seats import Seats
-from asr_server.websocket.server import cut
+from asr_server.websocket.limits import ConcurrencyLimit
+from asr_server.websocket.uvicorn_compat import cut
 
 log = logging.getLogger(__name__)
 
@@ -51,12 +51,12 @@ GOING_AWAY = 1001
 
 
 @dataclass(frozen=True, slots=True)
-class House:
+class ServerContext:
     """What all connections share."""
 
     engine: Engine
     settings: Settings
-    seats: Seats
+    seats: ConcurrencyLimit
     hotwords: Hotwords
     metrics: Metrics = field(default_factory=Metrics)
 
@@ -64,14 +64,14 @@ class House:
 class Connection:
     """Lives from the accepted handshake to the close frame."""
 
-    def __init__(self, websocket: WebSocket, caller: Caller, house: House) -> None:
+    def __init__(self, websocket: WebSocket, caller: Caller, house: ServerContext) -> None:
         self._websocket = websocket
         self._caller = caller
         self._house = house
         self._settings = house.settings
         self._clock = asyncio.get_running_loop().time
         self._session = Session(house.settings, self._clock())
-        self._intake: Intake | None = None
+        self._intake: AudioInput | None = None
         self._outbox: deque[Send] = deque()
         self._farewell: CloseSocket | None = None
         self._vanished = False
@@ -194,7 +194,7 @@ class Connection:
             await self._house.engine.prepare(hotwords)
             self._house.seats.take(self._caller)
             try:
-                self._intake = Intake.open(
+                self._intake = AudioInput.open(
                     task, hotwords, self._house.engine, lead, self._house.metrics
                 )
             except BaseException:

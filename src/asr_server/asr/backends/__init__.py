@@ -1,1 +1,0 @@
-"""What computes a step: the models, their per-stream state and the device."""

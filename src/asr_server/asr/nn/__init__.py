@@ -1,0 +1,1 @@
+"""Define the networks, and nothing of how they are run."""

@@ -1,0 +1,1 @@
+"""Run networks: slot tensors, tracing, CUDA graphs, shape buckets."""

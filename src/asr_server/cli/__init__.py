@@ -1,0 +1,1 @@
+"""Define the `asr-server` command line."""

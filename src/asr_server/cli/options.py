@@ -1,0 +1,63 @@
+"""What the commands share: options of the recogniser, settings made from them, the model."""
+
+import logging
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from asr_server.cli import models as cli_models
+from asr_server.models.catalog import PRODUCTION, ModelError
+from asr_server.models.registry import Choice, choose_for
+from asr_server.settings import Settings
+
+err = Console(stderr=True, highlight=False)
+
+Model = Annotated[
+    str | None,
+    typer.Option(help="A model's name, its hub id, a directory, `auto`, or `demo`."),
+]
+Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda.")]
+Dtype = Annotated[str | None, typer.Option(help="auto, float32, bfloat16, float16 or int8.")]
+ModelDir = Annotated[Path | None, typer.Option(help="Where downloaded models lie.")]
+Download = Annotated[
+    bool | None, typer.Option(help="Fetch the model first if it is not on this machine.")
+]
+
+
+def log_warnings() -> None:
+    """What a user must know goes to stderr; how a task ends, the command says itself."""
+    logging.basicConfig(level=logging.WARNING)
+    logging.getLogger("asr_server.websocket").setLevel(logging.ERROR)
+
+
+def settings_from(**given: Any) -> Settings:
+    """The environment and `.env`, overruled by what was given; exits with 2 if that is invalid."""
+    overrides = {name: value for name, value in given.items() if value is not None}
+    if "model_dir" in overrides:
+        overrides["model_dir"] = str(overrides["model_dir"])
+    if "download" in overrides:
+        overrides["download"] = "always" if overrides["download"] else "never"
+    try:
+        settings = Settings(_env_file=".env", **overrides)  # type: ignore[call-arg]  # pydantic-settings adds it
+    except ValidationError as exc:
+        for error in exc.errors():
+            name = "_".join(str(part) for part in error["loc"][:1]) or "settings"
+            option = f"--{name.replace('_', '-')}" if name in overrides else f"ASR_{name.upper()}"
+            err.print(f"{option}: {error['msg']}", style="bold red")
+        raise typer.Exit(2) from exc
+    if "model" in settings.model_fields_set:
+        return settings
+    return settings.model_copy(update={"model": PRODUCTION})
+
+
+def model_from(settings: Settings) -> Choice:
+    """The model that the settings ask for, downloaded where they allow it; else exits with 1."""
+    try:
+        with cli_models.progress_bars(err) as progress:
+            return choose_for(settings, progress)
+    except ModelError as exc:
+        err.print(f"[bold red]No model:[/] {exc}", soft_wrap=True)
+        raise typer.Exit(1) from exc

@@ -1,0 +1,195 @@
+"""`asr-server transcribe`: recordings to text without a server."""
+
+import asyncio
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from asr_server.audio.units import SAMPLE_RATE
+from asr_server.cli.options import (
+    Device,
+    Download,
+    Dtype,
+    Model,
+    ModelDir,
+    err,
+    log_warnings,
+    model_from,
+    settings_from,
+)
+from asr_server.cli.transcription import Format, Input, Transcript, formatted, line, transcribe
+from asr_server.protocol.events import Sentence
+
+app = typer.Typer()
+
+
+@app.command(
+    name="transcribe",
+    epilog="""
+[bold]Examples[/]
+
+asr-server transcribe meeting.wav
+
+asr-server transcribe film.mp4 --format srt > film.srt
+
+asr-server transcribe *.m4a --format srt --output-dir subtitles
+
+asr-server transcribe call.wav --format json --confidence | jq .sentences
+
+ffmpeg -i rtsp://camera -f wav - | asr-server transcribe - --times
+
+sox -d -t raw -r 16k -c 1 -b 16 -e signed - | asr-server transcribe - --input-format pcm
+
+[bold]Exit status[/]: 0 everything is transcribed, 1 something is not, 2 the command is wrong.
+""",
+)
+def transcribe_command(
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE...", help="Sound or video of any format; - is stdin."),
+    ],
+    model: Model = None,
+    format: Annotated[
+        Format, typer.Option(help="What the transcript is written as.")
+    ] = Format.text,
+    output_dir: Annotated[
+        Path | None, typer.Option(help="A file for each recording here, and nothing on stdout.")
+    ] = None,
+    times: Annotated[bool, typer.Option(help="Put each sentence's time before it.")] = False,
+    confidence: Annotated[
+        bool, typer.Option(help="Give each word's confidence in the JSON.")
+    ] = False,
+    itn: Annotated[
+        bool, typer.Option("--itn/--no-itn", help="Write numbers as digits, or as spoken.")
+    ] = True,
+    punctuation: Annotated[
+        bool, typer.Option("--punctuation/--no-punctuation", help="Set punctuation marks.")
+    ] = True,
+    streams: Annotated[int, typer.Option(min=1, help="Recordings recognised at once.")] = 16,
+    input_format: Annotated[
+        str, typer.Option(help="Of stdin, where the first bytes do not tell: pcm, wav, mp3 ...")
+    ] = "wav",
+    sample_rate: Annotated[int, typer.Option(help="Hz of raw samples (pcm).")] = SAMPLE_RATE,
+    device: Device = None,
+    dtype: Dtype = None,
+    model_dir: ModelDir = None,
+    download: Download = None,
+) -> None:
+    """Write down what is said in recordings, without a server."""
+    _check(files, format, output_dir)
+    settings = settings_from(
+        model=model, device=device, dtype=dtype, model_dir=model_dir, download=download
+    )
+    log_warnings()
+    choice = model_from(settings)
+    if choice.notice:
+        err.print(choice.notice, style="bold yellow")
+
+    from asr_server.recordings.client import Request
+    from asr_server.recordings.inprocess import for_recordings, in_process
+
+    settings = for_recordings(settings.model_copy(update={"model": choice.name}), streams)
+    asked = {
+        "inverse_text_normalization_enabled": itn,
+        "punctuation_prediction_enabled": punctuation,
+        "word_confidence_enabled": confidence,
+    }
+    at_once = format is Format.text and output_dir is None
+
+    def say(transcript: Transcript, sentence: Sentence) -> None:
+        if at_once:
+            if len(files) > 1 and sentence is transcript.sentences[0]:
+                print(f"{transcript.name}:")
+            print(line(sentence, times=times), flush=True)
+
+    def finish(transcript: Transcript) -> None:
+        if transcript.error:
+            err.print(f"{transcript.name}: {transcript.error}", markup=False, soft_wrap=True)
+        elif output_dir is not None:
+            path = _target(output_dir, transcript.path, format)
+            path.write_text(formatted(transcript, format, times=times), "utf-8")
+            err.print(f"written: {path}", markup=False, soft_wrap=True)
+        elif not at_once:
+            print(formatted(transcript, format), end="", flush=True)
+
+    if output_dir is not None:
+        output_dir.mkdir(parents=True, exist_ok=True)
+    with Bars(visible=not (at_once and sys.stdout.isatty())) as bars:
+        transcripts = asyncio.run(
+            transcribe(
+                files,
+                in_process(settings),
+                Request(asked),
+                Input(input_format, sample_rate),
+                streams,
+                bars,
+                say,
+                finish,
+            )
+        )
+    raise typer.Exit(int(any(transcript.error for transcript in transcripts)))
+
+
+def _check(files: Sequence[Path], format: Format, output_dir: Path | None) -> None:
+    """Exits with 2 where the output of several recordings would be one."""
+    if output_dir is None:
+        if len(files) > 1 and format in (Format.srt, Format.vtt):
+            err.print(f"--format {format.value} of several recordings needs --output-dir.")
+            raise typer.Exit(2)
+        return
+    counted = Counter(_target(output_dir, file, format) for file in files)
+    for path, count in counted.items():
+        if count > 1:
+            err.print(f"{count} recordings would be written to {path}.", markup=False)
+            raise typer.Exit(2)
+
+
+def _target(output_dir: Path, recording: Path, format: Format) -> Path:
+    stem = "stdin" if str(recording) == "-" else recording.stem
+    return output_dir / f"{stem}{format.suffix}"
+
+
+class Bars:
+    """A bar on stderr for each recording that is being read."""
+
+    def __init__(self, *, visible: bool) -> None:
+        console = Console(stderr=True)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            redirect_stdout=False,  # it would lead stdout to stderr
+            disable=not (visible and console.is_terminal),
+        )
+        self._bars: dict[int, TaskID] = {}
+
+    def __enter__(self) -> "Bars":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._progress.stop()
+
+    def progress(self, transcript: Transcript, position: float) -> None:
+        """Move its bar; without a position there is only a pulse."""
+        key = id(transcript)
+        if key not in self._bars:
+            name = escape(transcript.path.name)
+            total = 1.0 if transcript.duration_s else None
+            self._bars[key] = self._progress.add_task(name, total=total)
+        self._progress.update(self._bars[key], completed=position)
+
+    def done(self, transcript: Transcript) -> None:
+        """Take its bar away."""
+        if (bar := self._bars.pop(id(transcript), None)) is not None:
+            self._progress.remove_task(bar)

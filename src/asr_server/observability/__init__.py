@@ -1,0 +1,1 @@
+"""Export what an operator reads: metrics, logs, history, GPU."""

@@ -1,0 +1,1 @@
+"""Run the server process: uvicorn, signals, heap."""
