@@ -1,8 +1,6 @@
 """AsrClient.js and the demo page: their own tests, in Node and in Chromium, where these exist."""
 
 import asyncio
-import filecmp
-import shutil
 import subprocess
 
 import pytest
@@ -13,30 +11,8 @@ from tests.support.serving import serving
 pytestmark = [needs_node, pytest.mark.timeout(400), pytest.mark.usefixtures("packages")]
 
 
-def tsc(*arguments: str) -> None:
-    node(str(WEB / "node_modules" / "typescript" / "bin" / "tsc"), *arguments)
-
-
 def test_the_library_in_node():
     node("--test", "test/client.test.js", "test/resampler.test.js")
-
-
-def test_the_types_hold():
-    tsc("-p", "jsconfig.json")
-
-
-def test_the_style_is_one():
-    node(str(WEB / "node_modules" / "prettier" / "bin" / "prettier.cjs"), "--check", ".")
-
-
-def test_the_type_declarations_are_current(tmp_path):
-    # Made from copies: the compiler would rather read declarations that lie beside the source.
-    configuration = ("package.json", "jsconfig.json", "jsconfig.types.json")
-    for name in ("AsrClient.js", "pcm-worklet.js", *configuration):
-        shutil.copy(WEB / name, tmp_path)
-    tsc("-p", str(tmp_path / "jsconfig.types.json"))
-    for name in ("AsrClient.d.ts", "pcm-worklet.d.ts"):
-        assert filecmp.cmp(tmp_path / name, WEB / name, shallow=False), f"npm run types: {name}"
 
 
 def test_the_page_in_one_file_is_current():
