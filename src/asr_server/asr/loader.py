@@ -54,7 +54,7 @@ class Loader:
 
     def _damage(self) -> str | None:
         """The first damaged file, if a damaged file it was."""
-        from asr_server.models.verify import damage  # not above: it imports torch
+        from asr_server.asr.loading.verify import damage  # not above: it imports torch
 
         for directory in self._directories:
             if found := damage(directory):
