@@ -1,4 +1,4 @@
-"""A stream's tenth hour costs what its first minute did, and a closed stream leaves nothing."""
+"""A stream's tenth hour costs what its first minute costs, and a closed stream leaves nothing."""
 
 import asyncio
 import gc
@@ -14,12 +14,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from asr_server.asr.engine import Engine, EngineOptions
 from asr_server.asr.fake import FakeBackend
-from asr_server.asr.run.backend import PyTorchBackend, PyTorchOptions
+from asr_server.asr.run.backend import PyTorchBackend
 from asr_server.asr.stream import Stream
-from asr_server.asr.types import DecodeWork, Kind, Pcm, Step, StreamOptions
+from asr_server.asr.types import DecodeWork, Kind, Pcm, StreamOptions
 from asr_server.audio.decode import open_decoder
 from asr_server.audio.units import from_ms
 from asr_server.recognition import EndOfStream
+from tests.support.backends import load_backend
 from tests.support.chunks import speechlike
 
 DATA = Path(__file__).parents[1] / "data"
@@ -31,7 +32,7 @@ CHUNKS_IN_TEN_HOURS = 10 * 3600 * 10 // 6
 
 
 class Cost(TorchDispatchMode):
-    """Counts what torch is told to do, and how many numbers come of it."""
+    """Counts torch's operators and the numbers in their results."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,7 +48,7 @@ class Cost(TorchDispatchMode):
         return result
 
 
-def test_a_chunk_after_ten_hours_without_a_pause_costs_what_an_early_one_did(
+def test_a_chunk_after_ten_hours_without_a_pause_costs_what_an_early_one_costs(
     backend: PyTorchBackend,
 ) -> None:
     """FunASR's table of positions alone is 134 MB after one hour."""
@@ -55,27 +56,26 @@ def test_a_chunk_after_ten_hours_without_a_pause_costs_what_an_early_one_did(
     audio = speechlike(10.0)
 
     def dearest(chunks: int) -> tuple[int, int]:
-        """The most operations and numbers of some chunks: how much one says varies."""
+        """Return the most operations and numbers of some chunks, since their tokens vary."""
         costs = []
         for begin in range(0, chunks * stride, stride):
             pcm = audio[begin : begin + context + stride]
             with Cost() as cost:
-                backend.step(Step(chunks=(DecodeWork(1, Kind.COMMIT, False, pcm),)))
+                backend.decode([DecodeWork(1, Kind.COMMIT, False, pcm)])
             costs.append((cost.operations, cost.numbers))
         operations, numbers = zip(*costs, strict=True)
         return max(operations), max(numbers)
 
-    backend.step(Step(opened=(1,), chunks=(DecodeWork(1, Kind.COMMIT, True, audio[:stride]),)))
+    backend.decode([DecodeWork(1, Kind.COMMIT, True, audio[:stride])])
     early = dearest(10)
-    backend._state.chunks[backend._slots[1]] = CHUNKS_IN_TEN_HOURS
+    backend.state.chunks[1] = CHUNKS_IN_TEN_HOURS
     late = dearest(10)
-    backend.step(Step(closed=(1,)))
     assert early[0] > 50
     assert late[0] == early[0]
     assert late[1] < 1.5 * early[1]
 
 
-# What surrounds it -------------------------------------------------------------------------------
+# The stream -----------------------------------------------------------------------------------
 
 
 def held(root: object) -> int:
@@ -129,9 +129,8 @@ def test_a_stream_holds_no_more_after_an_hour_than_in_its_first_minutes(pause_s:
 async def test_two_thousand_streams_opened_and_closed_leave_nothing(model_dir: Path) -> None:
     """Counted in objects: the process's memory says less, and later."""
     at_once, rounds = 50, 40
-    options = PyTorchOptions(device="cpu", dtype="float32", slots=at_once)
     engine = Engine(
-        lambda: PyTorchBackend.load(model_dir, options, None), EngineOptions(max_streams=at_once)
+        lambda: load_backend(model_dir, slots=at_once), EngineOptions(max_streams=at_once)
     )
     await engine.start()
     said = open_decoder("wav", SECOND).feed((DATA / "greeting.wav").read_bytes())

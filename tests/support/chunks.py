@@ -6,6 +6,7 @@ import numpy as np
 
 from asr_server.asr.types import Backend, DecodedToken, DecodeWork, Kind, Pcm, Slot
 
+
 def speechlike(seconds: float, seed: int = 0) -> Pcm:
     """Return noise whose loudness and colour change a few times a second, so that features vary."""
     random = np.random.default_rng(seed)
