@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr_server.asr.loader import quantise as quantization
+from asr_server.asr.load import quantise as quantization
 from asr_server.asr.loading.packing import PackedLinear, pack, packs
 from asr_server.asr.loading.quantise import Int8Linear, quantise
 from asr_server.asr.nn.sanm import FeedForward

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from asr_server.asr.loader import precision
-from asr_server.asr.loader import quantise as quantization
+from asr_server.asr.load import precision
+from asr_server.asr.load import quantise as quantization
 from asr_server.asr.run.backend import PyTorchBackend, PyTorchOptions
 from asr_server.asr.run.tracing import interpreted, recorded
 from asr_server.asr.run.vad_state import VadState
