@@ -425,6 +425,23 @@ async def test_out_of_memory_makes_batches_smaller_and_loses_nothing() -> None:
     await engine.stop()
 
 
+async def test_infinite_and_huge_samples_never_reach_the_backend() -> None:
+    peaks: list[float] = []
+
+    class Watched(FakeBackend):
+        def decode(self, works: Works) -> list[DecodeResult]:
+            peaks.extend(float(np.abs(work.pcm).max()) for work in works)
+            return super().decode(works)
+
+    engine = engine_with(Watched)
+    await engine.start()
+    audio = speech(2.0)
+    audio[100:104] = np.nan, np.inf, -np.inf, 3e38
+    assert [text for text, _, _ in finals(await recognise(engine, [audio]))] == ["天地玄黄"]
+    assert max(peaks) == 1.0
+    await engine.stop()
+
+
 async def test_streams_that_fail_by_themselves_never_end_the_device() -> None:
     class Picky(FakeBackend):
         def decode(self, works: Works) -> list[DecodeResult]:
@@ -437,7 +454,7 @@ async def test_streams_that_fail_by_themselves_never_end_the_device() -> None:
     bystander = engine.open(StreamOptions())
     for _ in range(3 * stage.MAX_FAILED_STEPS):
         culprit = engine.open(StreamOptions())
-        culprit.push(10 * speech(1.0))
+        culprit.push(9 * speech(1.0))
         with pytest.raises(EngineError):
             await events_of(culprit)
     bystander.push(speech(1.0))

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asr_server.asr.hotwords import HotwordSearch, HotwordSet
+from asr_server.asr.pace import Pace
 from asr_server.asr.sentence_track import SentenceTrack
 from asr_server.asr.types import (
     ChunkGeometry,
@@ -40,12 +41,6 @@ PRE_ROLL: Samples = from_ms(300)
 
 PREVIEW_INTERVAL: Samples = from_ms(200)
 """New audio that is worth another preview once a sentence shows text."""
-
-LIVE_PACE = 1.25
-"""Seconds of audio in a second that may still come from a microphone, whose clock is its own."""
-LIVE_LEAD_S = 1.0
-"""How far ahead of that pace live audio may be: clients send what they recorded while they
-connected."""
 
 MAX_WINDOWS = 19
 """VAD windows of one stream in one step, about one chunk, so that bulk audio shares the step."""
@@ -81,9 +76,7 @@ class Stream:
         self._on_change = on_change
         self._on_close = on_close
         self._clock = clock
-        self._lead_s = 0.0
-        """How far the audio was ahead of `LIVE_PACE` when its last samples came."""
-        self._pushed_at = clock()
+        self._pace = Pace(clock())
         self._ring = Ring()
         self._endpointer = Endpointer(options.endpoint)
         self._sentences: deque[SentenceTrack] = deque()
@@ -102,12 +95,15 @@ class Stream:
     # The connection's interface -----------------------------------------------------------------
 
     def push(self, samples: Pcm) -> None:
-        """Add (n,) float32 samples, 16 kHz mono in [-1, 1]; ignored after `finish` or `close`."""
+        """Add (n,) float32 samples, 16 kHz mono; ignored after `finish` or `close`.
+
+        Samples outside [-1, 1] are clipped and NaN becomes 0: neither may reach the model, where
+        one stream's infinities would fail the step of all.
+        """
         if self.finishing or self._closed:
             return
-        self._lead_s = self._lead_now_s + len(samples) / SAMPLE_RATE
-        self._pushed_at = self._clock()
-        self._ring.append(samples)
+        self._pace.push(len(samples) / SAMPLE_RATE, self._clock())
+        self._ring.append(_bounded(samples))
         if not self.windows_due:  # else the VAD result advances the sentence
             self._advance()
         self._on_change(self)
@@ -115,7 +111,7 @@ class Stream:
     def finish(self) -> None:
         """End the audio: everything pushed is recognised, then `EndOfStream` is delivered."""
         if not self._closed:
-            self._lead_s = self._lead_now_s
+            self._pace.end(self._clock())
             self.finishing = True
             self._complete()
             self._on_change(self)
@@ -156,7 +152,7 @@ class Stream:
     @property
     def live(self) -> bool:
         """Return whether the audio comes in real time, not as fast as a file can be read."""
-        return (self._lead_s if self.finishing else self._lead_now_s) < LIVE_LEAD_S
+        return self._pace.live(self._clock())
 
     @property
     def windows_due(self) -> bool:
@@ -233,10 +229,6 @@ class Stream:
     # Internals ----------------------------------------------------------------------------------
 
     @property
-    def _lead_now_s(self) -> float:
-        return max(0.0, self._lead_s - LIVE_PACE * (self._clock() - self._pushed_at))
-
-    @property
     def _detected(self) -> Samples:
         """Return the end of the audio that has passed the VAD."""
         return min(self._endpointer.position, self._ring.end)
@@ -296,3 +288,10 @@ class Stream:
             self._events.pop()
         self._events.append(event)
         self._arrived.set()
+
+
+def _bounded(samples: Pcm) -> Pcm:
+    """Return finite samples in [-1, 1]."""
+    if not len(samples) or np.abs(samples).max() <= 1.0:  # NaN compares as False
+        return samples
+    return np.nan_to_num(samples, nan=0.0).clip(-1.0, 1.0)
