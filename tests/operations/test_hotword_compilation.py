@@ -66,7 +66,9 @@ async def test_streams_are_served_while_a_list_is_compiled(monkeypatch):
 async def test_a_client_that_leaves_meanwhile_leaves_nothing_behind(monkeypatch):
     release = threading.Event()
     monkeypatch.setattr(
-        engine_module, "compile_hotwords", lambda *given: release.wait(5) and compile_hotwords(*given)
+        engine_module,
+        "compile_hotwords",
+        lambda *given: release.wait(5) and compile_hotwords(*given),
     )
     async with serving() as served:
         async with connected(served) as client:

@@ -15,8 +15,7 @@ from asr_server import app
 from asr_server.asr import engine as engine_module
 from asr_server.asr.engine import Engine, EngineOptions
 from asr_server.asr.fake import FakeBackend
-from asr_server.asr.load import build_engine
-from asr_server.asr.load import Loader
+from asr_server.asr.load import Loader, build_engine
 from asr_server.asr.types import DeviceLostError, StreamOptions
 from asr_server.asr.worker import accelerator_fails
 from asr_server.errors import EngineDead, InternalError

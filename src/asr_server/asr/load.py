@@ -70,7 +70,7 @@ class Loader:
 
     def _damage(self) -> str | None:
         """Return a sentence about the first damaged file, if there is one."""
-        from asr_server.models.verify import damage  # not above: it imports torch
+        from asr_server.asr.loading.verify import damage  # not above: it imports torch
 
         for directory in self._directories:
             if found := damage(directory):
