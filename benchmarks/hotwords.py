@@ -26,8 +26,9 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from asr_server.asr.engine import Engine, EngineOptions
-from asr_server.asr.hotwords import HotwordSearch, compiled, prepare
+from asr_server.asr.engine import Engine
+from asr_server.asr.hotword_compiler import compile_hotwords, prepare_vocabulary
+from asr_server.asr.hotwords import HotwordSearch
 from asr_server.asr.run.evidence import EvidenceGatherer
 from asr_server.asr.types import Pcm, StreamOptions
 from asr_server.audio.decode import open_decoder
@@ -176,7 +177,7 @@ def measure(
     async def run() -> None:
         engine = Engine(
             lambda: PyTorchBackend.load(model, PyTorchOptions(dtype="float32"), None),
-            EngineOptions(max_streams=AT_ONCE),
+            Settings(max_tasks=AT_ONCE, max_delay_ms=0),
         )
         await engine.start()
         for manifest in (*rare, *plain):
@@ -228,9 +229,9 @@ def cost(tokens: int = 4, sentence: int = 60, repeats: int = 200) -> None:
     )
 
     began = time.perf_counter()
-    prepare(vocabulary)
+    prepare_vocabulary(vocabulary)
     prepared = time.perf_counter()
-    words = compiled(hotwords, vocabulary)
+    words = compile_hotwords(hotwords, vocabulary)
     compiled_at = time.perf_counter()
     assert words is not None
 

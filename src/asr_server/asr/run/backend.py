@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from asr_server.asr.hotwords import Evidence, prepare
+from asr_server.asr.hotword_compiler import prepare_vocabulary
+from asr_server.asr.hotwords import Evidence
 from asr_server.asr.loading.model_dir import ModelDir
 from asr_server.asr.loading.networks import load_frontend, load_paraformer
 from asr_server.asr.loading.packing import limit_product_cache
@@ -182,7 +183,7 @@ class PyTorchBackend:
         chunk = np.zeros(self.geometry.stride, dtype=np.float32)
         for kind in (Kind.COMMIT, Kind.PREVIEW, Kind.FLUSH):
             self.decode([DecodeWork(slot, kind, True, chunk, punctuate=True)])
-        prepare(self.vocabulary)
+        prepare_vocabulary(self.vocabulary)
 
     def _compute(self, works: Sequence[DecodeWork]) -> PackedOutputs:
         if self.device == "cpu":
