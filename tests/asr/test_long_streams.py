@@ -12,7 +12,6 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from asr_server.asr.engine import Engine, EngineOptions
 from asr_server.asr.fake import FakeBackend
 from asr_server.asr.run.backend import PyTorchBackend
 from asr_server.asr.stream import Stream
@@ -22,6 +21,7 @@ from asr_server.audio.units import from_ms
 from asr_server.recognition import EndOfStream
 from tests.support.backends import load_backend
 from tests.support.chunks import speechlike
+from tests.support.engines import engine_with
 
 DATA = Path(__file__).parents[1] / "data"
 SECOND = 16_000
@@ -78,38 +78,47 @@ def test_a_chunk_after_ten_hours_without_a_pause_costs_what_an_early_one_costs(
 # The stream -----------------------------------------------------------------------------------
 
 
-def held(root: object) -> int:
-    """Bytes of arrays and number of other objects that can be reached from `root`."""
-    seen, waiting, size = {id(root)}, [root], 0
+def size_of(root: object) -> int:
+    """Return bytes of arrays plus number of other objects that can be reached from `root`."""
+    found, waiting, size = {id(root)}, [root], 0
     while waiting:
         thing = waiting.pop()
         size += thing.nbytes if isinstance(thing, np.ndarray) else 1
         for other in gc.get_referents(thing):
-            if id(other) not in seen and not isinstance(other, (type, ModuleType, FunctionType)):
-                seen.add(id(other))
+            if id(other) not in found and not isinstance(other, (type, ModuleType, FunctionType)):
+                found.add(id(other))
                 waiting.append(other)
     return size
 
 
-def talk(stream: Stream, backend: FakeBackend, sound: Pcm) -> None:
-    """Push a piece and do at once everything that becomes due, then read all events."""
-    stream.push(sound)
-    while stream.judge_due or stream.chunk_due:
-        if stream.judge_due:
-            result = backend.step(Step(judge=(stream.cut_judge(),)))
-            stream.accept_probabilities(result.probabilities[0])
+async def recognise(stream: Stream, backend: FakeBackend, audio: Pcm) -> None:
+    """Push audio, run every step that becomes due, and let the reader read all events."""
+    stream.push(audio)
+    while stream.windows_due or stream.chunk_due:
+        if stream.windows_due:
+            [probabilities] = backend.detect([stream.cut_windows()])
+            stream.accept_probabilities(probabilities)
         if stream.chunk_due:
             work = stream.cut_chunk()
-            stream.accept_chunk(work, backend.step(Step(chunks=(work,))).heard[0])
-    stream._collector._events.clear()
+            [result] = backend.decode([work])
+            stream.accept_chunk(work, result)
+    await asyncio.sleep(0)  # the reader's turn
 
 
 @pytest.mark.parametrize("pause_s", [0, 1, 30])
-def test_a_stream_holds_no_more_after_an_hour_than_in_its_first_minutes(pause_s: int) -> None:
+async def test_a_stream_holds_no_more_after_an_hour_than_in_its_first_minutes(
+    pause_s: int,
+) -> None:
     backend = FakeBackend()
-    backend.step(Step(opened=(1,)))
     nothing = lambda stream: None  # noqa: E731
-    stream = Stream(1, StreamOptions(), backend.geometry, 3_200, nothing, nothing, time.monotonic)
+    options = StreamOptions()
+    stream = Stream(1, 1, options, backend.geometry, True, nothing, nothing, clock=time.monotonic)
+
+    async def read() -> None:
+        while True:
+            await stream.next()
+
+    reader = asyncio.create_task(read(), name="read")
     minute = np.full(60 * SECOND, 0.1, dtype=np.float32)
     if pause_s:
         minute[-pause_s * SECOND :] = 0
@@ -117,9 +126,10 @@ def test_a_stream_holds_no_more_after_an_hour_than_in_its_first_minutes(pause_s:
     for _ in range(60):
         sizes = []
         for piece in np.split(minute, 60):
-            talk(stream, backend, piece)
-            sizes.append(held(stream))
+            await recognise(stream, backend, piece)
+            sizes.append(size_of(stream))
         most.append(max(sizes))
+    reader.cancel()
     assert max(most[3:]) < max(most[:3]) + 57  # not even one object a minute
 
 
@@ -127,32 +137,30 @@ def test_a_stream_holds_no_more_after_an_hour_than_in_its_first_minutes(pause_s:
 
 
 async def test_two_thousand_streams_opened_and_closed_leave_nothing(model_dir: Path) -> None:
-    """Counted in objects: the process's memory says less, and later."""
+    """Counted in objects: the process's memory shows less, and later."""
     at_once, rounds = 50, 40
-    engine = Engine(
-        lambda: load_backend(model_dir, slots=at_once), EngineOptions(max_streams=at_once)
-    )
+    engine = engine_with(lambda: load_backend(model_dir, slots=at_once), max_tasks=at_once)
     await engine.start()
-    said = open_decoder("wav", SECOND).feed((DATA / "greeting.wav").read_bytes())
-    sound = said[from_ms(400) : from_ms(1_200)]
-    heard = 0
+    recording = open_decoder("wav", SECOND).feed((DATA / "greeting.wav").read_bytes())
+    audio = recording[from_ms(400) : from_ms(1_200)]
+    tokens = 0
 
-    async def one(number: int) -> None:
-        nonlocal heard
+    async def run(number: int) -> None:
+        nonlocal tokens
         stream = engine.open(StreamOptions(punctuate=False))
-        stream.push(sound)
+        stream.push(audio)
         if number % 2:
             stream.finish()
             while not isinstance(event := await stream.next(), EndOfStream):
-                heard += len(event.tokens)
+                tokens += len(event.tokens)
         stream.close()  # every other one in the middle of its audio
 
     sizes = []
     for _ in range(rounds):
-        await asyncio.gather(*map(one, range(at_once)))
+        await asyncio.gather(*map(run, range(at_once)))
         assert engine.open_streams == 0
-        sizes.append(held(engine))
+        sizes.append(size_of(engine))
     await engine.stop()
     grown = max(sizes[-5:]) - max(sizes[:5])
-    assert heard > at_once * rounds // 2
+    assert tokens > at_once * rounds // 2
     assert grown < at_once  # not even one object for every forty streams
