@@ -42,6 +42,11 @@ def describe(device: str = "cpu") -> str:
     )
 
 
+def processor_of(description: str) -> str:
+    """Return the processor of a description, without product peak and versions."""
+    return description.partition(", product peak")[0].partition(", Python")[0]
+
+
 def processor() -> str:
     """Return the processor's name, microarchitecture, family, model, cores and instruction sets."""
     name = _cpuinfo("model name") or platform.processor() or platform.machine()

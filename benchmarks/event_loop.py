@@ -2,8 +2,8 @@
 
     python -m benchmarks.event_loop                 writes benchmarks/results/event_loop.json
 
-A task in the event loop of a server with full-size weights sleeps for 5 ms again and again and notes
-how late it wakes. Real-time streams from another process exceed the machine's capacity.
+A task in the event loop of a server with full-size weights sleeps for 5 ms again and again and
+notes how late it wakes. Real-time streams from another process exceed the machine's capacity.
 """
 
 import asyncio

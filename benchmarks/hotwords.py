@@ -6,8 +6,8 @@
 
 `speak` puts invented names into held-out sentences of the demo grammar and synthesises them: the
 grammar has the characters but not their combination, so the model often outputs homophones.
-`measure` recognises them with a list of 500 names, the spoken ones among many others, and then plain
-recordings (manifests as `asr-server evaluate` reads them) without any of the names.
+`measure` recognises them with a list of 500 names, the spoken ones among many others, and then
+plain recordings (manifests as `asr-server evaluate` reads them) without any of the names.
 """
 
 import asyncio
@@ -54,7 +54,7 @@ console = Console()
 
 
 def invented(seed: int) -> Iterator[str]:
-    """Yield names of the grammar's surnames and characters that are not in the grammar, endlessly."""
+    """Yield names, endlessly, of the grammar's surnames and characters but not in the grammar."""
     from tools.demo_model import grammar, lexicon
 
     rng = Random(seed)
