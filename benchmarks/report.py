@@ -32,8 +32,8 @@ def main() -> None:
     )
     parts = [
         "# Results",
-        "Written by `python -m benchmarks.report`; `make bench` measures again. Every section names "
-        "the processor, its product peak and the commit: figures of different processors do not "
+        "Written by `python -m benchmarks.report`; `make bench` measures again. Every section "
+        "names the processor, its product peak and the commit: figures of different processors do not "
         "compare. [README.md](README.md) describes the benchmarks.",
         _text("discussion.md"),
         "## Goals",
