@@ -32,9 +32,9 @@ def main() -> None:
     )
     parts = [
         "# Results",
-        "Written by `python -m benchmarks.report`; `make bench` measures again. Every section "
-        "names the processor, its product peak and the commit: figures of different "
-        "processors do not compare. [README.md](README.md) describes the benchmarks.",
+        "Written by `python -m benchmarks.report`; `make bench` measures again. Every section\n"
+        "names the processor, its product peak and the commit: figures of different processors do\n"
+        "not compare. [README.md](README.md) describes the benchmarks.",
         _text("discussion.md"),
         "## Goals",
         table(("goal", "measured", "reached"), list(goals(peers, memory, event_loop, precision))),
