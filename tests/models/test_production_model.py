@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from asr_server.asr.loading.verify import verify
 from asr_server.asr.run.backend import PyTorchBackend, PyTorchOptions
 from asr_server.models import registry
 from asr_server.models.catalog import PRODUCTION, PUNCTUATION
-from asr_server.models.verify import verify
 from tests.support.chunks import transcribe
 from tests.support.processes import ROOT, asr_server
 

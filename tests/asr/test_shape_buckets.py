@@ -1,4 +1,4 @@
-"""A step asks for few sizes, and what they need is compiled before the first stream comes."""
+"""Steps have few sizes, and the warm-up compiles all that these need."""
 
 import os
 import subprocess
@@ -10,35 +10,34 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr_server.asr.loading.packing import packs
-from asr_server.asr.run.shape_buckets import rounded, sizes
+from asr_server.asr.loading.packing import can_pack
+from asr_server.asr.run.shape_buckets import bucket, buckets
 
 STEPS = """
 import random, sys, wave
 from pathlib import Path
 import numpy as np
-from asr_server.asr.run.backend import PyTorchBackend, PyTorchOptions
-from asr_server.asr.types import DecodeWork, VadWork, Kind, Step
+from asr_server.asr.types import DecodeWork, VadWork, Kind
 from asr_server.models.catalog import DEMO
 from asr_server.models.registry import choose
+from tests.support.backends import load_backend
 
 model = choose(DEMO, "")
-options = PyTorchOptions("cpu", sys.argv[1], slots=24)
-backend = PyTorchBackend.load(model.path, options, model.punctuation)
-backend.warm_up()
+backend = load_backend(
+    model.path, model.punctuation, warm=True, dtype=sys.argv[1], slots=24, max_batch=24
+)
 print("warm", flush=True)
 
 order = random.Random(1)
-said = []
+pieces = []
 for path in sorted(Path("tests/data").glob("*.wav"))[:4]:
     with wave.open(str(path)) as file:
-        said.append(np.frombuffer(file.readframes(file.getnframes()), "<i2") / np.float32(32768))
-sound = np.concatenate(said)
-backend.step(Step(opened=tuple(range(24))))
+        pieces.append(np.frombuffer(file.readframes(file.getnframes()), "<i2") / np.float32(32768))
+sound = np.concatenate(pieces)
 fired = set()
 for number in range(60):
     works = []
-    for stream in order.sample(range(24), order.randint(1, 24)):
+    for slot in order.sample(range(1, 25), order.randint(1, 24)):
         kind = order.choice(list(Kind))
         length = backend.geometry.stride
         if kind is not Kind.COMMIT:
@@ -46,17 +45,18 @@ for number in range(60):
         begin = order.randrange(len(sound) - length)
         prefix = tuple("今天天气很好"[: order.randrange(7)])
         works.append(
-            DecodeWork(stream, kind, True, sound[begin : begin + length], prefix, kind.final)
+            DecodeWork(slot, kind, True, sound[begin : begin + length], prefix, kind.final)
         )
-    judge = tuple(VadWork(work.stream, sound[: 512 * order.randint(1, 4)]) for work in works)
-    for heard in backend.step(Step(judge=judge, chunks=tuple(works))).heard:
-        fired.add(len(heard.tokens))
+    windows = [sound[: 512 * order.randint(1, 4)] for _ in works]
+    backend.detect([VadWork(w.slot, False, pcm) for w, pcm in zip(works, windows)])
+    for result in backend.decode(works):
+        fired.add(len(result.tokens))
 assert len(fired) > 3, fired
 """
-"""Steps of every size on the demo model, behind a line that says it is warm."""
+"""Runs steps of every size on the demo model, behind a line after the warm-up."""
 
 
-@pytest.mark.skipif(not packs(torch.device("cpu"), torch.float32), reason="oneDNN is on x86")
+@pytest.mark.skipif(not can_pack(torch.device("cpu"), torch.float32), reason="oneDNN is on x86")
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
 def test_once_warm_no_step_of_any_size_compiles_anything(dtype: str) -> None:
     done = subprocess.run(
@@ -74,14 +74,14 @@ def test_once_warm_no_step_of_any_size_compiles_anything(dtype: str) -> None:
 
 
 @given(st.integers(1, 10_000), st.integers(1, 6))
-def test_a_number_is_rounded_up_to_the_next_that_is_zero_behind_its_first_digits(count, digits):
-    size = rounded(count, digits)
+def test_a_bucket_is_the_next_size_that_is_zero_behind_its_first_digits(count, digits):
+    size = bucket(count, digits)
     assert count <= size < count * (1 + 2 ** (1 - digits))
     assert format(size, "b")[digits:].strip("0") == ""
-    assert rounded(size, digits) == size
-    assert not any(rounded(between, digits) == between for between in range(count, size))
+    assert bucket(size, digits) == size
+    assert not any(bucket(between, digits) == between for between in range(count, size))
 
 
-def test_sizes_are_all_that_numbers_are_rounded_to():
-    assert sizes(13, 2) == [1, 2, 3, 4, 6, 8, 12, 16]
-    assert sizes(20, 4) == [*range(1, 17), 18, 20]
+def test_buckets_are_all_sizes_that_counts_are_rounded_to():
+    assert buckets(13, 2) == [1, 2, 3, 4, 6, 8, 12, 16]
+    assert buckets(20, 4) == [*range(1, 17), 18, 20]

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr_server.asr.loader import quantise as quantization
-from asr_server.asr.loading.packing import PackedLinear, pack, packs
+from asr_server.asr.loading import quantise as quantise_module
+from asr_server.asr.loading.packing import PackedLinear, can_pack, pack
 from asr_server.asr.loading.quantise import Int8Linear, quantise
 from asr_server.asr.nn.sanm import FeedForward
 
@@ -37,7 +37,7 @@ def test_a_quantised_layer_is_as_close_as_rounding_allows(
 def test_an_input_without_signs_has_steps_half_as_large(
     inputs: int, outputs: int, rows: int
 ) -> None:
-    if not packs(torch.device("cpu"), torch.int8):
+    if not can_pack(torch.device("cpu"), torch.int8):
         pytest.skip("the products of this processor take signed numbers only")
     torch.manual_seed(inputs * outputs + rows)
     linear = torch.nn.Linear(inputs, outputs)
@@ -70,7 +70,7 @@ def test_a_row_of_zeros_gives_the_bias(positive: bool) -> None:
 
 
 @pytest.mark.parametrize("positive", [False, True])
-def test_a_row_with_a_value_that_is_no_number_stays_without_numbers(positive: bool) -> None:
+def test_a_nan_spoils_its_own_row_and_no_other(positive: bool) -> None:
     layer = Int8Linear(torch.nn.Linear(8, 4), positive)
     x = torch.zeros(2, 8)
     x[0, 3] = torch.nan
@@ -84,9 +84,9 @@ def test_a_row_with_a_value_that_is_no_number_stays_without_numbers(positive: bo
 def test_a_quantised_feed_forward_is_close_to_the_plain_one(
     packed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if packed and not packs(torch.device("cpu"), torch.int8):
+    if packed and not can_pack(torch.device("cpu"), torch.int8):
         pytest.skip("oneDNN has no layouts of its own here")
-    monkeypatch.setattr(quantization, "packs", lambda *_: packed)
+    monkeypatch.setattr(quantise_module, "can_pack", lambda *_: packed)
     torch.manual_seed(0)
     module = torch.nn.Sequential(FeedForward(64, 256))
     x = torch.randn(30, 15, 64)
@@ -97,11 +97,11 @@ def test_a_quantised_feed_forward_is_close_to_the_plain_one(
 
 
 def test_both_kinds_of_products_are_equal_to_the_bit(monkeypatch: pytest.MonkeyPatch) -> None:
-    if not packs(torch.device("cpu"), torch.int8):
+    if not can_pack(torch.device("cpu"), torch.int8):
         pytest.skip("oneDNN has no layouts of its own here")
     linear = torch.nn.Linear(70, 40)
     packed = Int8Linear(linear)
-    monkeypatch.setattr(quantization, "packs", lambda *_: False)
+    monkeypatch.setattr(quantise_module, "can_pack", lambda *_: False)
     plain = Int8Linear(linear)
     x = torch.randn(30, 70) * torch.logspace(-6, 6, 30)[:, None]
     with torch.inference_mode():
@@ -111,7 +111,7 @@ def test_both_kinds_of_products_are_equal_to_the_bit(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("rows", [1, 15, 480])
 def test_a_packed_layer_gives_what_the_plain_one_gives(dtype: torch.dtype, rows: int) -> None:
-    if not packs(torch.device("cpu"), dtype):
+    if not can_pack(torch.device("cpu"), dtype):
         pytest.skip("oneDNN has no layouts of its own here")
     module = torch.nn.ModuleList([torch.nn.Linear(70, 40), torch.nn.Linear(70, 40, bias=False)])
     module.to(dtype)
@@ -124,8 +124,8 @@ def test_a_packed_layer_gives_what_the_plain_one_gives(dtype: torch.dtype, rows:
             torch.testing.assert_close(layer(x), one)
 
 
-def test_what_is_to_be_spared_is_spared() -> None:
+def test_layers_to_skip_stay_plain() -> None:
     module = torch.nn.ModuleDict({"a": torch.nn.Linear(2, 2), "b": torch.nn.Linear(2, 2)})
-    quantise(module, spare=frozenset({"b"}))
+    quantise(module, skip=frozenset({"b"}))
     assert isinstance(module["a"], Int8Linear)
     assert isinstance(module["b"], torch.nn.Linear)
