@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asr_server.asr.run.backend import PyTorchBackend, PyTorchOptions
+from asr_server.asr.run.backend import PyTorchBackend
 from asr_server.asr.types import Pcm, StreamOptions
 from asr_server.audio.decode import open_decoder
 from asr_server.audio.endpoint import EndpointOptions
 from asr_server.audio.units import SAMPLE_RATE, from_ms
 from asr_server.recognition import EndOfStream, Hypothesis
+from tests.support.backends import load_backend
 from tests.support.engines import engine_with
 
 ROOT = Path(__file__).parents[2]
@@ -25,8 +26,7 @@ PATIENCE_S = 60
 
 @pytest.fixture(scope="module", params=[1, 2], ids=["one worker", "two workers"])
 def backend(request: pytest.FixtureRequest) -> PyTorchBackend:
-    options = PyTorchOptions(device="cpu", dtype="float32", workers=request.param, slots=8)
-    return PyTorchBackend.load(MODEL, options, None)
+    return load_backend(MODEL, workers=request.param, slots=8)
 
 
 def recording(name: str) -> Pcm:
