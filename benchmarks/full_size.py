@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from asr_server.asr.run.backend import PyTorchBackend, PyTorchOptions
 from asr_server.asr.types import Pcm
 from asr_server.audio.units import SAMPLE_RATE, from_ms
+from tests.support.backends import load_backend
 from tests.support.chunks import transcribe
 from tests.support.funasr_model import random_config, write_model_dir
 
@@ -70,10 +70,8 @@ def write_speech() -> Path:
 
 def _shift_for_pace() -> float:
     """Return the bias shift that makes the mean CIF weight of ten frames `PACE`."""
-    backend = PyTorchBackend.load(
-        MODEL, PyTorchOptions(device="cpu", dtype="float32", slots=1), None
-    )
-    predictor = backend._paraformer.predictor
+    backend = load_backend(MODEL, slots=1)
+    predictor = backend.paraformer.predictor
     outputs: list[torch.Tensor] = []
     hook = predictor.cif_output.register_forward_hook(
         lambda *call: outputs.append(call[2].flatten())

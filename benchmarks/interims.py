@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from asr_server.asr.run.backend import PyTorchBackend, PyTorchOptions
+from asr_server.asr.run.backend import PyTorchBackend
 from asr_server.asr.stream import Stream
 from asr_server.asr.types import Kind, Pcm, StreamOptions
 from asr_server.audio.decode import open_decoder
@@ -40,6 +40,7 @@ from asr_server.load.figures import revisions
 from asr_server.recognition import EndOfStream, Hypothesis
 from asr_server.state.sentence import render
 from benchmarks.environment import describe
+from tests.support.backends import load_backend
 
 FRAME: Samples = from_ms(100)
 SILENCE: Samples = from_ms(2_000)
@@ -194,7 +195,7 @@ def main(
     silence_ms: Annotated[int, typer.Option(help="max_sentence_silence.")] = 800,
 ) -> None:
     """Print a table of medians and 95th percentiles in milliseconds."""
-    backend = PyTorchBackend.load(model, PyTorchOptions(dtype="float32", slots=1), punctuation)
+    backend = load_backend(model, punctuation, device="auto", slots=1)
     options = StreamOptions(EndpointOptions(max_sentence_silence_ms=silence_ms))
     table = Table(
         "set", "recordings", "first text", "lag", "revised", "final", "bounds", "steps a second"

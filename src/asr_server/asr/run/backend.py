@@ -103,7 +103,7 @@ class PyTorchBackend:
         self.vad = VadRunner(slots)
         self.punctuator = punctuator
         self._step = DecodeStep(frontend, paraformer, self.state)
-        self._worker_threads = threads
+        self.worker_threads = threads
         """Threads of the CPU that compute the steps of one worker."""
         self._max_batch = max_batch
         self._graphs: CudaGraphs[PackedOutputs] | None = None
@@ -160,7 +160,7 @@ class PyTorchBackend:
     @torch.inference_mode()
     def decode(self, works: Sequence[DecodeWork]) -> list[DecodeResult]:
         """See `Backend.decode`."""
-        _use_threads(self._worker_threads)
+        _use_threads(self.worker_threads)
         with _memory_errors():
             outputs = self._compute(works)
             results = self._results(works, outputs)
@@ -172,7 +172,7 @@ class PyTorchBackend:
         """Trace or capture the steps, compile for every shape bucket, and run each kind of step."""
         self.vad.compile()
         if self.device == "cpu":
-            _use_threads(self._worker_threads)  # what is compiled depends on it
+            _use_threads(self.worker_threads)  # what is compiled depends on it
             self._step.runner.trace()
             self._step.runner.warm_up(min(self._max_batch, WARM_UP_ROWS))
         if self.device == "cuda":
