@@ -27,14 +27,15 @@ from rich.console import Console
 from rich.table import Table
 from websockets.asyncio.client import connect
 
-from asr_server.load import server
-from asr_server.load.account import Account
-from asr_server.load.crowd import PAUSE_S, Crowd, Level
+from asr_client.protocol import DEFAULT_MODEL, run_task
+from asr_server.load import server_metrics
+from asr_server.load.client_run import Target, run_client
 from asr_server.load.figures import Figures, Goals, figures, percentiles
+from asr_server.load.load_generator import RETRY_PAUSE_S, Level, LoadGenerator
 from asr_server.load.recordings import Recording, read_recordings
 from asr_server.load.report import latency
 from asr_server.load.search import binary, held
-from asr_server.load.speaker import Target, run_task, speak
+from asr_server.load.task_record import TaskRecord
 from benchmarks.environment import describe
 from benchmarks.served import served
 
@@ -49,7 +50,7 @@ WITNESSES = 6
 CALM_S = 3.0
 """After a misbehaviour, before what is left of it is counted."""
 CROWD, CROWD_S = 40, 15.0
-"""People who speak before all that: memory that a crowd needs is not a misbehaviour's."""
+"""People who speak before all that: memory that a generator needs is not a misbehaviour's."""
 WORSE_S = 0.1
 """What the witnesses' p95 may grow by: of some twenty tasks it moves that much by itself."""
 RSS_MB = 64.0
@@ -70,15 +71,15 @@ async def overload(
     """Three times the sustainable load, and before and after it a quarter of it."""
     target = Target(url)
     holds = holds or await _streams_held(target, recordings)
-    before = await Crowd(target, recordings, max(2, holds // 4), 20).hold(GOALS)
+    before = await LoadGenerator(target, recordings, max(2, holds // 4), 20).run(GOALS)
     rss = await _rss_mb(url)
-    crowd = Crowd(target, recordings, TIMES * holds, seconds)
-    during = await crowd.hold(GOALS)
+    generator = LoadGenerator(target, recordings, TIMES * holds, seconds)
+    during = await generator.run(GOALS)
     rss_during = await _rss_mb(url)
     await asyncio.sleep(CALM_S)
-    after = await Crowd(target, recordings, max(2, holds // 4), 20).hold(GOALS)
+    after = await LoadGenerator(target, recordings, max(2, holds // 4), 20).run(GOALS)
     rss_after = await _rss_mb(url)
-    refusals = percentiles(a.ended - a.began for a in crowd.accounts if a.refused and a.ended)
+    refusals = percentiles(r.ended - r.began for r in generator.records if r.refused and r.ended)
     _show_levels({"before": before, f"{TIMES} x {holds}": during, "after": after})
     console.print(
         f"refused after {latency(refusals, REFUSED_AT_ONCE_S)} ms; "
@@ -89,7 +90,7 @@ async def overload(
         for one in during.clients.broken(ACCEPTED)
         if not one.endswith(" refused")  # as it should be
     ]
-    if during.clients.own_fault(GOALS):
+    if during.clients.unreliable(GOALS):
         problems.append("overload: this program was late itself; what it measured is too bad")
     if not during.clients.refused:
         problems.append("overload: nobody was refused")
@@ -119,7 +120,7 @@ async def overload(
 async def _streams_held(target: Target, recordings: tuple[Recording, ...]) -> int:
     tried: dict[int, bool] = {}
     while (streams := binary(tried, 8, 256)) is not None:
-        level = await Crowd(target, recordings, streams, 10).hold(GOALS)
+        level = await LoadGenerator(target, recordings, streams, 10).run(GOALS)
         tried[streams] = level.held
         console.print(f"{streams} streams: {'held' if level.held else '; '.join(level.broken)}")
         await asyncio.sleep(2)
@@ -168,7 +169,7 @@ async def slow_readers(url: str, recording: Recording) -> AsyncIterator[None]:
         with contextlib.suppress(Exception):
             async with _connected(url, max_queue=1) as client:
                 client.transport.pause_reading()
-                await client.send(run_task("deaf", recording, Target(url)))
+                await client.send(_run_task("deaf", recording))
                 while True:
                     for frame in recording.frames:
                         await client.send(frame)
@@ -186,7 +187,7 @@ async def slow_senders(url: str, recording: Recording) -> AsyncIterator[None]:
         await asyncio.sleep(0.2 * number)
         with contextlib.suppress(Exception):
             async with _connected(url) as client:
-                await client.send(run_task("slow", recording, Target(url)))
+                await client.send(_run_task("slow", recording))
                 while True:
                     await client.send(recording.frames[0][:640])
                     await asyncio.sleep(5)
@@ -200,7 +201,7 @@ async def vanished(url: str, recording: Recording) -> AsyncIterator[None]:
     """30 in the middle of a task whose machine is gone: no FIN, no RST, no answer to anything."""
     for number in range(30):
         client = await connect(url, compression=None, ping_interval=None)
-        await client.send(run_task(f"gone-{number}", recording, Target(url)))
+        await client.send(_run_task(f"gone-{number}", recording))
         for frame in recording.frames[:8]:
             await client.send(frame)
         await asyncio.sleep(0.05)
@@ -217,7 +218,7 @@ async def reconnect_storm(url: str, recording: Recording) -> AsyncIterator[None]
         while True:
             with contextlib.suppress(Exception):
                 client = await connect(url, compression=None, ping_interval=None)
-                await client.send(run_task("storm", recording, Target(url)))
+                await client.send(_run_task("storm", recording))
                 await client.send(recording.frames[5])
                 if dice.random() < 0.5:
                     client.transport.abort()
@@ -238,7 +239,7 @@ async def nonsense(url: str, recording: Recording) -> AsyncIterator[None]:
         while True:
             with contextlib.suppress(Exception):
                 async with _connected(url) as client:
-                    await client.send(run_task("babble", recording, Target(url)))
+                    await client.send(_run_task("babble", recording))
                     for _ in range(dice.randrange(10)):
                         await client.send(dice.randbytes(dice.randrange(20_000)))
                     await client.send(dice.choice(["{", "[]", '{"header":{}}', "x" * 100_000]))
@@ -255,7 +256,7 @@ async def uploads(url: str, recording: Recording) -> AsyncIterator[None]:
 
     async def upload() -> None:
         while True:
-            await speak(Target(url, pace=0, patience_s=600), recording)
+            await run_client(Target(url, pace=0, timeout_s=600), recording)
 
     async with _all(upload for _ in range(2)):
         yield
@@ -272,6 +273,10 @@ MISBEHAVIOURS: dict[str, Callable[[str, Recording], Any]] = {
     "nonsense": nonsense,
     "uploads": uploads,
 }
+
+
+def _run_task(task_id: str, recording: Recording) -> str:
+    return run_task(task_id, DEFAULT_MODEL, Target("").task_parameters(recording))
 
 
 def _connected(url: str, **options: Any) -> connect:
@@ -330,7 +335,7 @@ async def beside(
 ) -> Beside:
     """Some people speak while others misbehave."""
     clock = asyncio.get_running_loop().time
-    accounts: list[Account] = []
+    records: list[TaskRecord] = []
     most = 0.0
     async with behaviour(url, recordings[-1]):
         until = clock() + seconds
@@ -340,10 +345,10 @@ async def beside(
             await asyncio.sleep(0.37 * number)
             turn = number
             while clock() + recordings[turn % len(recordings)].duration_s < until:
-                accounts.append(await speak(Target(url), recordings[turn % len(recordings)]))
+                records.append(await run_client(Target(url), recordings[turn % len(recordings)]))
                 turn += 1
-                if accounts[-1].error is not None:
-                    await asyncio.sleep(PAUSE_S)
+                if records[-1].error is not None:
+                    await asyncio.sleep(RETRY_PAUSE_S)
 
         people = [asyncio.create_task(witness(n)) for n in range(WITNESSES)]
         while not all(person.done() for person in people):
@@ -359,8 +364,8 @@ async def beside(
         await asyncio.sleep(0.5)
         left = await _left(url)
     return Beside(
-        figures(accounts, began, clock()),
-        frozenset((one.recording.name, one.texts) for one in accounts if one.finished),
+        figures(records, began, clock()),
+        frozenset((one.recording.name, one.texts) for one in records if one.finished),
         await _rss_mb(url),
         most,
         {name: count for name, count in left.items() if count},
@@ -368,7 +373,7 @@ async def beside(
 
 
 async def _left(url: str) -> dict[str, float]:
-    now = await server.scrape(url)
+    now = await server_metrics.scrape(url)
     return {
         name: now.get(name, 0.0)
         for name in ("asr_open_connections", "asr_open_tasks", "asr_used_slots")
@@ -376,7 +381,7 @@ async def _left(url: str) -> dict[str, float]:
 
 
 async def _rss_mb(url: str) -> float:
-    reading = await server.read(url)
+    reading = await server_metrics.sample(url)
     return reading.rss_bytes / 2**20 if reading else 0.0
 
 
@@ -408,7 +413,7 @@ async def misbehave(
     table = Table("beside", "first text", "final", "tail", "memory MB", "noticed", box=None)
     alone: Beside | None = None
     results: dict[str, Any] = {}
-    await Crowd(Target(url), recordings, CROWD, CROWD_S).hold(GOALS)
+    await LoadGenerator(Target(url), recordings, CROWD, CROWD_S).run(GOALS)
     for name in ["nobody", *(one for one in names if one != "nobody")]:
         now = await beside(url, recordings, MISBEHAVIOURS[name], seconds)
         alone = alone or now

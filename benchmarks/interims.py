@@ -35,8 +35,8 @@ from asr_server.asr.types import Kind, Pcm, Step, StreamOptions
 from asr_server.audio.decode import open_decoder
 from asr_server.audio.endpoint import EndpointOptions
 from asr_server.audio.units import SAMPLE_RATE, Samples, from_ms
-from asr_server.load.account import Shown
 from asr_server.load.figures import revisions
+from asr_server.load.task_record import Result
 from asr_server.recognition import EndOfStream, Hypothesis
 from asr_server.state.sentence import render
 from benchmarks.environment import describe
@@ -121,7 +121,7 @@ def note(
 ) -> None:
     """Add what was heard of one recording."""
     seen.recordings += 1
-    texts: list[Shown] = []
+    results: list[Result] = []
     shown_at: list[float] = []  # of each token
     for arrived, hypothesis in heard:
         rendered = render(
@@ -136,19 +136,19 @@ def note(
         if not rendered.text:
             continue
         arrived_ms = arrived * 1000 / SAMPLE_RATE
-        texts.append(Shown(arrived_ms, len(seen.final), rendered.text, hypothesis.final))
+        results.append(Result(arrived_ms, rendered.text, hypothesis.final))
         last = rendered.words[-1].end
         visible = [token for token in hypothesis.tokens if hypothesis.final or token.end <= last]
         shown_at += [arrived_ms] * (len(visible) - len(shown_at))
-    shown, revised = revisions(texts)
+    shown, revised = revisions(results)
     seen.shown, seen.revised = seen.shown + shown, seen.revised + revised
     finals = [(arrived, hypothesis) for arrived, hypothesis in heard if hypothesis.final]
-    if len(finals) != 1 or not texts:
+    if len(finals) != 1 or not results:
         seen.left_out += 1
         return
     ((arrived, final),) = finals
     begin_ms, end_ms = truth[0]["begin_ms"], truth[-1]["end_ms"]
-    seen.first_text.append(texts[0].at - frame_end_ms(begin_ms))
+    seen.first_text.append(results[0].at - frame_end_ms(begin_ms))
     seen.final.append(arrived * 1000 / SAMPLE_RATE - frame_end_ms(end_ms) - silence_ms)
     assert final.end is not None
     seen.bounds += [

@@ -18,11 +18,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from asr_server.load.account import Account
+from asr_server.load.client_run import Target, run_client
 from asr_server.load.figures import Percentiles, figures
 from asr_server.load.recordings import Recording, read_recordings
 from asr_server.load.report import revised
-from asr_server.load.speaker import Target, speak
+from asr_server.load.task_record import TaskRecord
 from benchmarks.environment import describe
 
 SILENCE_AFTER_S = 2.0
@@ -33,14 +33,14 @@ APART_S = 0.137
 
 async def load(
     target: Target, recordings: list[Recording], streams: int, tasks: int
-) -> list[Account]:
+) -> list[TaskRecord]:
     """`tasks` tasks, at most `streams` of them at once, each starting when a place is free."""
     places = asyncio.Semaphore(streams)
 
-    async def one(number: int, recording: Recording) -> Account:
+    async def one(number: int, recording: Recording) -> TaskRecord:
         await asyncio.sleep(min(number, streams) * APART_S)
         async with places:
-            return await speak(target, recording)
+            return await run_client(target, recording)
 
     chosen = islice(cycle(recordings), tasks)
     return await asyncio.gather(
@@ -64,8 +64,8 @@ def main(
     """Measure and print percentiles."""
     recordings = read_recordings([manifest], SILENCE_AFTER_S, silence_ms / 1000)[:tasks]
     target = Target(url, parameters={"max_sentence_silence": silence_ms})
-    accounts = asyncio.run(load(target, list(recordings), streams, tasks))
-    seen = figures(accounts, -math.inf, math.inf)
+    records = asyncio.run(load(target, list(recordings), streams, tasks))
+    seen = figures(records, -math.inf, math.inf)
     console = Console(width=110)
     console.print(
         f"{streams} clients at once, {tasks} tasks, silence {silence_ms} ms; {describe()}"

@@ -24,13 +24,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from asr_server.load import server
-from asr_server.load.account import Account
-from asr_server.load.crowd import Crowd
+from asr_server.load import server_metrics
+from asr_server.load.client_run import Target, run_client
 from asr_server.load.figures import Goals, figures
+from asr_server.load.load_generator import LoadGenerator
 from asr_server.load.recordings import Recording
 from asr_server.load.search import binary, held
-from asr_server.load.speaker import Target, speak
+from asr_server.load.task_record import TaskRecord
 from benchmarks.environment import describe
 from benchmarks.material import material
 from benchmarks.served import served
@@ -79,24 +79,24 @@ class Soak:
         self._log = log
         self._references: dict[str, tuple[str, ...]] = {}
         self._counts: Counter[str] = Counter()
-        self._accounts: list[Account] = []
+        self._records: list[TaskRecord] = []
         """Of tasks that ended since the last sample."""
         self._sound_s = 0.0
         self._clock = time.monotonic
 
     async def learn(self) -> None:
         """What a quiet server hears in each recording."""
-        at_once = dataclasses.replace(self._target, pace=0, patience_s=PATIENCE_S)
+        at_once = dataclasses.replace(self._target, pace=0, timeout_s=PATIENCE_S)
         for recording in self._recordings:
-            account = await speak(at_once, recording)
-            if not account.finished:
-                raise RuntimeError(f"{recording.name}: {account.error}")
-            self._references[recording.name] = account.texts
+            record = await run_client(at_once, recording)
+            if not record.finished:
+                raise RuntimeError(f"{recording.name}: {record.error}")
+            self._references[recording.name] = record.texts
         self.note(
             "references",
             recordings=len(self._references),
             sentences=sum(map(len, self._references.values())),
-            server=self._told(await server.scrape(self._target.url)),
+            server=self._told(await server_metrics.scrape(self._target.url)),
         )
 
     async def run(self, streams: int, seconds: float | None, sound_s: float | None) -> None:
@@ -125,7 +125,7 @@ class Soak:
         """What is left when nobody is there any more."""
         for _ in range(100):
             await asyncio.sleep(0.2)
-            now = await server.scrape(self._target.url)
+            now = await server_metrics.scrape(self._target.url)
             if not now.get("asr_open_tasks") and not now.get("asr_used_slots"):
                 break
         await self._sample()
@@ -158,33 +158,33 @@ class Soak:
             recording = dice.choice(self._recordings)
             vanishing = dice.random() < VANISHING and len(recording.frames) > 2
             cut = dice.randrange(1, len(recording.frames)) if vanishing else None
-            account = await speak(self._target, recording, vanish_after=cut)
-            self._account(account, cut)
+            record = await run_client(self._target, recording, abort_after=cut)
+            self._count(record, cut)
             if not self._accelerated:
                 await asyncio.sleep(dice.uniform(0, LONGEST_REST_S))
-            elif account.error:
+            elif record.error:
                 await asyncio.sleep(0.5)
 
-    def _account(self, account: Account, cut: int | None) -> None:
+    def _count(self, record: TaskRecord, cut: int | None) -> None:
         self._counts["started"] += 1
-        self._sound_s += account.sent / len(account.recording.frames) * account.recording.duration_s
-        if account.refused:
+        self._sound_s += record.sent / len(record.recording.frames) * record.recording.duration_s
+        if record.refused:
             self._counts["refused"] += 1
-        elif account.error is not None:
+        elif record.error is not None:
             self._counts["failed"] += 1
-            self.note("failed", recording=account.recording.name, error=account.error)
+            self.note("failed", recording=record.recording.name, error=record.error)
         elif cut is not None:
             self._counts["vanished"] += 1
-        elif account.finished:
+        elif record.finished:
             self._counts["finished"] += 1
-            self._accounts.append(account)
-            reference = self._references[account.recording.name]
-            if account.texts != reference:
+            self._records.append(record)
+            reference = self._references[record.recording.name]
+            if record.texts != reference:
                 self._counts["different"] += 1
                 self.note(
                     "different",
-                    recording=account.recording.name,
-                    heard=account.texts,
+                    recording=record.recording.name,
+                    heard=record.texts,
                     reference=reference,
                 )
 
@@ -195,9 +195,9 @@ class Soak:
             await self._sample()
 
     async def _sample(self) -> None:
-        reading = await server.read(self._target.url)
-        accounts, self._accounts = self._accounts, []
-        seen = figures(steady(accounts), 0.0, float("inf"))
+        reading = await server_metrics.sample(self._target.url)
+        records, self._records = self._records, []
+        seen = figures(steady(records), 0.0, float("inf"))
         told = {} if reading is None else dataclasses.asdict(reading)
         paced = not self._accelerated
         self.note(
@@ -212,21 +212,21 @@ class Soak:
         )
 
 
-def steady(accounts: Sequence[Account]) -> list[Account]:
+def steady(records: Sequence[TaskRecord]) -> list[TaskRecord]:
     """Those that tell latencies."""
-    return [account for account in accounts if account.recording.format in STEADY]
+    return [record for record in records if record.recording.format in STEADY]
 
 
 async def streams_held(target: Target, recordings: Sequence[Recording]) -> int:
     """How many who say such recordings this machine holds now, by a short ramp."""
     tried: dict[int, bool] = {}
     while (streams := binary(tried, 8, MOST_STREAMS)) is not None:
-        crowd = Crowd(target, recordings, streams, 10.0)
-        await crowd.hold(Goals())
-        seen = figures(steady(crowd.accounts), crowd.full, crowd.until)
-        seen = dataclasses.replace(seen, refused=crowd.figures().refused)
+        generator = LoadGenerator(target, recordings, streams, 10.0)
+        await generator.run(Goals())
+        seen = figures(steady(generator.records), generator.measured_from, generator.measured_until)
+        seen = dataclasses.replace(seen, refused=generator.figures().refused)
         broken = seen.broken(Goals())
-        tried[streams] = not broken and not seen.own_fault(Goals())
+        tried[streams] = not broken and not seen.unreliable(Goals())
         console.print(f"{streams} streams: {', '.join(broken) or 'held'}")
         await asyncio.sleep(2)
     return held(tried)
@@ -263,7 +263,7 @@ def run(
         async def whole() -> None:
             target = Target(at.url)
             if accelerated:
-                target = Target(at.url, pace=0, patience_s=PATIENCE_S)
+                target = Target(at.url, pace=0, timeout_s=PATIENCE_S)
             said = material(recordings)
             people = streams or (
                 UPLOADS if accelerated else max(1, round(LOAD * await streams_held(target, said)))

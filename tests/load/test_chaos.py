@@ -1,4 +1,4 @@
-"""What those who behave could notice of those who do not, told from what they saw."""
+"""The effects of misbehaving clients on well-behaved ones are found."""
 
 from dataclasses import replace
 
