@@ -13,6 +13,7 @@ from asr_server.load.client_run import Target, run_client
 from asr_server.load.figures import Goals
 from asr_server.load.load_generator import LoadGenerator
 from asr_server.load.recordings import Recording, Speech
+from asr_server.load.task_record import TaskRecord
 from tests.support.serving import FRAME, LOUD, QUIET, serving
 
 SOUND = QUIET[: 3 * FRAME] + LOUD + QUIET[: 10 * FRAME]
@@ -91,10 +92,18 @@ async def test_a_client_can_abort_without_a_close_frame(served):
     raise AssertionError("the server counts no vanished task")
 
 
+async def started(url: str) -> asyncio.Task[TaskRecord]:
+    """A client whose task is open."""
+    records: list[TaskRecord] = []
+    client = asyncio.create_task(run_client(Target(url), RECORDING, records=records))
+    while not (records and records[0].sent):  # noqa: ASYNC110 - a record has no event
+        await asyncio.sleep(0.01)
+    return client
+
+
 async def test_a_refusal_is_no_failure():
     async with serving(max_tasks=1) as served:
-        first = asyncio.create_task(run_client(Target(served.url), RECORDING))
-        await asyncio.sleep(0.3)
+        first = await started(served.url)
         second = await run_client(Target(served.url), RECORDING)
         assert (second.error, second.refused) == ("Throttling.RateQuota", True)
         assert (await first).finished
@@ -102,8 +111,7 @@ async def test_a_refusal_is_no_failure():
 
 async def test_a_refused_connection_is_no_failure_either():
     async with serving(max_connections=1) as served:
-        first = asyncio.create_task(run_client(Target(served.url), RECORDING))
-        await asyncio.sleep(0.3)
+        first = await started(served.url)
         second = await run_client(Target(served.url), RECORDING)
         assert (second.error, second.refused) == ("HTTP 503", True)
         await first

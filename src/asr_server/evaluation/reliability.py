@@ -42,6 +42,7 @@ def _panel(upper: Any, lower: Any, bins: Sequence[Bin]) -> None:
     upper.set_ylim(0, 1)
     lower.bar(left, [b.count for b in bins], 1 / BINS, align="edge", color=COUNT_COLOUR)
     lower.set_yscale("log" if filled else "linear")
+    lower.set_ylim(bottom=0.5 if filled else 0)
     lower.set_xlabel("confidence")
     lower.set_ylabel("count")
     for axes in (upper, lower):
