@@ -23,14 +23,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from asr_server.load import server
-from asr_server.load.account import Account
-from asr_server.load.crowd import PAUSE_S, Crowd, Level
+from asr_server.load import server_metrics
+from asr_server.load.client_run import Target, run_client
 from asr_server.load.figures import Figures, figures, percentiles
+from asr_server.load.load_generator import RETRY_PAUSE_S, Level, LoadGenerator
 from asr_server.load.recordings import Recording, read_recordings
 from asr_server.load.report import latency
 from asr_server.load.search import binary, held
-from asr_server.load.speaker import Target, speak
+from asr_server.load.task_record import TaskRecord
 from benchmarks.environment import describe
 from benchmarks.goals import GOALS
 from benchmarks.misbehaviours import MISBEHAVIOURS, Misbehaviour
@@ -72,15 +72,15 @@ async def overload(
     target = Target(url)
     sustained = sustained or await _sustained_streams(target, recordings)
     light = max(2, sustained // 4)
-    before = await Crowd(target, recordings, light, LIGHT_LOAD_S).hold(GOALS)
+    before = await LoadGenerator(target, recordings, light, LIGHT_LOAD_S).run(GOALS)
     rss = await _rss_mb(url)
-    crowd = Crowd(target, recordings, OVERLOAD * sustained, seconds)
-    during = await crowd.hold(GOALS)
+    generator = LoadGenerator(target, recordings, OVERLOAD * sustained, seconds)
+    during = await generator.run(GOALS)
     rss_during = await _rss_mb(url)
     await asyncio.sleep(SETTLE_S)
-    after = await Crowd(target, recordings, light, LIGHT_LOAD_S).hold(GOALS)
+    after = await LoadGenerator(target, recordings, light, LIGHT_LOAD_S).run(GOALS)
     rss_after = await _rss_mb(url)
-    refusals = percentiles(a.ended - a.began for a in crowd.accounts if a.refused and a.ended)
+    refusals = percentiles(a.ended - a.began for a in generator.records if a.refused and a.ended)
     _show_levels({"before": before, f"{OVERLOAD} x {sustained}": during, "after": after})
     console.print(
         f"refused after {latency(refusals, REFUSED_AT_ONCE_S)} ms; "
@@ -91,7 +91,7 @@ async def overload(
         for one in during.clients.broken(ACCEPTED)
         if not one.endswith(" refused")  # refusals are expected here
     ]
-    if during.clients.own_fault(GOALS):
+    if during.clients.unreliable(GOALS):
         problems.append("overload: this program sent late; the run measured nothing")
     if not during.clients.refused:
         problems.append("overload: no task was refused")
@@ -120,7 +120,7 @@ async def overload(
 async def _sustained_streams(target: Target, recordings: tuple[Recording, ...]) -> int:
     tried: dict[int, bool] = {}
     while (streams := binary(tried, 8, 256)) is not None:
-        level = await Crowd(target, recordings, streams, 10).hold(GOALS)
+        level = await LoadGenerator(target, recordings, streams, 10).run(GOALS)
         tried[streams] = level.held
         console.print(f"{streams} streams: {'; '.join(level.broken) or 'sustained'}")
         await asyncio.sleep(2)
@@ -147,7 +147,7 @@ async def observe(
 ) -> Observed:
     """Run the witnesses beside a misbehaviour, then wait until the server has closed everything."""
     clock = asyncio.get_running_loop().time
-    accounts: list[Account] = []
+    records: list[TaskRecord] = []
     max_rss_mb = 0.0
     async with misbehaviour(url, recordings[-1]):
         began = clock()
@@ -159,9 +159,9 @@ async def observe(
                 recording = recordings[turn % len(recordings)]
                 if clock() + recording.duration_s >= until:
                     return
-                accounts.append(await speak(Target(url), recording))
-                if accounts[-1].error is not None:
-                    await asyncio.sleep(PAUSE_S)
+                records.append(await run_client(Target(url), recording))
+                if records[-1].error is not None:
+                    await asyncio.sleep(RETRY_PAUSE_S)
 
         witnesses = [asyncio.create_task(witness(number)) for number in range(WITNESSES)]
         while not all(task.done() for task in witnesses):
@@ -177,8 +177,8 @@ async def observe(
         await asyncio.sleep(0.5)
         left_open = await _open_counts(url)
     return Observed(
-        figures(accounts, began, clock()),
-        frozenset((one.recording.name, one.texts) for one in accounts if one.finished),
+        figures(records, began, clock()),
+        frozenset((one.recording.name, one.texts) for one in records if one.finished),
         await _rss_mb(url),
         max_rss_mb,
         left_open,
@@ -191,13 +191,13 @@ def _no_misbehaviour(url: str, recording: Recording) -> AbstractAsyncContextMana
 
 async def _open_counts(url: str) -> dict[str, float]:
     """Return the metrics of open things that are not zero."""
-    samples = await server.scrape(url)
+    samples = await server_metrics.scrape(url)
     names = ("asr_open_connections", "asr_open_tasks", "asr_used_slots")
     return {name: samples[name] for name in names if samples.get(name)}
 
 
 async def _rss_mb(url: str) -> float:
-    reading = await server.read(url)
+    reading = await server_metrics.sample(url)
     return reading.rss_bytes / 2**20 if reading else 0.0
 
 
@@ -227,7 +227,7 @@ async def misbehave(
     table = Table("beside", *LATENCIES.values(), "memory MB", "problems", box=None)
     baseline: Observed | None = None
     results: dict[str, Any] = {}
-    await Crowd(Target(url), recordings, WARM_UP_STREAMS, WARM_UP_S).hold(GOALS)
+    await LoadGenerator(Target(url), recordings, WARM_UP_STREAMS, WARM_UP_S).run(GOALS)
     for name in ["nothing", *names]:
         misbehaviour = MISBEHAVIOURS[name] if name in names else _no_misbehaviour
         now = await observe(url, recordings, misbehaviour, seconds)

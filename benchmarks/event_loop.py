@@ -19,8 +19,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from asr_server.load import server
-from asr_server.load.speaker import Target, speak
+from asr_server.load import server_metrics
+from asr_server.load.client_run import Target, run_client
 from benchmarks.environment import describe
 from benchmarks.full_size import full_size
 from benchmarks.memory import recording
@@ -68,13 +68,14 @@ async def saturate(url: str, streams: int, seconds: float, begin: Any, end: Any)
     recordings = [recording(total, 0.17 * number) for number in range(streams)]
     loop = asyncio.get_running_loop()
     until = loop.time() + total
-    tasks = [asyncio.create_task(speak(target, one, until), name="speak") for one in recordings]
+    clients = (run_client(target, one, until) for one in recordings)
+    tasks = [asyncio.create_task(client, name="client") for client in clients]
     await asyncio.sleep(WARM_UP_S)
-    before = await server.read(url)
+    before = await server_metrics.sample(url)
     begin()
     await asyncio.sleep(seconds)
     end()
-    figures = server.between(before, await server.read(url), seconds)
+    figures = server_metrics.between(before, await server_metrics.sample(url), seconds)
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks)

@@ -35,8 +35,8 @@ from asr_server.asr.types import Kind, Pcm, StreamOptions
 from asr_server.audio.decode import open_decoder
 from asr_server.audio.endpoint import EndpointOptions
 from asr_server.audio.units import SAMPLE_RATE, Samples, from_ms
-from asr_server.load.account import Shown
 from asr_server.load.figures import revisions
+from asr_server.load.task_record import Result
 from asr_server.recognition import EndOfStream, Hypothesis
 from asr_server.state.sentence import render
 from benchmarks.environment import describe
@@ -129,7 +129,7 @@ def note(
 ) -> None:
     """Add the figures of one recording; `reference` has the times of its characters."""
     figures.recordings += 1
-    texts: list[Shown] = []
+    results: list[Result] = []
     shown_at: list[float] = []  # of each token
     for arrived, hypothesis in hypotheses:
         rendered = render(
@@ -144,19 +144,19 @@ def note(
         if not rendered.text:
             continue
         arrived_ms = arrived * 1000 / SAMPLE_RATE
-        texts.append(Shown(arrived_ms, len(figures.final), rendered.text, hypothesis.final))
+        results.append(Result(arrived_ms, rendered.text, hypothesis.final))
         last = rendered.words[-1].end
         visible = [token for token in hypothesis.tokens if hypothesis.final or token.end <= last]
         shown_at += [arrived_ms] * (len(visible) - len(shown_at))
-    shown, revised = revisions(texts)
+    shown, revised = revisions(results)
     figures.shown, figures.revised = figures.shown + shown, figures.revised + revised
     finals = [(arrived, hypothesis) for arrived, hypothesis in hypotheses if hypothesis.final]
-    if len(finals) != 1 or not texts:
+    if len(finals) != 1 or not results:
         figures.left_out += 1
         return
     ((arrived, final),) = finals
     begin_ms, end_ms = reference[0]["begin_ms"], reference[-1]["end_ms"]
-    figures.first_text.append(texts[0].at - frame_end_ms(begin_ms))
+    figures.first_text.append(results[0].at - frame_end_ms(begin_ms))
     figures.final.append(arrived * 1000 / SAMPLE_RATE - frame_end_ms(end_ms) - silence_ms)
     assert final.end is not None
     figures.bounds += [

@@ -18,11 +18,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from asr_server.load.account import Account
+from asr_server.load.client_run import Target, run_client
 from asr_server.load.figures import Percentiles, figures
 from asr_server.load.recordings import Recording, read_recordings
 from asr_server.load.report import revised
-from asr_server.load.speaker import Target, speak
+from asr_server.load.task_record import TaskRecord
 from benchmarks.environment import describe
 
 SILENCE_AFTER_S = 2.0
@@ -33,14 +33,14 @@ STAGGER_S = 0.137
 
 async def send_all(
     target: Target, recordings: list[Recording], streams: int, tasks: int
-) -> list[Account]:
-    """Run `tasks` tasks, at most `streams` at once, and return their accounts."""
+) -> list[TaskRecord]:
+    """Run `tasks` tasks, at most `streams` at once, and return their records."""
     free_streams = asyncio.Semaphore(streams)
 
-    async def run_one(number: int, recording: Recording) -> Account:
+    async def run_one(number: int, recording: Recording) -> TaskRecord:
         await asyncio.sleep(min(number, streams) * STAGGER_S)
         async with free_streams:
-            return await speak(target, recording)
+            return await run_client(target, recording)
 
     chosen = islice(cycle(recordings), tasks)
     return await asyncio.gather(
@@ -64,8 +64,8 @@ def main(
     """Measure and print percentiles."""
     recordings = read_recordings([manifest], SILENCE_AFTER_S, silence_ms / 1000)[:tasks]
     target = Target(url, parameters={"max_sentence_silence": silence_ms})
-    accounts = asyncio.run(send_all(target, list(recordings), streams, tasks))
-    seen = figures(accounts, -math.inf, math.inf)
+    records = asyncio.run(send_all(target, list(recordings), streams, tasks))
+    seen = figures(records, -math.inf, math.inf)
     console = Console(width=110)
     console.print(f"{streams} streams, {tasks} tasks, silence {silence_ms} ms; {describe()}")
     table = Table("ms", "p50", "p95", "p99")

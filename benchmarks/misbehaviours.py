@@ -15,8 +15,9 @@ from urllib.parse import urlsplit
 
 from websockets.asyncio.client import connect
 
+from asr_client.protocol import DEFAULT_MODEL, run_task
+from asr_server.load.client_run import Target, run_client
 from asr_server.load.recordings import Recording
-from asr_server.load.speaker import Target, run_task, speak
 
 TCP_REPAIR = 19
 """Linux socket option: a socket closed in this mode sends no packet."""
@@ -55,7 +56,7 @@ async def slow_readers(url: str, recording: Recording) -> AsyncIterator[None]:
         with contextlib.suppress(Exception):
             async with _connected(url, max_queue=1) as websocket:
                 websocket.transport.pause_reading()
-                await websocket.send(run_task("slow-reader", recording, Target(url)))
+                await websocket.send(_run_task("slow-reader", recording))
                 while True:
                     for frame in recording.frames:
                         await websocket.send(frame)
@@ -74,7 +75,7 @@ async def slow_senders(url: str, recording: Recording) -> AsyncIterator[None]:
         await asyncio.sleep(0.2 * number)
         with contextlib.suppress(Exception):
             async with _connected(url) as websocket:
-                await websocket.send(run_task("slow-sender", recording, Target(url)))
+                await websocket.send(_run_task("slow-sender", recording))
                 while True:
                     await websocket.send(recording.frames[0][:640])
                     await asyncio.sleep(5)
@@ -88,7 +89,7 @@ async def vanished(url: str, recording: Recording) -> AsyncIterator[None]:
     """Leave 30 tasks in the middle as a machine without power does: no FIN, no RST, no answer."""
     for number in range(30):
         websocket = await connect(url, compression=None, ping_interval=None)
-        await websocket.send(run_task(f"vanished-{number}", recording, Target(url)))
+        await websocket.send(_run_task(f"vanished-{number}", recording))
         for frame in recording.frames[:8]:
             await websocket.send(frame)
         await asyncio.sleep(0.05)
@@ -105,7 +106,7 @@ async def reconnect_storm(url: str, recording: Recording) -> AsyncIterator[None]
         while True:
             with contextlib.suppress(Exception):
                 websocket = await connect(url, compression=None, ping_interval=None)
-                await websocket.send(run_task("storm", recording, Target(url)))
+                await websocket.send(_run_task("storm", recording))
                 await websocket.send(recording.frames[5])
                 if rng.random() < 0.5:
                     websocket.transport.abort()
@@ -126,7 +127,7 @@ async def nonsense(url: str, recording: Recording) -> AsyncIterator[None]:
         while True:
             with contextlib.suppress(Exception):
                 async with _connected(url) as websocket:
-                    await websocket.send(run_task("nonsense", recording, Target(url)))
+                    await websocket.send(_run_task("nonsense", recording))
                     for _ in range(rng.randrange(10)):
                         await websocket.send(rng.randbytes(rng.randrange(20_000)))
                     await websocket.send(rng.choice(["{", "[]", '{"header":{}}', "x" * 100_000]))
@@ -143,7 +144,7 @@ async def bulk(url: str, recording: Recording) -> AsyncIterator[None]:
 
     async def client() -> None:
         while True:
-            await speak(Target(url, pace=0, patience_s=600), recording)
+            await run_client(Target(url, pace=0, timeout_s=600), recording)
 
     async with _running(client for _ in range(2)):
         yield
@@ -161,6 +162,10 @@ MISBEHAVIOURS: dict[str, Misbehaviour] = {
     "nonsense": nonsense,
     "bulk": bulk,
 }
+
+
+def _run_task(task_id: str, recording: Recording) -> str:
+    return run_task(task_id, DEFAULT_MODEL, Target("").task_parameters(recording))
 
 
 def _connected(url: str, **options: Any) -> connect:

@@ -22,13 +22,13 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from asr_server.load import server
-from asr_server.load.account import Account
-from asr_server.load.crowd import Crowd
+from asr_server.load import server_metrics
+from asr_server.load.client_run import Target, run_client
 from asr_server.load.figures import figures
+from asr_server.load.load_generator import LoadGenerator
 from asr_server.load.recordings import Recording
 from asr_server.load.search import binary, held
-from asr_server.load.speaker import Target, speak
+from asr_server.load.task_record import TaskRecord
 from benchmarks.environment import describe
 from benchmarks.goals import GOALS
 from benchmarks.mixed_recordings import mixed_recordings
@@ -71,24 +71,24 @@ class Soak:
         self._log = log
         self._references: dict[str, tuple[str, ...]] = {}
         self._counts: Counter[str] = Counter()
-        self._accounts: list[Account] = []
-        """Accounts of tasks that finished since the last sample."""
+        self._records: list[TaskRecord] = []
+        """Records of tasks that finished since the last sample."""
         self._audio_s = 0.0
         self._clock = time.monotonic
 
     async def make_references(self) -> None:
         """Recognise each recording once while the server is idle."""
-        unpaced = dataclasses.replace(self._target, pace=0, patience_s=PATIENCE_S)
+        unpaced = dataclasses.replace(self._target, pace=0, timeout_s=PATIENCE_S)
         for recording in self._recordings:
-            account = await speak(unpaced, recording)
-            if not account.finished:
-                raise RuntimeError(f"{recording.name}: {account.error}")
-            self._references[recording.name] = account.texts
+            record = await run_client(unpaced, recording)
+            if not record.finished:
+                raise RuntimeError(f"{recording.name}: {record.error}")
+            self._references[recording.name] = record.texts
         self.note(
             "references",
             recordings=len(self._references),
             sentences=sum(map(len, self._references.values())),
-            server=self._task_counts(await server.scrape(self._target.url)),
+            server=self._task_counts(await server_metrics.scrape(self._target.url)),
         )
 
     async def run(self, streams: int, seconds: float | None, audio_s: float | None) -> None:
@@ -117,7 +117,7 @@ class Soak:
         """Wait until no task is open, and note what the server counts."""
         for _ in range(100):
             await asyncio.sleep(0.2)
-            samples = await server.scrape(self._target.url)
+            samples = await server_metrics.scrape(self._target.url)
             if not samples.get("asr_open_tasks") and not samples.get("asr_used_slots"):
                 break
         await self._sample()
@@ -151,34 +151,34 @@ class Soak:
             recording = rng.choice(self._recordings)
             vanishes = rng.random() < VANISHING and len(recording.frames) > 2
             cut = rng.randrange(1, len(recording.frames)) if vanishes else None
-            account = await speak(self._target, recording, vanish_after=cut)
-            self._account(account, cut)
+            record = await run_client(self._target, recording, abort_after=cut)
+            self._count(record, cut)
             if not self._accelerated:
                 await asyncio.sleep(rng.uniform(0, MAX_REST_S))
-            elif account.error:
+            elif record.error:
                 await asyncio.sleep(0.5)
 
-    def _account(self, account: Account, cut: int | None) -> None:
+    def _count(self, record: TaskRecord, cut: int | None) -> None:
         """Count a task by its outcome and compare its text."""
         self._counts["started"] += 1
-        self._audio_s += account.sent / len(account.recording.frames) * account.recording.duration_s
-        if account.refused:
+        self._audio_s += record.sent / len(record.recording.frames) * record.recording.duration_s
+        if record.refused:
             self._counts["refused"] += 1
-        elif account.error is not None:
+        elif record.error is not None:
             self._counts["failed"] += 1
-            self.note("failed", recording=account.recording.name, error=account.error)
+            self.note("failed", recording=record.recording.name, error=record.error)
         elif cut is not None:
             self._counts["vanished"] += 1
-        elif account.finished:
+        elif record.finished:
             self._counts["finished"] += 1
-            self._accounts.append(account)
-            reference = self._references[account.recording.name]
-            if account.texts != reference:
+            self._records.append(record)
+            reference = self._references[record.recording.name]
+            if record.texts != reference:
                 self._counts["different"] += 1
                 self.note(
                     "different",
-                    recording=account.recording.name,
-                    texts=account.texts,
+                    recording=record.recording.name,
+                    texts=record.texts,
                     reference=reference,
                 )
 
@@ -189,9 +189,9 @@ class Soak:
             await self._sample()
 
     async def _sample(self) -> None:
-        reading = await server.read(self._target.url)
-        accounts, self._accounts = self._accounts, []
-        clients = figures(timed(accounts), 0.0, float("inf"))
+        reading = await server_metrics.sample(self._target.url)
+        records, self._records = self._records, []
+        clients = figures(timed(records), 0.0, float("inf"))
         real_time = not self._accelerated
         self.note(
             "sample",
@@ -205,21 +205,23 @@ class Soak:
         )
 
 
-def timed(accounts: Sequence[Account]) -> list[Account]:
-    """Return the accounts whose latencies are known."""
-    return [account for account in accounts if account.recording.format in TIMED_FORMATS]
+def timed(records: Sequence[TaskRecord]) -> list[TaskRecord]:
+    """Return the records whose latencies are known."""
+    return [record for record in records if record.recording.format in TIMED_FORMATS]
 
 
 async def sustained_streams(target: Target, recordings: Sequence[Recording]) -> int:
     """Return how many such streams the server sustains now, by a short ramp."""
     tried: dict[int, bool] = {}
     while (streams := binary(tried, 8, MAX_STREAMS)) is not None:
-        crowd = Crowd(target, recordings, streams, 10.0)
-        await crowd.hold(GOALS)
-        clients = figures(timed(crowd.accounts), crowd.full, crowd.until)
-        clients = dataclasses.replace(clients, refused=crowd.figures().refused)
+        generator = LoadGenerator(target, recordings, streams, 10.0)
+        await generator.run(GOALS)
+        clients = figures(
+            timed(generator.records), generator.measured_from, generator.measured_until
+        )
+        clients = dataclasses.replace(clients, refused=generator.figures().refused)
         broken = clients.broken(GOALS)
-        tried[streams] = not broken and not clients.own_fault(GOALS)
+        tried[streams] = not broken and not clients.unreliable(GOALS)
         console.print(f"{streams} streams: {', '.join(broken) or 'sustained'}")
         await asyncio.sleep(2)
     return held(tried)
@@ -259,7 +261,7 @@ def run(
         async def soak() -> None:
             target = Target(process.url)
             if accelerated:
-                target = Target(process.url, pace=0, patience_s=PATIENCE_S)
+                target = Target(process.url, pace=0, timeout_s=PATIENCE_S)
             mixed = mixed_recordings(recordings)
             number = streams
             if not number and accelerated:

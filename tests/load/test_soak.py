@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from asr_server.load.client_run import Target
 from asr_server.load.recordings import Recording
-from asr_server.load.speaker import Target
 from benchmarks import soak
 from benchmarks.mixed_recordings import mixed_recordings
 from benchmarks.soak_report import LOG, problems_of, report_on, samples_of, series_of
@@ -30,7 +30,7 @@ async def run(tmp_path, monkeypatch):
     async def run(before_running=lambda it: None, seconds=1.0):
         async with serving() as served:
             it = soak.Soak(
-                Target(served.url, pace=0, patience_s=10), RECORDINGS, tmp_path / LOG, True
+                Target(served.url, pace=0, timeout_s=10), RECORDINGS, tmp_path / LOG, True
             )
             it.note("begin", accelerated=True, streams=4, model="fake", dtype="-", machine="-")
             await it.make_references()

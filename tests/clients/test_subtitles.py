@@ -1,12 +1,14 @@
-"""Subtitles that players take and people can read."""
+"""Subtitles that players accept and that are readable."""
 
 import random
 import re
 
 import pytest
 
-from asr_server.protocol.events import Sentence, Word
-from asr_server.subtitles import MAX_WIDTH, SHORTEST_MS, captions, to_srt, to_vtt, width
+from asr_client.subtitles import MAX_CHARS, captions, text_width, to_srt, to_vtt
+from asr_client.types import Sentence, Word
+
+MIN_MS = 1000
 
 
 def sentence(text: str, begin: int = 0, word_ms: int = 300) -> Sentence:
@@ -17,7 +19,7 @@ def sentence(text: str, begin: int = 0, word_ms: int = 300) -> Sentence:
         mark = mark if mark and mark in "，。？" else ""
         at = begin + word_ms * len(words)
         words.append(Word(at, at + word_ms, piece, mark))
-    return Sentence(1, begin, begin + word_ms * len(words), text, tuple(words))
+    return Sentence(0, begin, begin + word_ms * len(words), text, tuple(words))
 
 
 LONG = sentence("我们先把上个月的销售情况说一下，然后再讨论下半年的计划，最后请大家提问题。")
@@ -35,51 +37,51 @@ def test_a_long_sentence_is_cut_behind_its_marks():
     ]
 
 
-def test_without_marks_no_crumb_is_left_over():
-    pieces = captions([sentence("天" * 26)])
+def test_without_marks_the_pieces_are_of_similar_length():
+    pieces = list(captions([sentence("天" * 26)]))
     assert [len(piece.text) for piece in pieces] == [13, 13]
 
 
 def test_a_pause_is_a_better_place_than_none():
     early, late = sentence("天" * 15), sentence("地" * 11, 15 * 300 + 800)
-    together = Sentence(1, 0, late.end_time, early.text + late.text, early.words + late.words)
+    together = Sentence(0, 0, late.end_ms, early.text + late.text, early.words + late.words)
     assert [caption.text for caption in captions([together])] == ["天" * 15, "地" * 11]
 
 
 def test_latin_words_stay_whole():
     [first, *_] = captions([sentence("请打开" + " international" * 6)])
     assert first.text.endswith("international")
-    assert width(first.text) <= MAX_WIDTH
+    assert text_width(first.text) <= MAX_CHARS
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_captions_hold_the_text_fit_the_line_and_never_overlap(seed):
     rng = random.Random(seed)
-    spoken, begin = [], 0
+    sentences, begin = [], 0
     for _ in range(30):
         text = "".join(rng.choice("天地玄黄，") for _ in range(rng.randint(1, 90))).strip("，")
         text = re.sub("，+", "，", text) or "天"
-        spoken.append(sentence(text + "。", begin, rng.randint(1, 400)))
-        begin = spoken[-1].end_time + rng.choice((0, 200, 3000))
-    made = captions(spoken)
-    assert "".join(c.text for c in made) == "".join(s.text for s in spoken)
-    assert all(width(c.text) <= MAX_WIDTH for c in made)
+        sentences.append(sentence(text + "。", begin, rng.randint(1, 400)))
+        begin = sentences[-1].end_ms + rng.choice((0, 200, 3000))
+    made = list(captions(sentences, min_ms=MIN_MS))
+    assert "".join(c.text for c in made) == "".join(s.text for s in sentences)
+    assert all(text_width(c.text) <= MAX_CHARS for c in made)
     assert all(c.begin_ms < c.end_ms for c in made)
     assert all(a.end_ms <= b.begin_ms for a, b in zip(made, made[1:], strict=False))
     assert all(
-        c.end_ms - c.begin_ms >= SHORTEST_MS or c.end_ms == after.begin_ms
+        c.end_ms - c.begin_ms >= MIN_MS or c.end_ms == after.begin_ms
         for c, after in zip(made, made[1:], strict=False)
     )
 
 
-def test_what_has_no_text_is_not_shown():
-    assert captions([Sentence(1, 0, 500, "", ())]) == []
+def test_a_sentence_without_text_is_not_shown():
+    assert list(captions([Sentence(0, 0, 500, "", ())])) == []
 
 
-def test_the_files_are_as_players_want_them():
-    spoken = [sentence("你好。", 61_001, 700), sentence("a<b>&c", 3_600_000)]
-    assert to_srt(spoken) == (
+def test_srt_and_vtt_have_their_formats():
+    sentences = [sentence("你好。", 61_001, 700), sentence("a<b>&c", 3_600_000)]
+    assert to_srt(sentences) == (
         "1\n00:01:01,001 --> 00:01:02,401\n你好。\n\n2\n01:00:00,000 --> 01:00:01,800\na<b>&c\n"
     )
-    assert to_vtt(spoken).startswith("WEBVTT\n\n00:01:01.001 --> 00:01:02.401\n你好。\n\n")
-    assert "a&lt;b&gt;&amp;c" in to_vtt(spoken)
+    assert to_vtt(sentences).startswith("WEBVTT\n\n00:01:01.001 --> 00:01:02.401\n你好。\n\n")
+    assert "a&lt;b&gt;&amp;c" in to_vtt(sentences)

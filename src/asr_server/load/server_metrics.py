@@ -1,4 +1,4 @@
-"""What a server tells about itself at `/metrics`, if it is one of ours and lets us ask."""
+"""Samples of a server's `/metrics`, where it is an asr-server that exposes them."""
 
 from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
@@ -7,7 +7,7 @@ import httpx2
 from prometheus_client.parser import text_string_to_metric_families
 
 TIMEOUT_S = 2.0
-FIGURES = {
+FIELDS = {
     "process_resident_memory_bytes": "rss_bytes",
     "process_open_fds": "open_files",
     "asr_open_tasks": "open_tasks",
@@ -21,8 +21,8 @@ FIGURES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """All of it at one moment; counters since the server's start."""
+class MetricsSample:
+    """The metrics at one moment; counters count from the server's start."""
 
     rss_bytes: float = 0
     open_files: float = 0
@@ -37,57 +37,56 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class ServerFigures:
-    """Between two readings."""
+    """The server's figures between two samples."""
 
     rss_mb: float
-    """At the second."""
+    """At the second sample."""
     step_ms: float
     """Mean of all steps."""
     busy: float
-    """Share of the time in which the device computed."""
+    """Device utilisation: share of the time in which it computed."""
     chunks_a_step: float
     dropped_previews: int
 
 
-async def read(url: str) -> Reading | None:
-    """The server's figures now, or None where there are none to be had."""
-    samples = await scrape(url)
+async def sample(url: str) -> MetricsSample | None:
+    """Return the server's metrics now, or None without any."""
     found: dict[str, float] = {}
-    for name, value in samples.items():
-        if (field := FIGURES.get(name.partition("{")[0])) is not None:
+    for name, value in (await scrape(url)).items():
+        if (field := FIELDS.get(name.partition("{")[0])) is not None:
             found[field] = found.get(field, 0.0) + value
-    return Reading(**found) if "steps" in found else None
+    return MetricsSample(**found) if "steps" in found else None
 
 
 async def scrape(url: str) -> dict[str, float]:
-    """Every sample at `/metrics`, as `name` or `name{label}`; nothing where nobody answers."""
+    """Return every sample at `/metrics` by `name` or `name{label}`; empty without an answer."""
     try:
         async with httpx2.AsyncClient(timeout=TIMEOUT_S) as client:
             answer = await client.get(metrics_url(url))
         if answer.status_code != 200:
             return {}
         return {
-            sample.name + (f"{{{','.join(sample.labels.values())}}}" if sample.labels else ""): (
-                sample.value
-            )
+            one.name + (f"{{{','.join(one.labels.values())}}}" if one.labels else ""): one.value
             for family in text_string_to_metric_families(answer.text)
-            for sample in family.samples
+            for one in family.samples
         }
     except (httpx2.HTTPError, ValueError):
         return {}
 
 
 def metrics_url(url: str) -> str:
-    """Where a server at a WebSocket address shows its figures."""
+    """Return the address of the metrics of a server at a WebSocket address."""
     parts = urlsplit(url)
     scheme = {"ws": "http", "wss": "https"}.get(parts.scheme, parts.scheme)
     prefix = parts.path.partition("/api-ws/")[0].rstrip("/")
     return urlunsplit((scheme, parts.netloc, f"{prefix}/metrics", "", ""))
 
 
-def between(first: Reading | None, last: Reading | None, seconds: float) -> ServerFigures | None:
-    """What happened in the `seconds` from one reading to the other."""
-    if first is None or last is None or last.steps < first.steps:  # it was restarted
+def between(
+    first: MetricsSample | None, last: MetricsSample | None, seconds: float
+) -> ServerFigures | None:
+    """Return the figures of the `seconds` between two samples."""
+    if first is None or last is None or last.steps < first.steps:  # the server was restarted
         return None
     steps = max(1.0, last.steps - first.steps)
     return ServerFigures(
