@@ -41,7 +41,7 @@ CPU_THREADS = torch.get_num_threads()
 """PyTorch's choice: one for each core."""
 
 LARGE = 50_000_000
-"""Parameters from which several workers pay on a CPU (docs/adr/0009-lanes.md)."""
+"""Parameters from which several workers pay on a CPU (docs/adr/0009-step-threads.md)."""
 
 WARM_UP_ROWS = 32
 """Rows of the largest batch compiled by the warm-up; larger ones, which only many cores compute in
@@ -124,14 +124,14 @@ class PyTorchBackend:
         paraformer = load_paraformer(model, options.chunk_size, device, dtype)
         large = paraformer.parameter_count >= LARGE
         threads = options.threads or CPU_THREADS
-        # A second worker makes small models with many streams slower (docs/adr/0009-lanes.md).
+        # A second worker makes small models with many streams slower (docs/adr/0009-step-threads.md).
         workers = options.workers or (2 if large and threads > 1 else 1)
         if device.type == "cuda":
             workers = 1  # a GPU computes one step after the other anyway
             # The weights of CIF are sums of small numbers: coarse ones lose or invent tokens.
             torch.backends.cudnn.allow_tf32 = False
         # A small model's threads wait for each other so often that it loses more than a core when
-        # the VAD or the event loop takes one: one stays free (docs/adr/0014-judging-beside.md).
+        # the VAD or the event loop takes one: one stays free (docs/adr/0014-vad-stage.md).
         worker_threads = threads // workers if large else threads - 1
         frontend = load_frontend(model).to(device)
         log.info("loaded %s on %s in %s", path, device, dtype)
