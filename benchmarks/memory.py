@@ -16,13 +16,13 @@ import typer
 from rich.console import Console
 
 from asr_server.audio.units import SAMPLE_RATE
-from asr_server.load import server
+from asr_server.load import server_metrics
+from asr_server.load.client_run import Target, run_client
 from asr_server.load.recordings import FRAME_S, Recording
-from asr_server.load.speaker import Target, speak
 from asr_server.process import heap_trim as memory
 from benchmarks.environment import describe
 from benchmarks.full_size import full_size, speech
-from benchmarks.served import served
+from benchmarks.server_process import server_process
 
 RESULTS = Path("benchmarks/results/memory.json")
 SPOKEN_S = 6.0
@@ -48,7 +48,7 @@ def recording(seconds: float, begin_s: float = 0.0) -> Recording:
 
 async def resident_mb(target: Target) -> float:
     """The server's resident memory now, in MB of a million bytes."""
-    reading = await server.read(target.url)
+    reading = await server_metrics.sample(target.url)
     if reading is None:
         raise RuntimeError("the server shows no figures")
     return reading.rss_bytes / 1e6
@@ -57,7 +57,7 @@ async def resident_mb(target: Target) -> float:
 async def with_streams_open(target: Target, streams: int) -> float:
     """The most memory seen while so many streams speak."""
     said = [recording(SPOKEN_S, 0.37 * number) for number in range(streams)]
-    speaking = [asyncio.create_task(speak(target, one), name="speak") for one in said]
+    speaking = [asyncio.create_task(run_client(target, one), name="speak") for one in said]
     most = 0.0
     while not all(task.done() for task in speaking):
         most = max(most, await resident_mb(target))
@@ -77,9 +77,9 @@ async def opened_and_closed(target: Target, streams: int) -> list[tuple[int, flo
 
     async def person() -> None:
         for number in numbers:
-            account = await speak(at_once, breath if number % SPEAKING else syllable)
-            if account.error:
-                failed.append(account.error)
+            record = await run_client(at_once, breath if number % SPEAKING else syllable)
+            if record.error:
+                failed.append(record.error)
             if number % (streams // SAMPLES) == 0:
                 seen.append((number, await resident_mb(target)))
 
@@ -126,7 +126,7 @@ def main(
             "ASR_MAX_DELAY_MS": "0",
             "ASR_DATABASE_URL": "sqlite://",
         }
-        with served(Path("build/memory-server.log"), *arguments, **settings) as at:
+        with server_process(Path("build/memory-server.log"), *arguments, **settings) as at:
             row = asyncio.run(measure(at.url, streams, churn))
         churn = 0
         rows.append({"dtype": dtype, **row})

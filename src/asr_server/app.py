@@ -19,7 +19,7 @@ from asr_server.asr.engine import Engine
 from asr_server.asr.load import FAKE_MODEL, build_engine
 from asr_server.asr.types import LoadError
 from asr_server.errors import AsrError, InternalError
-from asr_server.models.registry import choose_for
+from asr_server.models.registry import Choice, choose_for
 from asr_server.observability import gpu
 from asr_server.observability.history import History
 from asr_server.observability.metrics import Metrics, ServerState
@@ -35,13 +35,14 @@ from asr_server.websocket.uvicorn_compat import UvicornCompat
 log = logging.getLogger(__name__)
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: Settings, choice: Choice | None = None) -> FastAPI:
     """The server as an ASGI application; it accepts connections once the model is warm.
 
-    Finding the model happens here, and so does downloading it where the settings allow that.
+    Without a choice of the model, the settings' model is looked for here, and downloaded where the
+    settings allow that.
     """
     metrics = Metrics()
-    engine, name, notice = _recogniser(settings, metrics)
+    engine, name, notice = _recogniser(settings, metrics, choice)
     keys = (key.get_secret_value() for key in settings.api_keys)
     access = Access(keys, settings.api_keys_file)
     lists = Vocabularies(
@@ -138,9 +139,11 @@ def _build(engine: Engine, model: str) -> dict[str, str]:
     }
 
 
-def _recogniser(settings: Settings, metrics: Metrics) -> tuple[Engine, str, str | None]:
-    if settings.model == FAKE_MODEL:
+def _recogniser(
+    settings: Settings, metrics: Metrics, choice: Choice | None
+) -> tuple[Engine, str, str | None]:
+    if choice is None and settings.model == FAKE_MODEL:
         return build_engine(settings, FAKE_MODEL, None, metrics), FAKE_MODEL, None
-    choice = choose_for(settings)
+    choice = choice or choose_for(settings)
     engine = build_engine(settings, choice.path, choice.punctuation, metrics)
     return engine, Path(choice.name).name, choice.notice

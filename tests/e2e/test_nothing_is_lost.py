@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asr_server.asr.engine import Engine
-from asr_server.asr.run.backend import PyTorchBackend, PyTorchOptions
+from asr_server.asr.run.backend import PyTorchBackend
 from asr_server.asr.types import Pcm, StreamOptions
 from asr_server.audio.decode import open_decoder
 from asr_server.audio.endpoint import EndpointOptions
 from asr_server.audio.units import SAMPLE_RATE, from_ms
 from asr_server.recognition import EndOfStream, Hypothesis
+from tests.support.backends import load_backend
+from tests.support.engines import engine_with
 
 ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "src" / "asr_server" / "models" / "demo" / "asr"
@@ -23,10 +24,9 @@ DATA = ROOT / "tests" / "data"
 TIMEOUT_S = 60
 
 
-@pytest.fixture(scope="module", params=[1, 2], ids=["one lane", "two lanes"])
+@pytest.fixture(scope="module", params=[1, 2], ids=["one worker", "two workers"])
 def backend(request: pytest.FixtureRequest) -> PyTorchBackend:
-    options = PyTorchOptions(device="cpu", dtype="float32", lanes=request.param, slots=8)
-    return PyTorchBackend.load(MODEL, options, None)
+    return load_backend(MODEL, workers=request.param, slots=8)
 
 
 def recording(name: str) -> Pcm:
@@ -38,7 +38,7 @@ def recording(name: str) -> Pcm:
 async def recognise(
     backend: PyTorchBackend, audio: Pcm, options: StreamOptions, pieces: int = 1
 ) -> list[Hypothesis]:
-    engine = Engine(lambda: backend)
+    engine = engine_with(lambda: backend)
     await engine.start()
     stream = engine.open(options)
     places = sorted(random.Random(pieces).sample(range(len(audio)), pieces - 1))

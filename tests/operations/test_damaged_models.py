@@ -102,8 +102,8 @@ async def test_a_file_that_rots_under_a_running_server_keeps_it_unready_until_it
     stream = running.open(StreamOptions())
     stream.push(np.zeros(16_000, dtype=np.float32))
     await becomes(running, "failed")
-    assert running.trouble.startswith("asr/tokens.json cannot be read")
+    assert running.failure.startswith("asr/tokens.json cannot be read")
     (model / "asr" / "tokens.json").write_bytes(whole)
     await becomes(running, "ready")
-    assert running.trouble == ""
+    assert running.failure == ""
     await running.stop()

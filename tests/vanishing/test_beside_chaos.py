@@ -7,8 +7,8 @@ import asyncio
 
 import pytest
 
+from asr_server.load.client_run import Target, run_client
 from asr_server.load.recordings import Recording
-from asr_server.load.speaker import Target, speak
 from benchmarks.chaos import MISBEHAVIOURS
 from tests.support.serving import FRAME, LOUD, QUIET, serving
 
@@ -29,7 +29,7 @@ async def test_nobody_beside_notices_and_nothing_is_left(name):
     timeouts = {"input_timeout_s": 1, "connection_timeout_s": 5, "idle_timeout_s": 1}
     async with serving(max_connections=2000, max_tasks=200, **timeouts) as served:
         async with MISBEHAVIOURS[name](served.url, RECORDING):
-            account = await speak(Target(served.url, parameters=SHORT), RECORDING)
+            account = await run_client(Target(served.url, parameters=SHORT), RECORDING)
         assert account.error is None
         assert len(account.texts) == 2
         for _ in range(400):
@@ -37,5 +37,5 @@ async def test_nobody_beside_notices_and_nothing_is_left(name):
                 break
             await asyncio.sleep(0.02)
         assert not served.engine.open_streams
-        after = await speak(Target(served.url, parameters=SHORT, pace=0), RECORDING)
+        after = await run_client(Target(served.url, parameters=SHORT, pace=0), RECORDING)
         assert after.texts == account.texts

@@ -32,7 +32,7 @@ def router(
         if status == "ready":
             return {"status": status}
         response.status_code = 503
-        why = {"reason": engine.trouble} if engine.trouble else {}
+        why = {"reason": engine.failure} if engine.failure else {}
         return {"status": status, **why}
 
     return health

@@ -101,7 +101,7 @@ def _verified(name: str, settings: Settings) -> bool:
         )
         return False
 
-    from asr_server.models.verify import verify as look_over  # imports torch
+    from asr_server.asr.loading.verify import verify as look_over  # imports torch
 
     out.print(f"{name}: {path}", soft_wrap=True)
     checks = look_over(path)

@@ -1,4 +1,4 @@
-"""The results for other programs."""
+"""The results as JSON for other programs."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from asr_server.evaluation.summary import Summary
 
 
 def to_json(summaries: Sequence[Summary], configuration: Mapping[str, str]) -> str:
-    """Every figure, and every recording with what was said and heard."""
+    """Return every figure, and every recording with its reference and hypothesis."""
     results = {"configuration": dict(configuration), "sets": [_data_set(s) for s in summaries]}
     return json.dumps(results, ensure_ascii=False, indent=1) + "\n"
 
@@ -42,8 +42,8 @@ def _data_set(summary: Summary) -> dict[str, Any]:
             {
                 "id": one.utterance.id,
                 "speaker": one.utterance.speaker,
-                "said": one.utterance.text,
-                "heard": one.heard,
+                "reference": one.utterance.text,
+                "hypothesis": one.hypothesis,
                 "errors": one.score.errors,
                 "characters": one.score.characters,
                 "duration_s": one.duration_s,

@@ -83,7 +83,7 @@ class Metrics:
             "rate is the device's busy share.",
             registry=into,
         )
-        self.judging = Counter(
+        self.vad_seconds = Counter(
             "asr_judging_seconds",
             "Time the VAD computed, on a thread of its own beside the lanes; its rate is that "
             "thread's busy share.",

@@ -1,0 +1,127 @@
+"""Verify that a model directory is whole and holds a model this server runs."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
+
+from asr_server.asr.loading.model_dir import (
+    CMVN,
+    CONFIG,
+    TOKENS,
+    WEIGHTS,
+    read_cmvn,
+    read_config,
+    read_tokens,
+    read_weights,
+)
+from asr_server.models.download import MANIFEST, wrong
+
+Shapes: TypeAlias = dict[str, tuple[int, ...]]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Hold the result of one check."""
+
+    what: str
+    problem: str | None
+    """The fault and what to do about it, or None."""
+
+
+def verify(directory: Path) -> list[Check]:
+    """Return a check of every file of a model directory; never raises for what is in them."""
+    checks = _published(directory)
+    config, problem = _attempt(read_config, directory / CONFIG)
+    checks.append(Check(CONFIG, problem))
+    tokens, problem = _attempt(read_tokens, directory / TOKENS)
+    checks.append(Check(f"{TOKENS} ({len(tokens or ())} tokens)", problem))
+    shapes, problem = _attempt(_read_shapes, directory / WEIGHTS)
+    checks.append(Check(f"{WEIGHTS} ({len(shapes or ())} tensors)", problem))
+    if config and tokens and shapes:
+        checks.append(Check(f"tensors as in {CONFIG}", _differences(config, tokens, shapes)))
+    return checks
+
+
+def damage(directory: Path) -> str | None:
+    """Return which file cannot be used, why, and what to do; None if all are fine."""
+    config, no_config = _attempt(read_config, directory / CONFIG)
+    tokens, no_tokens = _attempt(read_tokens, directory / TOKENS)
+    shapes, no_shapes = _attempt(_read_shapes, directory / WEIGHTS)
+    no_cmvn = None
+    if (directory / CMVN).exists():  # punctuation models have none
+        _, no_cmvn = _attempt(read_cmvn, directory / CMVN)
+    problems = {CONFIG: no_config, TOKENS: no_tokens, WEIGHTS: no_shapes, CMVN: no_cmvn}
+    found = next((f"{name} {problem}" for name, problem in problems.items() if problem), None)
+    if config and tokens and shapes:
+        found = found or _differences(config, tokens, shapes)
+    return found and (
+        f"{directory.name}/{found}. Put a whole file there: "
+        "`asr-server models download` fetches the models by name"
+    )
+
+
+def _attempt(reader: Callable[[Path], T], path: Path) -> tuple[T | None, str | None]:
+    """Return what a reader of `model_dir` returns, or the problem it raises."""
+    try:
+        return reader(path), None
+    except ValueError as exc:
+        return None, str(exc)
+
+
+def _read_shapes(path: Path) -> Shapes:
+    # Mapped: the largest file is close to a gigabyte, and only the shapes in it matter here.
+    return {name: tuple(tensor.shape) for name, tensor in read_weights(path).items()}
+
+
+def _differences(config: dict[str, Any], tokens: list[str], shapes: Shapes) -> str | None:
+    try:
+        expected = _expected(config, len(tokens))
+    except (KeyError, TypeError) as exc:
+        return f"config.yaml does not describe a model of this kind ({exc} is missing)"
+    found = [
+        f"{name} is {list(shapes[name]) if name in shapes else 'missing'}, not {list(shape)}"
+        for name, shape in expected.items()
+        if shapes.get(name) != shape
+    ]
+    return f"model.pt does not fit config.yaml: {'; '.join(found)}" if found else None
+
+
+def _published(directory: Path) -> list[Check]:
+    """Return checks against the hub's sizes and hashes, for a directory this server downloaded."""
+    manifest = directory / MANIFEST
+    if not manifest.is_file():
+        return []
+    checks = []
+    for name, about in json.loads(manifest.read_text(encoding="utf-8"))["files"].items():
+        path = directory / name
+        found = wrong(path, about["size"], about["sha256"]) if path.is_file() else "is missing"
+        if found:
+            found += f"; remove {path} and download the model again"
+        how = "SHA-256" if about["sha256"] else "size"
+        checks.append(Check(f"{name}: {how} as published", found))
+    return checks
+
+
+def _expected(config: dict[str, Any], vocabulary: int) -> Shapes:
+    """Return a few shapes: of first and last layers, and those that depend on the vocabulary."""
+    encoder = config["encoder_conf"]
+    d = encoder["output_size"]
+    if "decoder_conf" not in config:  # a punctuation model
+        return {"embed.weight": (vocabulary, config["model_conf"]["embed_unit"])}
+    decoder = config["decoder_conf"]
+    frontend = config.get("frontend_conf", {})
+    features = frontend.get("n_mels", 80) * frontend.get("lfr_m", 7)
+    return {
+        "encoder.encoders0.0.self_attn.linear_q_k_v.weight": (3 * d, features),
+        f"encoder.encoders.{encoder['num_blocks'] - 2}.feed_forward.w_2.weight": (
+            d,
+            encoder["linear_units"],
+        ),
+        "encoder.after_norm.weight": (d,),
+        "predictor.cif_output.weight": (1, d),
+        f"decoder.decoders.{decoder['att_layer_num'] - 1}.src_attn.linear_k_v.weight": (2 * d, d),
+        "decoder.output_layer.weight": (vocabulary, d),
+    }
