@@ -167,7 +167,7 @@ def measure(
     weight: Annotated[list[int], typer.Option(help="The weight of every word.")] = [1, 3, 4, 5],  # noqa: B006
 ) -> None:
     """Print how many names are heard, and how many that nobody said."""
-    from asr_server.asr.run.backend import PyTorchBackend, PyTorchOptions
+    from tests.support.backends import load_backend
 
     said = [name for manifest in rare for entry in entries_of(manifest) for name in entry["names"]]
     others = (name for name in invented(SEED + 1) if name not in said)
@@ -176,7 +176,7 @@ def measure(
 
     async def run() -> None:
         engine = Engine(
-            lambda: PyTorchBackend.load(model, PyTorchOptions(dtype="float32"), None),
+            lambda: load_backend(model, device="auto", slots=AT_ONCE),
             Settings(max_tasks=AT_ONCE, max_delay_ms=0),
         )
         await engine.start()
