@@ -22,7 +22,7 @@ from asr_server.load.speaker import Target, speak
 from asr_server.process import heap_trim as memory
 from benchmarks.environment import describe
 from benchmarks.full_size import full_size, speech
-from benchmarks.served import served
+from benchmarks.server_process import server_process
 
 RESULTS = Path("benchmarks/results/memory.json")
 SPOKEN_S = 6.0
@@ -126,7 +126,7 @@ def main(
             "ASR_MAX_DELAY_MS": "0",
             "ASR_DATABASE_URL": "sqlite://",
         }
-        with served(Path("build/memory-server.log"), *arguments, **settings) as at:
+        with server_process(Path("build/memory-server.log"), *arguments, **settings) as at:
             row = asyncio.run(measure(at.url, streams, churn))
         churn = 0
         rows.append({"dtype": dtype, **row})

@@ -1,4 +1,4 @@
-"""Node and Chromium for the tests that need them."""
+"""Run Node and Chromium for the tests that need them."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ needs_chromium = pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="needs C
 
 
 def install_packages() -> None:
-    """What the tests need beside Node: a WebSocket class, a driver for the browser, a compiler."""
+    """Install the npm packages of the tests; skip the test if that fails."""
     if (WEB / "node_modules").exists():
         return
     if not (npm := shutil.which("npm")):
@@ -23,11 +23,11 @@ def install_packages() -> None:
     command = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts"]
     done = subprocess.run(command, cwd=WEB, capture_output=True, text=True, timeout=300)
     if done.returncode != 0:
-        pytest.skip("npm reaches no registry")
+        pytest.skip("npm cannot reach its registry")
 
 
 def node(*arguments: str, **environment: str) -> None:
-    """Run Node and show what it said where it fails."""
+    """Run Node; a failure shows its output."""
     done = subprocess.run(
         ["node", *arguments],
         cwd=WEB,
