@@ -40,7 +40,7 @@ CPU_THREADS = torch.get_num_threads()
 """PyTorch's choice: one for each core."""
 
 LARGE = 50_000_000
-"""Parameters from which several workers pay on a CPU (docs/adr/0009-lanes.md)."""
+"""Parameters from which several workers pay on a CPU (docs/adr/0009-step-threads.md)."""
 
 WARM_UP_ROWS = 32
 """Rows of the largest batch compiled by the warm-up; larger ones, which only many cores compute in
@@ -88,10 +88,10 @@ class PyTorchBackend:
         self.vocabulary = model.tokens
         large = self.paraformer.parameter_count >= LARGE
         threads = options.threads or CPU_THREADS
-        # A second worker makes small models with many streams slower (docs/adr/0009-lanes.md).
+        # A second worker slows small models with many streams (docs/adr/0009-step-threads.md).
         self.workers = options.workers or (2 if large and threads > 1 else 1)
         # A small model's threads wait for each other so often that it loses more than a core when
-        # the VAD or the event loop takes one: one stays free (docs/adr/0014-judging-beside.md).
+        # the VAD or the event loop takes one: one stays free (docs/adr/0014-vad-stage.md).
         self.worker_threads = max(1, threads // self.workers if large else threads - 1)
         """Threads of the CPU that compute the steps of one worker."""
         if device.type == "cuda":
@@ -225,7 +225,5 @@ def _device(name: str) -> torch.device:
 
 def _uuid(device: torch.device) -> str | None:
     """Return the UUID as NVIDIA's tools write it, None for a CPU."""
-    if device.type != "cuda":
-        return None
-    uuid = getattr(torch.cuda.get_device_properties(device), "uuid", None)
-    return f"GPU-{uuid}" if uuid else None
+    cuda = device.type == "cuda"
+    return f"GPU-{torch.cuda.get_device_properties(device).uuid}" if cuda else None
