@@ -16,7 +16,7 @@ WORDS = "今天天气很好我们去公园散步然后回家吃饭你觉得怎�
 def punctuator() -> Punctuator:
     path = choose(DEMO, "").punctuation
     assert path is not None
-    return Punctuator.load(path)
+    return Punctuator(path)
 
 
 def sentences(seed: int, count: int) -> list[str]:

@@ -69,7 +69,7 @@ def test_once_warm_no_step_of_any_size_compiles_anything(dtype: str) -> None:
     )
     assert done.returncode == 0, done.stderr
     before, _, after = done.stdout.partition("warm\n")
-    assert before.count("create:cache_miss") > 100
+    assert before.count("create:cache_miss") > 50  # fewer on one thread than on many
     assert [line for line in after.splitlines() if "create:cache_miss" in line] == []
 
 

@@ -1,7 +1,7 @@
 """Verify that a model directory is whole and holds a model this server runs."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
@@ -33,34 +33,33 @@ class Check:
 
 def verify(directory: Path) -> list[Check]:
     """Return a check of every file of a model directory; never raises for what is in them."""
-    checks = _published(directory)
-    config, problem = _attempt(read_config, directory / CONFIG)
-    checks.append(Check(CONFIG, problem))
-    tokens, problem = _attempt(read_tokens, directory / TOKENS)
-    checks.append(Check(f"{TOKENS} ({len(tokens or ())} tokens)", problem))
-    shapes, problem = _attempt(_read_shapes, directory / WEIGHTS)
-    checks.append(Check(f"{WEIGHTS} ({len(shapes or ())} tensors)", problem))
-    if config and tokens and shapes:
-        checks.append(Check(f"tensors as in {CONFIG}", _differences(config, tokens, shapes)))
-    return checks
+    return [*_published(directory), *_readable(directory)]
 
 
 def damage(directory: Path) -> str | None:
     """Return which file cannot be used, why, and what to do; None if all are fine."""
-    config, no_config = _attempt(read_config, directory / CONFIG)
-    tokens, no_tokens = _attempt(read_tokens, directory / TOKENS)
-    shapes, no_shapes = _attempt(_read_shapes, directory / WEIGHTS)
-    no_cmvn = None
+    for check in _readable(directory):
+        if check.problem:
+            file = check.what.split()[0]
+            return (
+                f"{directory.name}/{file} {check.problem}. Put a whole file there: "
+                "`asr-server models download` fetches the models by name"
+            )
+    return None
+
+
+def _readable(directory: Path) -> Iterator[Check]:
+    """Yield a check of each file, read as for loading, and one of whether they fit together."""
+    config, problem = _attempt(read_config, directory / CONFIG)
+    yield Check(CONFIG, problem)
+    tokens, problem = _attempt(read_tokens, directory / TOKENS)
+    yield Check(f"{TOKENS} ({len(tokens or ())} tokens)", problem)
+    shapes, problem = _attempt(_read_shapes, directory / WEIGHTS)
+    yield Check(f"{WEIGHTS} ({len(shapes or ())} tensors)", problem)
     if (directory / CMVN).exists():  # punctuation models have none
-        _, no_cmvn = _attempt(read_cmvn, directory / CMVN)
-    problems = {CONFIG: no_config, TOKENS: no_tokens, WEIGHTS: no_shapes, CMVN: no_cmvn}
-    found = next((f"{name} {problem}" for name, problem in problems.items() if problem), None)
+        yield Check(CMVN, _attempt(read_cmvn, directory / CMVN)[1])
     if config and tokens and shapes:
-        found = found or _differences(config, tokens, shapes)
-    return found and (
-        f"{directory.name}/{found}. Put a whole file there: "
-        "`asr-server models download` fetches the models by name"
-    )
+        yield Check(f"{WEIGHTS} as in {CONFIG}", _differences(config, tokens, shapes))
 
 
 def _attempt(reader: Callable[[Path], T], path: Path) -> tuple[T | None, str | None]:
@@ -80,13 +79,13 @@ def _differences(config: dict[str, Any], tokens: list[str], shapes: Shapes) -> s
     try:
         expected = _expected(config, len(tokens))
     except (KeyError, TypeError) as exc:
-        return f"config.yaml does not describe a model of this kind ({exc} is missing)"
+        return f"has a {CONFIG} that does not describe a model of this kind ({exc} is missing)"
     found = [
         f"{name} is {list(shapes[name]) if name in shapes else 'missing'}, not {list(shape)}"
         for name, shape in expected.items()
         if shapes.get(name) != shape
     ]
-    return f"model.pt does not fit config.yaml: {'; '.join(found)}" if found else None
+    return f"does not fit {CONFIG}: {'; '.join(found)}" if found else None
 
 
 def _published(directory: Path) -> list[Check]:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from asr_server.asr.nn.paraformer import LayerLoop, run_layers
+from asr_server.asr.nn.layer_loop import LayerLoop, run_layers
 
 log = logging.getLogger(__name__)
 
