@@ -35,9 +35,9 @@ for path in sorted(Path("tests/data").glob("*.wav"))[:4]:
         pieces.append(np.frombuffer(file.readframes(file.getnframes()), "<i2") / np.float32(32768))
 sound = np.concatenate(pieces)
 fired = set()
-for number in range(60):
+for rows in [*6 * [1, 2, 3, 4, 5, 7, 8], 11, 13, 16, 20, 24]:
     works = []
-    for slot in order.sample(range(1, 25), order.randint(1, 24)):
+    for slot in order.sample(range(1, 25), rows):
         kind = order.choice(list(Kind))
         length = backend.geometry.stride
         if kind is not Kind.COMMIT:
