@@ -29,8 +29,8 @@ from asr_server.errors import InternalError, ServiceUnavailable, Throttled
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 """What `Metrics.text` is."""
 
-Outcome = Literal["finished", "failed", "vanished"]
-"""How a task ended; it vanished when its client left before task-finished or task-failed."""
+Outcome = Literal["finished", "failed", "disconnected"]
+"""How a task ended; `disconnected`: the client left before task-finished or task-failed."""
 
 ServerState = Literal["loading", "ready", "restarting", "draining", "failed"]
 """What the server is doing: it takes tasks when it is ready, and then only."""
