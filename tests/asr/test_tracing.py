@@ -14,7 +14,7 @@ from asr_server.asr.run.backend import PyTorchBackend, PyTorchOptions
 from asr_server.asr.run.tracing import interpreted, recorded
 from asr_server.asr.run.vad_state import VadState
 from asr_server.asr.types import DecodeWork, Kind, Step, StepResult
-from asr_server.audio.endpoint import WINDOW
+from asr_server.audio.endpointer import WINDOW
 from tests.support.chunks import speechlike
 
 

@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from asr_server.asr.run.backend import PyTorchBackend, PyTorchOptions
 from asr_server.asr.run.vad_state import VadState
 from asr_server.asr.types import DecodeWork, Kind, Step, VadWork
-from asr_server.audio.endpoint import WINDOW
+from asr_server.audio.endpointer import WINDOW
 from tests.support.chunks import speechlike
 
 

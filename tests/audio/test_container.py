@@ -126,7 +126,7 @@ def feed_all(decoder, data: bytes) -> None:
 
 
 def test_a_bomb_is_refused_before_it_fills_the_memory(monkeypatch):
-    monkeypatch.setattr("asr_server.audio.container.LEAST_BYTES_PER_S", 1000)
+    monkeypatch.setattr("asr_server.audio.container.MIN_BYTES_PER_S", 1000)
     silence = encode(np.zeros(RATE * 300, np.int16), "flac")  # 56 bytes a second
     with pytest.raises(DecodeError):
         feed_all(open_decoder("flac", RATE), silence)

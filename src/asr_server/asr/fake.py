@@ -18,7 +18,7 @@ from asr_server.asr.types import (
     StepResult,
     StreamId,
 )
-from asr_server.audio.endpoint import WINDOW
+from asr_server.audio.endpointer import WINDOW
 
 SURE = 9.0
 """Nats between the 字 it hears and all others."""

@@ -20,7 +20,8 @@ from asr_server.asr.types import (
     StreamOptions,
     VadWork,
 )
-from asr_server.audio.endpoint import (
+from asr_server.audio.endpointer import (
+    ONSET,
     ONSET_LAG,
     WINDOW,
     Change,
@@ -276,8 +277,7 @@ class Stream:
     def _oldest_needed(self) -> Samples:
         if self._sentences:
             return max(0, min(self._judged, self._sentences[0].position - self._geometry.context))
-        unconfirmed = from_ms(self._options.endpoint.onset_ms)
-        return max(0, self._judged - unconfirmed - ONSET_LAG - PRE_ROLL)
+        return max(0, self._judged - ONSET - ONSET_LAG - PRE_ROLL)
 
     def _deliver(self, hypothesis: Hypothesis) -> None:
         if not self._closed:

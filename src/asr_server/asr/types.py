@@ -9,12 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asr_server.asr.hotwords import Evidence, HotwordSet
-from asr_server.audio.endpoint import EndpointOptions
-from asr_server.audio.units import Samples
+from asr_server.audio.endpointer import EndpointingOptions
+from asr_server.audio.units import Pcm, Samples
 
 StreamId: TypeAlias = int
-Pcm: TypeAlias = NDArray[np.float32]
-"""(n,) mono samples in [-1, 1], 16 kHz."""
 
 
 # Between the connection and the engine -----------------------------------------------------------
@@ -24,7 +22,7 @@ Pcm: TypeAlias = NDArray[np.float32]
 class StreamOptions:
     """What one task asks of the recogniser."""
 
-    endpoint: EndpointOptions = field(default_factory=EndpointOptions)
+    endpoint: EndpointingOptions = field(default_factory=EndpointingOptions)
     punctuate: bool = True
     """Predict punctuation marks for the tokens of a sentence."""
     interim: bool = True

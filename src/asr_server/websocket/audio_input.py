@@ -6,9 +6,9 @@ from typing import Any, TypeAlias
 from asr_server.asr.engine import Engine
 from asr_server.asr.stream import Stream
 from asr_server.asr.types import StreamOptions
-from asr_server.audio.decode import Decoder, Pcm, open_decoder
-from asr_server.audio.endpoint import EndpointOptions
-from asr_server.audio.units import SAMPLE_RATE, Samples, from_ms
+from asr_server.audio.decode import Decoder, open_decoder
+from asr_server.audio.endpointer import EndpointingOptions
+from asr_server.audio.units import SAMPLE_RATE, Pcm, Samples, from_ms
 from asr_server.errors import AsrError, AudioTooLong, NoValidAudio
 from asr_server.observability.metrics import Metrics, Outcome
 from asr_server.protocol.events import Sentence
@@ -139,10 +139,10 @@ class AudioInput:
 
 def _options(task: Task, hotwords: Hotwords) -> StreamOptions:
     asked = task.parameters
-    defaults = EndpointOptions()
+    defaults = EndpointingOptions()
     shift = SENSITIVITY * min(max(asked.speech_noise_threshold or 0.0, -1.0), 1.0)
     return StreamOptions(
-        EndpointOptions(
+        EndpointingOptions(
             max_sentence_silence_ms=task.max_sentence_silence_ms,
             speech_threshold=defaults.speech_threshold + shift,
             silence_threshold=defaults.silence_threshold + shift,

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from asr_server.asr.nn.vad import STATE, SileroVad
 from asr_server.asr.run.tracing import scripted
-from asr_server.asr.types import Pcm
-from asr_server.audio.endpoint import WINDOW
+from asr_server.audio.endpointer import WINDOW
+from asr_server.audio.units import Pcm
 
 
 class VadState:

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr_server.audio.endpoint import (
+from asr_server.audio.endpointer import (
     ONSET_LAG,
     RELEASE_LAG,
     WINDOW,
     Change,
     Endpointer,
-    EndpointOptions,
+    EndpointingOptions,
     SentenceEnded,
     SpeechBegan,
     SpeechPaused,
@@ -22,7 +22,7 @@ from asr_server.audio.endpoint import (
 
 def follow(picture: str, finish: bool = False, **options: Any) -> list[Change]:
     """Run windows drawn as `.` silence, `-` in between, `#` speech."""
-    endpointer = Endpointer(EndpointOptions(**options))
+    endpointer = Endpointer(EndpointingOptions(**options))
     changes: list[Change] = []
     for window in picture:
         changes += endpointer.accept({".": 0.05, "-": 0.4, "#": 0.9}[window])
