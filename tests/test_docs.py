@@ -148,7 +148,7 @@ def test_links_within_the_page_lead_somewhere(page):
     assert {chapter.lower().replace(" ", "-") for chapter in chapters} <= links
 
 
-@pytest.mark.skipif(resolve(DEMO, "") is None, reason="the demo model is not here")
+@pytest.mark.skipif(resolve(DEMO, Settings()) is None, reason="the demo model is not here")
 def test_the_readmes_client_prints_what_was_said(tmp_path):
     [snippet] = code_blocks(README, "python")
     with serving("--model", DEMO, "--port", "0", cwd=tmp_path) as server:

@@ -19,7 +19,7 @@ from asr_server.asr.engine import Engine
 from asr_server.asr.load import FAKE_MODEL, build_engine
 from asr_server.asr.types import LoadError
 from asr_server.errors import AsrError, InternalError
-from asr_server.models.registry import choose_for
+from asr_server.models.registry import choose
 from asr_server.observability import gpu
 from asr_server.observability.history import History
 from asr_server.observability.metrics import Metrics, ServerState
@@ -44,9 +44,7 @@ def create_app(settings: Settings) -> FastAPI:
     engine, name, notice = _recogniser(settings, metrics)
     keys = (key.get_secret_value() for key in settings.api_keys)
     access = Access(keys, settings.api_keys_file)
-    lists = Vocabularies(
-        settings.database_url, settings.max_vocabularies, settings.database_timeout_s
-    )
+    lists = Vocabularies(settings)
     inference = ConnectionManager(engine, access, lists, settings, metrics)
 
     def state() -> ServerState:
@@ -76,7 +74,7 @@ def create_app(settings: Settings) -> FastAPI:
             asyncio.create_task(heap_trim.watch(), name="memory"),
         ]
         try:
-            with heap_trim.settled():
+            with heap_trim.frozen_gc():
                 yield
         finally:
             signals.end()
@@ -141,6 +139,6 @@ def _build(engine: Engine, model: str) -> dict[str, str]:
 def _recogniser(settings: Settings, metrics: Metrics) -> tuple[Engine, str, str | None]:
     if settings.model == FAKE_MODEL:
         return build_engine(settings, FAKE_MODEL, None, metrics), FAKE_MODEL, None
-    choice = choose_for(settings)
+    choice = choose(settings)
     engine = build_engine(settings, choice.path, choice.punctuation, metrics)
     return engine, Path(choice.name).name, choice.notice

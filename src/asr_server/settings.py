@@ -15,6 +15,9 @@ AudioFormat = Literal[
 ]
 """The values of a task's `format`."""
 
+HubChoice = Literal["auto", "modelscope", "huggingface"]
+"""The values of `hub`."""
+
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 8000, 48_000
 """The range of a task's `sample_rate`, for audio without a header."""
 
@@ -63,7 +66,7 @@ class Settings(BaseSettings):
     """Directory of downloaded models."""
     download: Literal["auto", "always", "never"] = "auto"
     """Whether to download a missing model at startup; `auto` does so only if `model` is `auto`."""
-    hub: Literal["auto", "modelscope", "huggingface"] = "auto"
+    hub: HubChoice = "auto"
     """Model hub to download from; `auto` takes the hub that answers first."""
     modelscope_endpoint: str = _shared("modelscope_endpoint", "https://modelscope.cn")
     """URL of ModelScope or of a mirror; `MODELSCOPE_ENDPOINT` sets it too."""

@@ -21,8 +21,9 @@ from asr_server.asr.run.backend import PyTorchBackend, PyTorchOptions
 from asr_server.asr.types import DecodeWork, VadWork, Kind, Step
 from asr_server.models.catalog import DEMO
 from asr_server.models.registry import choose
+from asr_server.settings import Settings
 
-model = choose(DEMO, "")
+model = choose(Settings(model=DEMO))
 options = PyTorchOptions("cpu", sys.argv[1], slots=24)
 backend = PyTorchBackend.load(model.path, options, model.punctuation)
 backend.warm_up()

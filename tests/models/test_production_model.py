@@ -14,6 +14,7 @@ from asr_server.asr.run.backend import PyTorchBackend, PyTorchOptions
 from asr_server.models import registry
 from asr_server.models.catalog import PRODUCTION, PUNCTUATION
 from asr_server.models.verify import verify
+from asr_server.settings import Settings
 from tests.support.chunks import transcribe
 from tests.support.processes import ROOT, asr_server
 
@@ -21,12 +22,12 @@ pytestmark = [pytest.mark.hub, pytest.mark.timeout(3600)]
 
 # As FunASR 1.2.3 prints it chunk by chunk, with chunk_size [0, 10, 5] and look-back 4 and 1.
 HEARD = ["", "", "欢迎大", "家来", "体验达", "摩院推", "出的语", "音识", "别模型", ""]
-MODELS = ROOT / "models"
+SETTINGS = Settings(model_dir=str(ROOT / "models"))
 
 
 @pytest.fixture(scope="module")
 def production() -> Path:
-    return registry.download(PRODUCTION, MODELS)
+    return registry.download(PRODUCTION, SETTINGS)
 
 
 def test_what_was_downloaded_is_whole(production):
@@ -44,7 +45,7 @@ def test_its_own_recording_is_heard_chunk_by_chunk_as_by_funasr(production):
 
 
 def test_the_whole_way_adds_punctuation(production):
-    registry.download(PUNCTUATION, MODELS)
+    registry.download(PUNCTUATION, SETTINGS)
     recording = str(production / "example" / "asr_example.wav")
     done = asr_server("transcribe", recording, cwd=ROOT)
     assert done.stdout.strip().rstrip("。") == "".join(HEARD), done.stderr

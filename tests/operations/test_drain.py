@@ -292,7 +292,10 @@ async def connection():
     engine = build_engine(Settings(), "fake")
     await engine.start()
     house = ServerContext(
-        engine, Settings(), ConcurrencyLimit(0), Hotwords(Vocabularies("sqlite://", 1))
+        engine,
+        Settings(),
+        ConcurrencyLimit(0),
+        Hotwords(Vocabularies(Settings(database_url="sqlite://"))),
     )
     socket = Socket()
     socket.readable.set()

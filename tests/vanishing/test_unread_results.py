@@ -29,7 +29,7 @@ async def serve(engine, socket: Socket, **settings) -> None:
             engine,
             Settings(**settings),
             ConcurrencyLimit(0),
-            Hotwords(Vocabularies("sqlite://", 1)),
+            Hotwords(Vocabularies(Settings(database_url="sqlite://"))),
         )
         await Connection(socket, EVERYBODY, house).run()
     assert engine.open_streams == 0

@@ -242,7 +242,7 @@ class Engine:
             results = await self._compute(self._cut_judge(batch), self._device.judge)
             ended = clock()
             self._admission.judged(ended, batch.waited_s)
-            self._metrics.judging.inc(ended - now)
+            self._metrics.vad_seconds.inc(ended - now)
             failed = self._finish(batch, results, failed)
 
     async def _hear_for_ever(self) -> None:

@@ -13,12 +13,12 @@ from asr_server.asr.types import (
     DecodeResult,
     DecodeWork,
     Kind,
-    Pcm,
     Step,
     StepResult,
     StreamId,
 )
 from asr_server.audio.endpointer import WINDOW
+from asr_server.audio.units import Pcm
 
 SURE = 9.0
 """Nats between the 字 it hears and all others."""

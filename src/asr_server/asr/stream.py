@@ -15,7 +15,6 @@ from asr_server.asr.types import (
     DecodeResult,
     DecodeWork,
     Kind,
-    Pcm,
     StreamId,
     StreamOptions,
     VadWork,
@@ -32,7 +31,7 @@ from asr_server.audio.endpointer import (
     SpeechResumed,
 )
 from asr_server.audio.ring import Ring
-from asr_server.audio.units import SAMPLE_RATE, Samples, from_ms
+from asr_server.audio.units import SAMPLE_RATE, Pcm, Samples, from_ms
 from asr_server.errors import AsrError
 from asr_server.recognition import EndOfStream, Hypothesis, RecognitionEvent
 

@@ -1,4 +1,4 @@
-"""Is a model directory whole, and is it the kind of model this server runs? Nothing is computed."""
+"""Check that a model directory is complete and of a kind this server runs, without running it."""
 
 import json
 import zipfile
@@ -9,79 +9,82 @@ from typing import Any, TypeAlias
 import torch
 import yaml
 
-from asr_server.models.download import MANIFEST, wrong
+from asr_server.models.download import MANIFEST, difference
 
 Shapes: TypeAlias = dict[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at."""
+    """Hold the result of one check of a file."""
 
+    file: str
     what: str
+    """What was checked of the file."""
     problem: str | None
-    """What is wrong and what to do about it, or None."""
+    """What is wrong and how to repair it, or None."""
 
 
 def verify(directory: Path) -> list[Check]:
-    """Look at every file of a model directory; never raises for what it finds there."""
-    checks = _published(directory)
-    config, problem = _config(directory / "config.yaml")
-    checks.append(Check("config.yaml", problem))
-    tokens, problem = _tokens(directory / "tokens.json")
-    checks.append(Check(f"tokens.json ({len(tokens)} tokens)", problem))
-    shapes, problem = _shapes(directory / "model.pt")
-    checks.append(Check(f"model.pt ({len(shapes)} tensors)", problem))
-    if config and tokens and shapes:
-        checks.append(Check("tensors as in config.yaml", _differences(config, tokens, shapes)))
-    return checks
+    """Return the results of all checks of a model directory; raises for no damage."""
+    return [*_published(directory), *_contents(directory)]
 
 
 def damage(directory: Path) -> str | None:
-    """Which file of a model directory cannot be used, why, and what to do; None if all are fine."""
+    """Return which file of a model directory is damaged, why, and what to do, or None."""
+    for check in _contents(directory):
+        if check.problem:
+            return (
+                f"{directory.name}/{check.file} {check.problem}. Put a whole file there: "
+                "`asr-server models download` fetches the models by name"
+            )
+    return None
+
+
+def _contents(directory: Path) -> list[Check]:
     config, no_config = _config(directory / "config.yaml")
     tokens, no_tokens = _tokens(directory / "tokens.json")
     shapes, no_shapes = _shapes(directory / "model.pt")
-    problems = {
-        "config.yaml": no_config,
-        "tokens.json": no_tokens,
-        "model.pt": no_shapes,
-        "am.mvn": _statistics(directory / "am.mvn"),
-    }
-    found = next((f"{name} {problem}" for name, problem in problems.items() if problem), None)
-    found = found or _differences(config, tokens, shapes)
-    return found and (
-        f"{directory.name}/{found}. Put a whole file there: "
-        "`asr-server models download` fetches the models by name"
-    )
+    checks = [
+        Check("config.yaml", "content", no_config),
+        Check("tokens.json", f"{len(tokens)} tokens", no_tokens),
+        Check("model.pt", f"{len(shapes)} tensors", no_shapes),
+    ]
+    if (directory / "am.mvn").exists():  # punctuation models have none
+        checks.append(Check("am.mvn", "means and variances", _statistics(directory / "am.mvn")))
+    if config and tokens and shapes:
+        checks.append(_consistency(config, tokens, shapes))
+    return checks
 
 
-def _differences(config: dict[str, Any], tokens: list[str], shapes: Shapes) -> str | None:
+def _consistency(config: dict[str, Any], tokens: list[str], shapes: Shapes) -> Check:
+    what = "tensors as in config.yaml"
     try:
         expected = _expected(config, len(tokens))
     except (KeyError, TypeError) as exc:
-        return f"config.yaml does not describe a model of this kind ({exc} is missing)"
-    found = [
+        problem = f"does not describe a model of this kind ({exc} is missing)"
+        return Check("config.yaml", what, problem)
+    differences = [
         f"{name} is {list(shapes[name]) if name in shapes else 'missing'}, not {list(shape)}"
         for name, shape in expected.items()
         if shapes.get(name) != shape
     ]
-    return f"model.pt does not fit config.yaml: {'; '.join(found)}" if found else None
+    misfit = f"does not fit config.yaml: {'; '.join(differences)}" if differences else None
+    return Check("model.pt", what, misfit)
 
 
 def _published(directory: Path) -> list[Check]:
-    """Sizes and hashes as the hub published them, for a directory this server downloaded."""
+    """Compare the files of a downloaded directory with the published sizes and hashes."""
     manifest = directory / MANIFEST
     if not manifest.is_file():
         return []
     checks = []
-    for name, about in json.loads(manifest.read_text(encoding="utf-8"))["files"].items():
-        path = directory / name
-        found = wrong(path, about["size"], about["sha256"]) if path.is_file() else "is missing"
+    for name, published in json.loads(manifest.read_text(encoding="utf-8"))["files"].items():
+        path, sha256 = directory / name, published["sha256"]
+        found = difference(path, published["size"], sha256) if path.is_file() else "is missing"
         if found:
             found += f"; remove {path} and download the model again"
-        how = "SHA-256" if about["sha256"] else "size"
-        checks.append(Check(f"{name}: {how} as published", found))
+        checks.append(Check(name, f"{'SHA-256' if sha256 else 'size'} as published", found))
     return checks
 
 
@@ -89,7 +92,7 @@ def _config(path: Path) -> tuple[dict[str, Any], str | None]:
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as exc:
-        return {}, _said(exc)
+        return {}, _unreadable(exc)
     if not isinstance(config, dict) or "encoder_conf" not in config:
         return {}, "describes no model: `encoder_conf` is missing"
     return config, None
@@ -99,7 +102,7 @@ def _tokens(path: Path) -> tuple[list[str], str | None]:
     try:
         tokens = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as exc:
-        return [], _said(exc)
+        return [], _unreadable(exc)
     if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
         return [], "is not a list of strings"
     return tokens, None
@@ -107,34 +110,32 @@ def _tokens(path: Path) -> tuple[list[str], str | None]:
 
 def _shapes(path: Path) -> tuple[Shapes, str | None]:
     try:
-        # Mapped: the largest file is close to a gigabyte, and only the shapes in it matter here.
+        # Memory-mapped: the largest file is close to a gigabyte, and only shapes are needed.
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        with zipfile.ZipFile(path) as archive:  # torch leaves the checksums alone
-            rotten = archive.testzip() is not None
-    except Exception as exc:  # torch raises a different kind for every way a file can be broken
-        return {}, _said(exc)
+        with zipfile.ZipFile(path) as archive:  # torch does not check the checksums
+            damaged = archive.testzip() is not None
+    except Exception as exc:  # torch raises many kinds of errors for broken files
+        return {}, _unreadable(exc)
     for wrapper in ("state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
             state = state[wrapper]
     shapes = {k: tuple(v.shape) for k, v in state.items() if isinstance(v, torch.Tensor)}
-    if rotten:
+    if damaged:
         return shapes, "is damaged: its checksums are wrong"
     return shapes, None if shapes else "holds no tensors"
 
 
 def _statistics(path: Path) -> str | None:
-    if not path.exists():  # as in every punctuation model
-        return None
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as exc:
-        return _said(exc)
+        return _unreadable(exc)
     whole = all(tag in text for tag in ("<AddShift>", "<Rescale>", "</Nnet>"))
     return None if whole else "holds no means and variances"
 
 
 def _expected(config: dict[str, Any], vocabulary: int) -> Shapes:
-    """A few telling tensors: first and last layers, whatever depends on the vocabulary."""
+    """Return the shapes of the first and last layers and of those that depend on the vocabulary."""
     encoder = config["encoder_conf"]
     d = encoder["output_size"]
     if "decoder_conf" not in config:  # a punctuation model
@@ -155,6 +156,6 @@ def _expected(config: dict[str, Any], vocabulary: int) -> Shapes:
     }
 
 
-def _said(exc: Exception) -> str:
+def _unreadable(exc: Exception) -> str:
     lines = str(exc).splitlines()
     return f"cannot be read: {lines[0] if lines else type(exc).__name__}"
