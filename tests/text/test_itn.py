@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from asr_server.text.itn import normalise, rewrites, said_whole, written_units
+from asr_server.text.itn import normalise, rewrites, without_open_number, written_units
 from asr_server.text.numerals import NUMERAL, value, written
 from asr_server.text.tokens import Unit
 
@@ -80,7 +80,7 @@ def test_a_stuttered_number_costs_no_more_than_its_length(unit: str):
 
 def interim(text: str) -> str:
     """What is shown of the characters said so far."""
-    units = said_whole([Unit(char, n, n + 1, 1.0) for n, char in enumerate(text)])
+    units = without_open_number([Unit(char, n, n + 1, 1.0) for n, char in enumerate(text)])
     return "".join(unit.text for unit in written_units(units))
 
 

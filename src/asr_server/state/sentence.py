@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from asr_server.audio.units import SAMPLE_RATE, Samples
 from asr_server.text.disfluency import fluent
-from asr_server.text.itn import said_whole, written_units
+from asr_server.text.itn import without_open_number, written_units
 from asr_server.text.punctuation import punctuated, unpunctuated
 from asr_server.text.special_words import SpecialWords
 from asr_server.text.tokens import Token, Unit, detokenise, needs_space
@@ -62,7 +62,7 @@ def render(
         units = fluent(units)
     units = punctuated(units, final=final) if punctuation else unpunctuated(units)
     if itn:
-        units = written_units(units if final or paused else said_whole(units))
+        units = written_units(units if final or paused else without_open_number(units))
     if special_words:
         units = special_words.apply(units)
     if final:
