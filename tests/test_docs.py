@@ -120,14 +120,14 @@ def test_the_tables_of_settings_are_current(page):
     assert "`ASR_API_KEYS`" in text
 
 
-def test_every_sentence_about_a_setting_is_there_in_chinese():
+def test_every_sentence_about_a_setting_has_a_chinese_translation():
     translations = settings_docs.translations()
     assert translations.keys() == set(settings_docs.sentences())
     assert all(re.search("[\u4e00-\u9fff]", sentence) for sentence in translations.values())
 
 
 @operations
-def test_operators_are_told_of_nothing_that_is_not_there(page):
+def test_the_settings_and_metrics_of_the_page_exist(page):
     text = page.read_text(encoding="utf-8")
     known = {f"ASR_{name.upper()}" for name in Settings.model_fields}
     known |= set(re.findall(r"\$\{(\w+)", (ROOT / "compose.yaml").read_text(encoding="utf-8")))
