@@ -88,7 +88,7 @@ def test_the_server_does_not_start_and_prints_the_reason_without_a_traceback(
     assert "Traceback" not in done.stderr
 
 
-async def test_a_file_damaged_at_run_time_keeps_the_server_unready_until_it_is_repaired(
+async def test_a_file_damaged_at_run_time_keeps_the_server_unready_until_repair(
     model: Path, monkeypatch
 ):
     monkeypatch.setattr(engine_module, "RESTART_PAUSES_S", (0.0, 0.05))
