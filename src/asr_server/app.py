@@ -19,7 +19,7 @@ from asr_server.asr.engine import Engine
 from asr_server.asr.load import FAKE_MODEL, build_engine
 from asr_server.asr.types import LoadError
 from asr_server.errors import AsrError, InternalError
-from asr_server.models.registry import Choice, choose_for
+from asr_server.models.registry import Choice, choose
 from asr_server.observability import gpu
 from asr_server.observability.history import History
 from asr_server.observability.metrics import Metrics, ServerState
@@ -44,9 +44,7 @@ def create_app(settings: Settings, choice: Choice | None = None) -> FastAPI:
     engine, name, notice = _engine(settings, metrics, choice)
     keys = (key.get_secret_value() for key in settings.api_keys)
     access = Access(keys, settings.api_keys_file)
-    lists = Vocabularies(
-        settings.database_url, settings.max_vocabularies, settings.database_timeout_s
-    )
+    lists = Vocabularies(settings)
     task_limit = ConcurrencyLimit(settings.max_tasks_per_key)
     server = ServerContext(engine, settings, lists, task_limit, metrics)
     connections = ConnectionManager(access, server)
@@ -78,7 +76,7 @@ def create_app(settings: Settings, choice: Choice | None = None) -> FastAPI:
             asyncio.create_task(heap_trim.watch(), name="heap trim"),
         ]
         try:
-            with heap_trim.settled():
+            with heap_trim.frozen_gc():
                 yield
         finally:
             signals.end()
@@ -144,6 +142,6 @@ def _engine(
     """Return the engine, the model's name and the notice that users of the model must see."""
     if choice is None and settings.model == FAKE_MODEL:
         return build_engine(settings, FAKE_MODEL, None, metrics), FAKE_MODEL, None
-    choice = choice or choose_for(settings)
+    choice = choice or choose(settings)
     engine = build_engine(settings, choice.path, choice.punctuation, metrics)
     return engine, Path(choice.name).name, choice.notice

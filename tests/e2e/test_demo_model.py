@@ -10,6 +10,7 @@ import soxr
 from dashscope.v2.transport.ws_connection import WsConnection
 
 from asr_server.models.registry import DEMO, resolve
+from asr_server.settings import Settings
 from tests.support import sdk
 from tests.support.encoding import encode
 from tests.support.processes import serving
@@ -25,7 +26,7 @@ MOST_WRONG_BY_CODEC = 0.2
 """What a lossy codec, or half the bandwidth, may change of two short sentences."""
 
 pytestmark = [
-    pytest.mark.skipif(resolve(DEMO, "") is None, reason="the demo model is not here"),
+    pytest.mark.skipif(resolve(DEMO, Settings()) is None, reason="the demo model is not here"),
     pytest.mark.filterwarnings("ignore:dashscope 2.0 audio API is a preview"),
 ]
 

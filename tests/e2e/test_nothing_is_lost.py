@@ -12,7 +12,7 @@ import pytest
 from asr_server.asr.run.backend import PyTorchBackend
 from asr_server.asr.types import Pcm, StreamOptions
 from asr_server.audio.decode import open_decoder
-from asr_server.audio.endpoint import EndpointOptions
+from asr_server.audio.endpointer import EndpointingOptions
 from asr_server.audio.units import SAMPLE_RATE, from_ms
 from asr_server.recognition import EndOfStream, Hypothesis
 from tests.support.backends import load_backend
@@ -88,7 +88,7 @@ async def test_text_does_not_depend_on_the_cutting_into_messages(
 async def test_finals_follow_one_another_whatever_silence_was_asked_for(
     backend: PyTorchBackend, silence_ms: int
 ) -> None:
-    options = StreamOptions(EndpointOptions(max_sentence_silence_ms=silence_ms), interim=False)
+    options = StreamOptions(EndpointingOptions(max_sentence_silence_ms=silence_ms), interim=False)
     finals = await recognise(backend, recording("two_sentences.wav"), options)
     assert len(finals) == (1 if silence_ms == 6000 else 2)
     for one, other in itertools.pairwise(finals):

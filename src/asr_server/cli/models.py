@@ -21,8 +21,7 @@ from rich.table import Table
 from asr_server.models import registry
 from asr_server.models.catalog import CATALOG, DEMO, PRODUCTION, PUNCTUATION, ModelError
 from asr_server.models.download import Progress as OnProgress
-from asr_server.models.registry import HubChoice
-from asr_server.settings import Settings
+from asr_server.settings import HubChoice, Settings
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -50,12 +49,12 @@ def list_models(model_dir: ModelDir = None) -> None:
     table = Table("model", "for", "on this machine", "size", "licence", box=None)
     table.columns[0].no_wrap = True
     for model in CATALOG:
-        path = registry.resolve(model.name, settings.model_dir, registry.hubs_of(settings))
+        path = registry.resolve(model.name, settings)
         where = str(path) if path else "[dim]no[/]"
         table.add_row(
             model.name, model.task, where, f"{model.megabytes} MB", f"[dim]{model.licence}[/]"
         )
-    demo = registry.resolve(DEMO, settings.model_dir)
+    demo = registry.resolve(DEMO, settings)
     table.add_row(
         DEMO, "a first try; knows synthetic speech only", "embedded" if demo else "no", "", ""
     )
@@ -71,12 +70,11 @@ def download(
     model_dir: ModelDir = None,
 ) -> None:
     """Fetch models, going on where an interrupted download stopped."""
-    settings = _settings(model_dir)
-    hubs = registry.hubs_of(settings)
+    settings = _settings(model_dir).model_copy(update={"hub": hub})
     for name in names or NEEDED:
         try:
             with progress_bars(err) as progress:
-                path = registry.download(name, settings.model_dir, hub, progress, hubs)
+                path = registry.download(name, settings, progress)
         except (ModelError, OSError) as exc:
             err.print(f"[bold red]{name} not downloaded:[/] {exc}", soft_wrap=True)
             raise typer.Exit(1) from exc
@@ -92,7 +90,7 @@ def verify(names: Names = None, model_dir: ModelDir = None) -> None:
 
 
 def _verified(name: str, settings: Settings) -> bool:
-    path = registry.resolve(name, settings.model_dir, registry.hubs_of(settings))
+    path = registry.resolve(name, settings)
     if path is None:
         err.print(
             f"[bold red]{name} is not on this machine.[/] Get it with: "
@@ -108,7 +106,7 @@ def _verified(name: str, settings: Settings) -> bool:
     for check in checks:
         mark = "[bold red]✗[/]" if check.problem else "[green]✓[/]"
         found = f": {check.problem}" if check.problem else ""
-        out.print(f"  {mark} {check.what}{found}", soft_wrap=True)
+        out.print(f"  {mark} {check.file}: {check.what}{found}", soft_wrap=True)
     return all(check.problem is None for check in checks)
 
 

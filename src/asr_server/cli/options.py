@@ -10,7 +10,7 @@ from rich.console import Console
 
 from asr_server.cli import models as cli_models
 from asr_server.models.catalog import PRODUCTION, ModelError
-from asr_server.models.registry import Choice, choose_for
+from asr_server.models.registry import Choice, choose
 from asr_server.settings import Settings
 
 err = Console(stderr=True, highlight=False)
@@ -60,7 +60,7 @@ def choose_model(settings: Settings, *, show_notice: bool = False) -> Choice:
     """
     try:
         with cli_models.progress_bars(err) as progress:
-            choice = choose_for(settings, progress)
+            choice = choose(settings, progress)
     except ModelError as exc:
         err.print(f"[bold red]No model:[/] {exc}", soft_wrap=True)
         raise typer.Exit(1) from exc

@@ -7,7 +7,7 @@ from asr_server.protocol.commands import Parameters
 from asr_server.protocol.events import Word
 from asr_server.recognition import Hypothesis
 from asr_server.text.disfluency import fluent
-from asr_server.text.itn import said_whole, written_units
+from asr_server.text.itn import without_open_number, written_units
 from asr_server.text.punctuation import punctuated, unpunctuated
 from asr_server.text.special_words import SpecialWords
 from asr_server.text.tokens import Unit, detokenise, needs_space
@@ -33,7 +33,7 @@ def render(
     else:
         units = unpunctuated(units)
     if asked.inverse_text_normalization_enabled:
-        units = written_units(units if final or hypothesis.paused else said_whole(units))
+        units = written_units(units if final or hypothesis.paused else without_open_number(units))
     if special_words:
         units = special_words.apply(units)
     if final:

@@ -8,9 +8,9 @@ from asr_server.access import Caller
 from asr_server.asr.engine import Engine
 from asr_server.asr.stream import Stream
 from asr_server.asr.types import StreamOptions
-from asr_server.audio.decode import Decoder, Pcm, open_decoder
-from asr_server.audio.endpoint import EndpointOptions
-from asr_server.audio.units import SAMPLE_RATE, Samples, from_ms
+from asr_server.audio.decode import Decoder, open_decoder
+from asr_server.audio.endpointer import EndpointingOptions
+from asr_server.audio.units import SAMPLE_RATE, Pcm, Samples, from_ms
 from asr_server.errors import AudioTooLong, NotFound, NoValidAudio
 from asr_server.observability.metrics import Metrics
 from asr_server.state.task import Task
@@ -122,10 +122,10 @@ class AudioInput:
 
 def _stream_options(task: Task, hotwords: TaskHotwords) -> StreamOptions:
     asked = task.parameters
-    defaults = EndpointOptions()
+    defaults = EndpointingOptions()
     shift = NOISE_THRESHOLD_SCALE * min(max(asked.speech_noise_threshold or 0.0, -1.0), 1.0)
     return StreamOptions(
-        EndpointOptions(
+        EndpointingOptions(
             max_sentence_silence_ms=task.max_sentence_silence_ms,
             speech_threshold=defaults.speech_threshold + shift,
             silence_threshold=defaults.silence_threshold + shift,

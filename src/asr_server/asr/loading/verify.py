@@ -16,7 +16,7 @@ from asr_server.asr.loading.model_dir import (
     read_tokens,
     read_weights,
 )
-from asr_server.models.download import MANIFEST, wrong
+from asr_server.models.download import MANIFEST, difference
 
 Shapes: TypeAlias = dict[str, tuple[int, ...]]
 T = TypeVar("T")
@@ -26,7 +26,9 @@ T = TypeVar("T")
 class Check:
     """Hold the result of one check."""
 
+    file: str
     what: str
+    """What was checked of the file."""
     problem: str | None
     """The fault and what to do about it, or None."""
 
@@ -40,9 +42,8 @@ def damage(directory: Path) -> str | None:
     """Return which file cannot be used, why, and what to do; None if all are fine."""
     for check in _readable(directory):
         if check.problem:
-            file = check.what.split()[0]
             return (
-                f"{directory.name}/{file} {check.problem}. Put a whole file there: "
+                f"{directory.name}/{check.file} {check.problem}. Put a whole file there: "
                 "`asr-server models download` fetches the models by name"
             )
     return None
@@ -51,15 +52,15 @@ def damage(directory: Path) -> str | None:
 def _readable(directory: Path) -> Iterator[Check]:
     """Yield a check of each file, read as for loading, and one of whether they fit together."""
     config, problem = _attempt(read_config, directory / CONFIG)
-    yield Check(CONFIG, problem)
+    yield Check(CONFIG, "content", problem)
     tokens, problem = _attempt(read_tokens, directory / TOKENS)
-    yield Check(f"{TOKENS} ({len(tokens or ())} tokens)", problem)
+    yield Check(TOKENS, f"{len(tokens or ())} tokens", problem)
     shapes, problem = _attempt(_read_shapes, directory / WEIGHTS)
-    yield Check(f"{WEIGHTS} ({len(shapes or ())} tensors)", problem)
+    yield Check(WEIGHTS, f"{len(shapes or ())} tensors", problem)
     if (directory / CMVN).exists():  # punctuation models have none
-        yield Check(CMVN, _attempt(read_cmvn, directory / CMVN)[1])
+        yield Check(CMVN, "means and variances", _attempt(read_cmvn, directory / CMVN)[1])
     if config and tokens and shapes:
-        yield Check(f"{WEIGHTS} as in {CONFIG}", _differences(config, tokens, shapes))
+        yield _consistency(config, tokens, shapes)
 
 
 def _attempt(reader: Callable[[Path], T], path: Path) -> tuple[T | None, str | None]:
@@ -75,17 +76,20 @@ def _read_shapes(path: Path) -> Shapes:
     return {name: tuple(tensor.shape) for name, tensor in read_weights(path).items()}
 
 
-def _differences(config: dict[str, Any], tokens: list[str], shapes: Shapes) -> str | None:
+def _consistency(config: dict[str, Any], tokens: list[str], shapes: Shapes) -> Check:
+    what = f"tensors as in {CONFIG}"
     try:
         expected = _expected(config, len(tokens))
     except (KeyError, TypeError) as exc:
-        return f"has a {CONFIG} that does not describe a model of this kind ({exc} is missing)"
-    found = [
+        problem = f"does not describe a model of this kind ({exc} is missing)"
+        return Check(CONFIG, what, problem)
+    differences = [
         f"{name} is {list(shapes[name]) if name in shapes else 'missing'}, not {list(shape)}"
         for name, shape in expected.items()
         if shapes.get(name) != shape
     ]
-    return f"does not fit {CONFIG}: {'; '.join(found)}" if found else None
+    misfit = f"does not fit {CONFIG}: {'; '.join(differences)}" if differences else None
+    return Check(WEIGHTS, what, misfit)
 
 
 def _published(directory: Path) -> list[Check]:
@@ -96,11 +100,13 @@ def _published(directory: Path) -> list[Check]:
     checks = []
     for name, about in json.loads(manifest.read_text(encoding="utf-8"))["files"].items():
         path = directory / name
-        found = wrong(path, about["size"], about["sha256"]) if path.is_file() else "is missing"
+        found: str | None = "is missing"
+        if path.is_file():
+            found = difference(path, about["size"], about["sha256"])
         if found:
             found += f"; remove {path} and download the model again"
         how = "SHA-256" if about["sha256"] else "size"
-        checks.append(Check(f"{name}: {how} as published", found))
+        checks.append(Check(name, f"{how} as published", found))
     return checks
 
 
