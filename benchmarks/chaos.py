@@ -1,12 +1,12 @@
-"""A server under three times what it holds, and among clients that misbehave.
+"""A server under three times its capacity, and with misbehaving clients.
 
     python -m benchmarks.chaos build/chaos                      everything, about ten minutes
     python -m benchmarks.chaos build/chaos --only overload --seconds 120
 
 Overload: accepted streams keep their latency, the others are refused at once, and afterwards
-everything is as it was. Each kind of misbehaviour: six people who behave are beside it, and
-neither their latency nor a character of their text may show it; the server's memory stays bounded
-and it has let go of everything afterwards.
+latency and memory are as before. Each kind of misbehaviour runs beside six well-behaved clients:
+neither their latency nor a character of their text may change; the server's memory stays bounded,
+and no connection, task or slot is left open afterwards.
 """
 
 import asyncio
@@ -41,22 +41,22 @@ from benchmarks.served import served
 
 GOALS = Goals()
 ACCEPTED = replace(GOALS, first_text_s=math.inf, tail_s=math.inf)
-"""What is promised under overload: finals in time. Previews, which bring the first text early, go
-first, and the delay up to which tasks are taken is felt by the first text and the tail."""
+"""Under overload only finals are in time. Previews, which bring the first text early, are dropped
+first, and the queueing delay up to which tasks are admitted adds to the first text and the tail."""
 TIMES = 3
-"""How much more than it holds is asked of the server."""
+"""Requested streams as a multiple of the capacity."""
 REFUSED_AT_ONCE_S = 0.5
-WITNESSES = 6
+CLIENTS = 6
 CALM_S = 3.0
-"""After a misbehaviour, before what is left of it is counted."""
-CROWD, CROWD_S = 40, 15.0
-"""People who speak before all that: memory that a generator needs is not a misbehaviour's."""
+"""Pause after a misbehaviour before open connections, tasks and slots are counted."""
+WARM_UP_STREAMS, WARM_UP_S = 40, 15.0
+"""Load before the measurements, so that its memory does not count as a misbehaviour's."""
 WORSE_S = 0.1
-"""What the witnesses' p95 may grow by: of some twenty tasks it moves that much by itself."""
+"""Tolerance for the clients' p95: of some twenty tasks it varies that much by itself."""
 RSS_MB = 64.0
-"""What memory may grow by: buffers of a thousand connections and their freed remains."""
+"""Tolerance for memory: buffers of a thousand connections, and freed heap not yet returned."""
 SLOW_TIMEOUT_S = "10"
-"""`ASR_INPUT_TIMEOUT_S` and its like here, so that nobody has to wait for 60 s."""
+"""`ASR_INPUT_TIMEOUT_S` and `ASR_IDLE_TIMEOUT_S` here, in place of 23 and 60 s."""
 TCP_REPAIR = 19
 
 console = Console(width=140, highlight=False)
@@ -68,7 +68,7 @@ console = Console(width=140, highlight=False)
 async def overload(
     url: str, recordings: tuple[Recording, ...], seconds: float, holds: int
 ) -> dict[str, Any]:
-    """Three times the sustainable load, and before and after it a quarter of it."""
+    """Measure three times the capacity, and a quarter of the capacity before and after."""
     target = Target(url)
     holds = holds or await _streams_held(target, recordings)
     before = await LoadGenerator(target, recordings, max(2, holds // 4), 20).run(GOALS)
@@ -88,12 +88,12 @@ async def overload(
     problems = [
         f"overload: {one}"
         for one in during.clients.broken(ACCEPTED)
-        if not one.endswith(" refused")  # as it should be
+        if not one.endswith(" refused")  # refusals are expected
     ]
     if during.clients.unreliable(GOALS):
-        problems.append("overload: this program was late itself; what it measured is too bad")
+        problems.append("overload: the load generator itself was late")
     if not during.clients.refused:
-        problems.append("overload: nobody was refused")
+        problems.append("overload: no task was refused")
     if (refusals.p95 or 0) > REFUSED_AT_ONCE_S:
         problems.append("overload: refusals came late")
     problems += [
@@ -101,7 +101,7 @@ async def overload(
         for one in after.clients.broken(ACCEPTED)
         if one not in before.clients.broken(ACCEPTED)
     ]
-    if rss_after > rss_during + RSS_MB:  # what so many streams took is kept for as many
+    if rss_after > rss_during + RSS_MB:  # the heap keeps the memory of that many streams
         problems.append(f"after overload: {rss_after - rss_during:.0f} MB more")
     return {
         "holds": holds,
@@ -131,8 +131,8 @@ async def _streams_held(target: Target, recordings: tuple[Recording, ...]) -> in
 
 
 @asynccontextmanager
-async def nobody(url: str, recording: Recording) -> AsyncIterator[None]:
-    """For comparison."""
+async def no_misbehaviour(url: str, recording: Recording) -> AsyncIterator[None]:
+    """The baseline."""
     yield
 
 
@@ -143,14 +143,14 @@ async def idle_connections(url: str, recording: Recording) -> AsyncIterator[None
         for _ in range(20):
             await asyncio.gather(
                 *(open_ones.enter_async_context(_connected(url)) for _ in range(50)),
-                return_exceptions=True,  # the last ones find no room
+                return_exceptions=True,  # the last ones are refused
             )
         yield
 
 
 @asynccontextmanager
 async def no_handshakes(url: str, recording: Recording) -> AsyncIterator[None]:
-    """500 TCP connections that say nothing, or half a request."""
+    """500 TCP connections that send nothing, or half a request."""
     sockets = []
     for number in range(500):
         sockets.append(opened := await _tcp(url))
@@ -163,25 +163,25 @@ async def no_handshakes(url: str, recording: Recording) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def slow_readers(url: str, recording: Recording) -> AsyncIterator[None]:
-    """6 who speak and read nothing of what comes back."""
+    """6 clients that send audio and read no result."""
 
-    async def deaf() -> None:
+    async def unreading() -> None:
         with contextlib.suppress(Exception):
             async with _connected(url, max_queue=1) as client:
                 client.transport.pause_reading()
-                await client.send(_run_task("deaf", recording))
+                await client.send(_run_task("unreading", recording))
                 while True:
                     for frame in recording.frames:
                         await client.send(frame)
                         await asyncio.sleep(0.1)
 
-    async with _all(deaf for _ in range(6)):
+    async with _all(unreading for _ in range(6)):
         yield
 
 
 @asynccontextmanager
 async def slow_senders(url: str, recording: Recording) -> AsyncIterator[None]:
-    """30 tasks with 20 ms of sound every 5 s; they come one after another, or they were a storm."""
+    """30 tasks with 20 ms of audio every 5 s, opened one after another."""
 
     async def slow(number: int) -> None:
         await asyncio.sleep(0.2 * number)
@@ -198,7 +198,7 @@ async def slow_senders(url: str, recording: Recording) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def vanished(url: str, recording: Recording) -> AsyncIterator[None]:
-    """30 in the middle of a task whose machine is gone: no FIN, no RST, no answer to anything."""
+    """30 clients whose machine is gone in mid-task: no FIN, no RST, no answer."""
     for number in range(30):
         client = await connect(url, compression=None, ping_interval=None)
         await client.send(_run_task(f"gone-{number}", recording))
@@ -211,16 +211,16 @@ async def vanished(url: str, recording: Recording) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def reconnect_storm(url: str, recording: Recording) -> AsyncIterator[None]:
-    """50 a second who connect, begin a task, and are gone again."""
+    """50 clients a second that connect, open a task and disconnect."""
 
     async def storm() -> None:
-        dice = random.Random(1)
+        rng = random.Random(1)
         while True:
             with contextlib.suppress(Exception):
                 client = await connect(url, compression=None, ping_interval=None)
                 await client.send(_run_task("storm", recording))
                 await client.send(recording.frames[5])
-                if dice.random() < 0.5:
+                if rng.random() < 0.5:
                     client.transport.abort()
                 else:
                     await client.close()
@@ -232,27 +232,27 @@ async def reconnect_storm(url: str, recording: Recording) -> AsyncIterator[None]
 
 @asynccontextmanager
 async def nonsense(url: str, recording: Recording) -> AsyncIterator[None]:
-    """20 at a time who send garbage, over and over."""
+    """20 clients that send invalid messages repeatedly."""
 
-    async def babble(seed: int) -> None:
-        dice = random.Random(seed)
+    async def send_nonsense(seed: int) -> None:
+        rng = random.Random(seed)
         while True:
             with contextlib.suppress(Exception):
                 async with _connected(url) as client:
-                    await client.send(_run_task("babble", recording))
-                    for _ in range(dice.randrange(10)):
-                        await client.send(dice.randbytes(dice.randrange(20_000)))
-                    await client.send(dice.choice(["{", "[]", '{"header":{}}', "x" * 100_000]))
+                    await client.send(_run_task("send_nonsense", recording))
+                    for _ in range(rng.randrange(10)):
+                        await client.send(rng.randbytes(rng.randrange(20_000)))
+                    await client.send(rng.choice(["{", "[]", '{"header":{}}', "x" * 100_000]))
                     await client.recv()
             await asyncio.sleep(0.1)
 
-    async with _all(lambda seed=seed: babble(seed) for seed in range(20)):
+    async with _all(lambda seed=seed: send_nonsense(seed) for seed in range(20)):
         yield
 
 
 @asynccontextmanager
 async def uploads(url: str, recording: Recording) -> AsyncIterator[None]:
-    """Two who send files as quickly as the server takes them."""
+    """Two clients that send files as fast as the server takes them."""
 
     async def upload() -> None:
         while True:
@@ -262,8 +262,9 @@ async def uploads(url: str, recording: Recording) -> AsyncIterator[None]:
         yield
 
 
+NONE = "none"
 MISBEHAVIOURS: dict[str, Callable[[str, Recording], Any]] = {
-    "nobody": nobody,
+    NONE: no_misbehaviour,
     "idle_connections": idle_connections,
     "no_handshakes": no_handshakes,
     "slow_readers": slow_readers,
@@ -289,14 +290,14 @@ async def _tcp(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
 
 
 def _forget(transport: Any) -> None:
-    """Let a socket disappear without telling its peer, as a machine without power does."""
+    """Close a socket without a packet to its peer, as a machine without power does."""
     connection: socket.socket = transport.get_extra_info("socket")
-    if connection.fileno() < 0:  # the server was quicker
+    if connection.fileno() < 0:  # the server has closed it already
         return
     copy = socket.socket(fileno=socket.dup(connection.fileno()))
     try:
         copy.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
-    except OSError:  # needs CAP_NET_ADMIN: then it stays open and never says anything
+    except OSError:  # needs CAP_NET_ADMIN: else it stays open and silent
         transport.pause_reading()
         return
     copy.close()
@@ -315,25 +316,25 @@ async def _all(workers: Any) -> AsyncIterator[None]:
             _, tasks = await asyncio.wait(tasks, timeout=1)
 
 
-# Beside it ---------------------------------------------------------------------------------------
+# Beside misbehaviour ------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """What those who behave saw, and what became of the server."""
+    """The figures of the well-behaved clients and of the server."""
 
-    seen: Figures
+    figures: Figures
     texts: frozenset[tuple[str, tuple[str, ...]]]
     rss_mb: float
     most_rss_mb: float
     left: dict[str, float]
-    """UvicornCompat, tasks and slots still open afterwards."""
+    """Connections, tasks and slots still open afterwards."""
 
 
 async def beside(
     url: str, recordings: tuple[Recording, ...], behaviour: Callable[..., Any], seconds: float
 ) -> Beside:
-    """Some people speak while others misbehave."""
+    """Run well-behaved clients beside misbehaving ones."""
     clock = asyncio.get_running_loop().time
     records: list[TaskRecord] = []
     most = 0.0
@@ -341,7 +342,7 @@ async def beside(
         until = clock() + seconds
         began = clock()
 
-        async def witness(number: int) -> None:
+        async def client(number: int) -> None:
             await asyncio.sleep(0.37 * number)
             turn = number
             while clock() + recordings[turn % len(recordings)].duration_s < until:
@@ -350,12 +351,12 @@ async def beside(
                 if records[-1].error is not None:
                     await asyncio.sleep(RETRY_PAUSE_S)
 
-        people = [asyncio.create_task(witness(n)) for n in range(WITNESSES)]
-        while not all(person.done() for person in people):
+        clients = [asyncio.create_task(client(n)) for n in range(CLIENTS)]
+        while not all(one.done() for one in clients):
             await asyncio.sleep(0.5)
             most = max(most, await _rss_mb(url))
-        for person in people:
-            person.result()
+        for one in clients:
+            one.result()
     await asyncio.sleep(CALM_S)
     left = await _left(url)
     for _ in range(60):
@@ -381,27 +382,27 @@ async def _left(url: str) -> dict[str, float]:
 
 
 async def _rss_mb(url: str) -> float:
-    reading = await server_metrics.sample(url)
-    return reading.rss_bytes / 2**20 if reading else 0.0
+    sample = await server_metrics.sample(url)
+    return sample.rss_bytes / 2**20 if sample else 0.0
 
 
-def compare(name: str, alone: Beside, now: Beside) -> list[str]:
-    """What of the misbehaviour could be noticed."""
-    found = [f"{count} x {error}" for error, count in now.seen.failed.items()]
-    if now.seen.refused:
-        found.append(f"{now.seen.refused} refused")
+def compare(name: str, baseline: Beside, now: Beside) -> list[str]:
+    """Return the effects of a misbehaviour on the well-behaved clients and the server."""
+    found = [f"{count} x {error}" for error, count in now.figures.failed.items()]
+    if now.figures.refused:
+        found.append(f"{now.figures.refused} refused")
     for kind in ("first_text", "final", "tail"):
-        before, after = getattr(alone.seen, kind).p95, getattr(now.seen, kind).p95
+        before, after = getattr(baseline.figures, kind).p95, getattr(now.figures, kind).p95
         if before is None or after is None:
             found.append(f"no {kind.replace('_', ' ')} came")
         elif after > before + WORSE_S:
             found.append(
                 f"{kind.replace('_', ' ')} p95 {1000 * before:.0f} -> {1000 * after:.0f} ms"
             )
-    if different := {text for _, text in now.texts - alone.texts}:
+    if different := {text for _, text in now.texts - baseline.texts}:
         found.append(f"{len(different)} other texts")
-    if now.most_rss_mb > alone.most_rss_mb + RSS_MB:
-        found.append(f"memory {alone.most_rss_mb:.0f} -> {now.most_rss_mb:.0f} MB")
+    if now.most_rss_mb > baseline.most_rss_mb + RSS_MB:
+        found.append(f"memory {baseline.most_rss_mb:.0f} -> {now.most_rss_mb:.0f} MB")
     found += [f"{count:.0f} {what} left" for what, count in now.left.items()]
     return [f"{name}: {one}" for one in found]
 
@@ -409,29 +410,29 @@ def compare(name: str, alone: Beside, now: Beside) -> list[str]:
 async def misbehave(
     url: str, recordings: tuple[Recording, ...], names: list[str], seconds: float
 ) -> dict[str, Any]:
-    """Each kind beside people who behave, compared with nobody."""
-    table = Table("beside", "first text", "final", "tail", "memory MB", "noticed", box=None)
-    alone: Beside | None = None
+    """Run each kind beside well-behaved clients, compared with none."""
+    table = Table("beside", "first text", "final", "tail", "memory MB", "effect", box=None)
+    baseline: Beside | None = None
     results: dict[str, Any] = {}
-    await LoadGenerator(Target(url), recordings, CROWD, CROWD_S).run(GOALS)
-    for name in ["nobody", *(one for one in names if one != "nobody")]:
+    await LoadGenerator(Target(url), recordings, WARM_UP_STREAMS, WARM_UP_S).run(GOALS)
+    for name in [NONE, *(one for one in names if one != NONE)]:
         now = await beside(url, recordings, MISBEHAVIOURS[name], seconds)
-        alone = alone or now
-        problems = compare(name, alone, now)
+        baseline = baseline or now
+        problems = compare(name, baseline, now)
         table.add_row(
             name,
-            latency(now.seen.first_text, 9),
-            latency(now.seen.final, 9),
-            latency(now.seen.tail, 9),
+            latency(now.figures.first_text, 9),
+            latency(now.figures.final, 9),
+            latency(now.figures.tail, 9),
             f"{now.most_rss_mb:.0f}, after it {now.rss_mb:.0f}",
-            "; ".join(problems) or "nothing",
+            "; ".join(problems) or "none",
         )
-        console.print(f"{name}: {'; '.join(problems) or 'not noticed'}")
+        console.print(f"{name}: {'; '.join(problems) or 'no effect'}")
         results[name] = {
-            "first_text_p95_s": now.seen.first_text.p95,
-            "final_p95_s": now.seen.final.p95,
-            "tail_p95_s": now.seen.tail.p95,
-            "tasks": now.seen.finished,
+            "first_text_p95_s": now.figures.first_text.p95,
+            "final_p95_s": now.figures.final.p95,
+            "tail_p95_s": now.figures.tail.p95,
+            "tasks": now.figures.finished,
             "most_rss_mb": now.most_rss_mb,
             "rss_mb": now.rss_mb,
             "problems": problems,
@@ -457,20 +458,20 @@ def _show_levels(levels: dict[str, Level]) -> None:
 
 
 def main(
-    folder: Annotated[Path, typer.Argument(help="Where logs and figures go; made if need be.")],
+    folder: Annotated[Path, typer.Argument(help="Directory of logs and figures.")],
     only: Annotated[
         str, typer.Option(help=f"`overload`, or of: {', '.join(MISBEHAVIOURS)}; by commas.")
     ] = "",
     seconds: Annotated[float, typer.Option(help="Of overload.")] = 120,
-    holds: Annotated[int, typer.Option(help="Sustainable streams; 0 finds out first.")] = 0,
+    holds: Annotated[int, typer.Option(help="Capacity in streams; 0 measures it first.")] = 0,
     beside_s: Annotated[float, typer.Option(help="Of each misbehaviour.")] = 25,
     model: Annotated[str, typer.Option(help="As for `serve`.")] = "demo",
 ) -> None:
-    """Start a server, do all that to it, and say what came of it."""
+    """Start a server, run the scenarios against it, and report."""
     folder.mkdir(parents=True, exist_ok=True)
     names = only.split(",") if only else ["overload", *MISBEHAVIOURS]
     settings = {
-        "ASR_MAX_TASKS": "1024",  # what refuses here is the load
+        "ASR_MAX_TASKS": "1024",  # admission by load refuses, not this limit
         "ASR_MAX_CONNECTIONS": "2000",
         "ASR_LOG_LEVEL": "warning",
         "ASR_DATABASE_URL": f"sqlite:///{folder}/db.sqlite3",

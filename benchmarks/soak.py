@@ -1,12 +1,12 @@
-"""Whether a server stays as it is: hours of people who come, speak, pause, leave and vanish.
+"""Whether a server stays as it is: hours of clients that connect, pause, leave and disconnect.
 
     python -m benchmarks.soak run --hours 2 build/soak          at 70 % of what the machine holds
-    python -m benchmarks.soak run --accelerated build/day       a day's worth of sound, unpaced
+    python -m benchmarks.soak run --accelerated build/day       a day's worth of audio, unpaced
     python -m benchmarks.soak report build/soak                 also of a run that was broken off
 
-Each recording is said once to a quiet server first. From then on every task is compared with that:
-not a character may differ. Every task is accounted for, by the clients and by the server. Memory,
-step time, open files and latency are sampled; the report says how they grow, with intervals.
+Each recording is recognised once by an idle server first. Every later task is compared with that:
+not a character may differ. Clients and server must count the same tasks. Memory, step time, open
+files and latency are sampled; the report gives their growth, with intervals.
 """
 
 import asyncio
@@ -39,22 +39,22 @@ from benchmarks.trend import Trend, trend
 DAY_S = 86_400.0
 LOAD = 0.7
 """Share of the streams the machine holds."""
-VANISHING = 0.06
-"""Share of the tasks whose client is gone without a word."""
+ABORTED = 0.06
+"""Share of the tasks whose client disconnects without a close frame."""
 MOST_STREAMS = 256
-"""That the ramp tries."""
+"""Upper end of the ramp."""
 LONGEST_REST_S = 3.0
-"""Between two tasks of a person who speaks in real time."""
+"""Pause between two tasks of a real-time client."""
 SAMPLE_S = {True: 5.0, False: 20.0}
-"""Between two samples, accelerated or not, on average. At even times they would keep pace with the
-server, which gives memory back once a minute: what its means showed then would be the beat."""
-UPLOADS = 16
+"""Mean time between two samples, accelerated or not. Samples at even times would alias with the
+server, which returns memory once a minute."""
+BULK_STREAMS = 16
 """Files sent at once when accelerated."""
-PATIENCE_S = 600.0
-"""How long such a file may take after its end was sent."""
+BULK_TIMEOUT_S = 600.0
+"""Time that such a file may take after its end was sent."""
 STEADY = ("pcm", "wav")
-"""Formats of which equal numbers of bytes are equal lengths of sound. Of others nobody knows what
-was said in a message of the material, and so not how late an answer to it is."""
+"""Formats with a constant byte rate. With others the audio in a message, and so the latency of its
+result, is unknown."""
 WARM_UP = 0.2
 """Share of the run before figures are taken for its trend: caches fill, the allocator settles."""
 RSS_GROWTH_A_DAY = 0.01
@@ -68,7 +68,7 @@ console = Console(width=120, highlight=False)
 
 
 class Soak:
-    """One run: the people, what they were told, and the log of it."""
+    """One run: the clients, their results, and the log."""
 
     def __init__(
         self, target: Target, recordings: list[Recording], log: Path, accelerated: bool
@@ -80,13 +80,13 @@ class Soak:
         self._references: dict[str, tuple[str, ...]] = {}
         self._counts: Counter[str] = Counter()
         self._records: list[TaskRecord] = []
-        """Of tasks that ended since the last sample."""
+        """Tasks that ended since the last sample."""
         self._sound_s = 0.0
         self._clock = time.monotonic
 
     async def learn(self) -> None:
-        """What a quiet server hears in each recording."""
-        at_once = dataclasses.replace(self._target, pace=0, timeout_s=PATIENCE_S)
+        """Recognise each recording on an idle server, as the reference."""
+        at_once = dataclasses.replace(self._target, pace=0, timeout_s=BULK_TIMEOUT_S)
         for recording in self._recordings:
             record = await run_client(at_once, recording)
             if not record.finished:
@@ -96,13 +96,13 @@ class Soak:
             "references",
             recordings=len(self._references),
             sentences=sum(map(len, self._references.values())),
-            server=self._told(await server_metrics.scrape(self._target.url)),
+            server=self._task_counts(await server_metrics.scrape(self._target.url)),
         )
 
     async def run(self, streams: int, seconds: float | None, sound_s: float | None) -> None:
-        """Let so many people speak for so long, or until so much has been said."""
+        """Run the clients for some time, or until so much audio was sent."""
         self._over = asyncio.Event()
-        people = [asyncio.create_task(self._person(n), name=f"{n}") for n in range(streams)]
+        clients = [asyncio.create_task(self._client(n), name=f"{n}") for n in range(streams)]
         sampling = asyncio.create_task(self._sample_for_ever(), name="sample")
         began = self._clock()
         try:
@@ -110,19 +110,19 @@ class Soak:
                 sound_s is None or self._sound_s < sound_s
             ):
                 await asyncio.sleep(0.5)
-                for task in (*people, sampling):
+                for task in (*clients, sampling):
                     if task.done():
                         task.result()
             self._over.set()
-            sampling.cancel()  # what follows is a server that empties
-            await asyncio.gather(*people)
+            sampling.cancel()  # from here on tasks only end
+            await asyncio.gather(*clients)
         finally:
-            for task in (*people, sampling):
+            for task in (*clients, sampling):
                 task.cancel()
-            await asyncio.wait([*people, sampling])
+            await asyncio.wait([*clients, sampling])
 
     async def settle(self) -> None:
-        """What is left when nobody is there any more."""
+        """Log what is left open once all clients are gone."""
         for _ in range(100):
             await asyncio.sleep(0.2)
             now = await server_metrics.scrape(self._target.url)
@@ -131,37 +131,37 @@ class Soak:
         await self._sample()
         self.note(
             "end",
-            server=self._told(now),
+            server=self._task_counts(now),
             open_tasks=now.get("asr_open_tasks"),
             open_connections=now.get("asr_open_connections"),
             used_slots=now.get("asr_used_slots"),
         )
 
     @staticmethod
-    def _told(samples: dict[str, float]) -> dict[str, float]:
-        """How many tasks of each kind the server counts."""
+    def _task_counts(samples: dict[str, float]) -> dict[str, float]:
+        """Return the number of tasks by outcome, as the server counts them."""
         return {
             outcome: samples.get(f"asr_tasks_total{{{outcome}}}", 0.0)
             for outcome in ("finished", "failed", "vanished")
         }
 
     def note(self, kind: str, **what: Any) -> None:
-        """A line in the log, on the disk at once."""
+        """Write a line to the log at once."""
         with self._log.open("a", encoding="utf-8") as log:
             log.write(json.dumps({"kind": kind, "at": time.time(), **what}) + "\n")
 
-    async def _person(self, number: int) -> None:
-        dice = random.Random(number)
+    async def _client(self, number: int) -> None:
+        rng = random.Random(number)
         if not self._accelerated:
-            await asyncio.sleep(dice.uniform(0, 0.125 * len(self._recordings)))
+            await asyncio.sleep(rng.uniform(0, 0.125 * len(self._recordings)))
         while not self._over.is_set():
-            recording = dice.choice(self._recordings)
-            vanishing = dice.random() < VANISHING and len(recording.frames) > 2
-            cut = dice.randrange(1, len(recording.frames)) if vanishing else None
+            recording = rng.choice(self._recordings)
+            aborted = rng.random() < ABORTED and len(recording.frames) > 2
+            cut = rng.randrange(1, len(recording.frames)) if aborted else None
             record = await run_client(self._target, recording, abort_after=cut)
             self._count(record, cut)
             if not self._accelerated:
-                await asyncio.sleep(dice.uniform(0, LONGEST_REST_S))
+                await asyncio.sleep(rng.uniform(0, LONGEST_REST_S))
             elif record.error:
                 await asyncio.sleep(0.5)
 
@@ -184,49 +184,51 @@ class Soak:
                 self.note(
                     "different",
                     recording=record.recording.name,
-                    heard=record.texts,
+                    hypothesis=record.texts,
                     reference=reference,
                 )
 
     async def _sample_for_ever(self) -> None:
-        dice = random.Random(0)
+        rng = random.Random(0)
         while True:
-            await asyncio.sleep(SAMPLE_S[self._accelerated] * dice.uniform(0.5, 1.5))
+            await asyncio.sleep(SAMPLE_S[self._accelerated] * rng.uniform(0.5, 1.5))
             await self._sample()
 
     async def _sample(self) -> None:
-        reading = await server_metrics.sample(self._target.url)
+        sample = await server_metrics.sample(self._target.url)
         records, self._records = self._records, []
-        seen = figures(steady(records), 0.0, float("inf"))
-        told = {} if reading is None else dataclasses.asdict(reading)
+        measured = figures(steady(records), 0.0, float("inf"))
+        server = {} if sample is None else dataclasses.asdict(sample)
         paced = not self._accelerated
         self.note(
             "sample",
             sound_s=self._sound_s,
             counts=dict(self._counts),
-            server=told,
-            first_text_s=seen.first_text.p95 if paced else None,
-            final_s=seen.final.p95 if paced else None,
-            tail_s=seen.tail.p95 if paced else None,
-            late_s=seen.late.p99 if paced else None,
+            server=server,
+            first_text_s=measured.first_text.p95 if paced else None,
+            final_s=measured.final.p95 if paced else None,
+            tail_s=measured.tail.p95 if paced else None,
+            late_s=measured.late.p99 if paced else None,
         )
 
 
 def steady(records: Sequence[TaskRecord]) -> list[TaskRecord]:
-    """Those that tell latencies."""
+    """Return the records in formats with a constant byte rate."""
     return [record for record in records if record.recording.format in STEADY]
 
 
 async def streams_held(target: Target, recordings: Sequence[Recording]) -> int:
-    """How many who say such recordings this machine holds now, by a short ramp."""
+    """Return the streams that this machine holds with these recordings, by a short ramp."""
     tried: dict[int, bool] = {}
     while (streams := binary(tried, 8, MOST_STREAMS)) is not None:
         generator = LoadGenerator(target, recordings, streams, 10.0)
         await generator.run(Goals())
-        seen = figures(steady(generator.records), generator.measured_from, generator.measured_until)
-        seen = dataclasses.replace(seen, refused=generator.figures().refused)
-        broken = seen.broken(Goals())
-        tried[streams] = not broken and not seen.unreliable(Goals())
+        measured = figures(
+            steady(generator.records), generator.measured_from, generator.measured_until
+        )
+        measured = dataclasses.replace(measured, refused=generator.figures().refused)
+        broken = measured.broken(Goals())
+        tried[streams] = not broken and not measured.unreliable(Goals())
         console.print(f"{streams} streams: {', '.join(broken) or 'held'}")
         await asyncio.sleep(2)
     return held(tried)
@@ -237,17 +239,17 @@ def run(
     folder: Annotated[Path, typer.Argument(help="Where the log and the plot go; made if need be.")],
     hours: Annotated[float, typer.Option(help="How long, in real time.")] = 2.0,
     accelerated: Annotated[
-        bool, typer.Option(help="As quickly as the server takes it, and a day's worth of it.")
+        bool, typer.Option(help="As fast as the server takes the audio, a day's worth of it.")
     ] = False,
     sound_s: Annotated[float, typer.Option(help="How much, if accelerated.")] = DAY_S,
     streams: Annotated[
-        int, typer.Option(help="People; 0: 70 % of what a ramp finds, accelerated 16.")
+        int, typer.Option(help="Clients; 0: 70 % of what a ramp finds, accelerated 16.")
     ] = 0,
     model: Annotated[str, typer.Option(help="As for `serve`.")] = "demo",
     dtype: Annotated[str, typer.Option(help="As for `serve`.")] = "auto",
     recordings: Annotated[int, typer.Option(help="Different recordings.")] = 60,
 ) -> None:
-    """Start a server, let people speak to it, stop it, report."""
+    """Start a server, run clients against it, stop it, report."""
     folder.mkdir(parents=True, exist_ok=True)
     settings = {
         "ASR_LOG_LEVEL": "warning",
@@ -255,7 +257,7 @@ def run(
         "ASR_MAX_TASKS": str(MOST_STREAMS),  # the machine is the limit, not the setting
     }
     if accelerated:
-        settings["ASR_MAX_DELAY_MS"] = "0"  # nobody waits for an answer
+        settings["ASR_MAX_DELAY_MS"] = "0"  # throughput matters, latency does not
         settings["ASR_INPUT_TIMEOUT_S"] = "86400"  # so that the run may be stopped and continued
     (folder / LOG).unlink(missing_ok=True)
     with served(folder / "server.log", "--model", model, "--dtype", dtype, **settings) as at:
@@ -263,23 +265,25 @@ def run(
         async def whole() -> None:
             target = Target(at.url)
             if accelerated:
-                target = Target(at.url, pace=0, timeout_s=PATIENCE_S)
-            said = material(recordings)
-            people = streams or (
-                UPLOADS if accelerated else max(1, round(LOAD * await streams_held(target, said)))
+                target = Target(at.url, pace=0, timeout_s=BULK_TIMEOUT_S)
+            audio = material(recordings)
+            clients = streams or (
+                BULK_STREAMS
+                if accelerated
+                else max(1, round(LOAD * await streams_held(target, audio)))
             )
-            soak = Soak(target, said, folder / LOG, accelerated)
+            soak = Soak(target, audio, folder / LOG, accelerated)
             soak.note(
                 "begin",
                 accelerated=accelerated,
-                streams=people,
+                streams=clients,
                 model=model,
                 dtype=dtype,
                 machine=describe(),
             )
             await soak.learn()
             await soak.run(
-                people,
+                clients,
                 None if accelerated else 3600 * hours,
                 sound_s if accelerated else None,
             )
@@ -306,12 +310,12 @@ class Series:
 
 @app.command()
 def report(folder: Annotated[Path, typer.Argument(help="Of a run, finished or not.")]) -> None:
-    """Say what a log shows and draw it."""
+    """Print and plot a log."""
     raise typer.Exit(0 if report_on(folder) else 1)
 
 
 def report_on(folder: Path) -> bool:
-    """Print and draw; whether nothing was lost, nothing differed, and memory did not grow."""
+    """Print and plot; return whether nothing was lost or differs, and memory did not grow."""
     lines = [json.loads(line) for line in (folder / LOG).read_text("utf-8").splitlines()]
     begin = next(line for line in lines if line["kind"] == "begin")
     samples = [line for line in lines if line["kind"] == "sample" and line["server"]]
@@ -319,8 +323,8 @@ def report_on(folder: Path) -> bool:
     accelerated, counts = begin["accelerated"], last["counts"]
     took_s = last["at"] - samples[0]["at"]
     console.print(
-        f"{begin['streams']} {'uploads' if accelerated else 'streams'}, {took_s / 3600:.2f} h, "
-        f"{last['sound_s'] / 3600:.1f} h of sound; {begin['model']}, {begin['dtype']}; "
+        f"{begin['streams']} {'bulk streams' if accelerated else 'streams'}, "
+        f"{took_s / 3600:.2f} h, {last['sound_s'] / 3600:.1f} h of audio; {begin['model']}, {begin['dtype']}; "
         f"{begin['machine']}"
     )
     console.print(", ".join(f"{count} {name}" for name, count in counts.items()))
@@ -336,7 +340,7 @@ def report_on(folder: Path) -> bool:
 
 
 def _series(samples: list[dict[str, Any]], accelerated: bool) -> "list[Series]":
-    """Over hours, or over hours of sound where it was sent faster than it was said."""
+    """Return the series over hours, or over hours of audio if accelerated."""
     x = [
         s["sound_s"] / 3600 if accelerated else (s["at"] - samples[0]["at"]) / 3600 for s in samples
     ]
@@ -353,7 +357,7 @@ def _series(samples: list[dict[str, Any]], accelerated: bool) -> "list[Series]":
         ms = [None if s[name] is None else 1000 * s[name] for s in samples]
         columns.append((f"{name[:-2].replace('_', ' ')} p95", "ms", ms))
     found = []
-    # The last sample is of an empty server.
+    # The last sample is of an idle server.
     for name, unit, values in columns:
         pairs = [(a, b) for a, b in zip(x[:-1], values[:-1], strict=True) if b is not None]
         if not pairs:
@@ -365,7 +369,7 @@ def _series(samples: list[dict[str, Any]], accelerated: bool) -> "list[Series]":
 
 
 def _print_trends(series: list[Series], accelerated: bool) -> None:
-    day = "a day's sound" if accelerated else "24 h"
+    day = "a day's audio" if accelerated else "24 h"
     table = Table("", "mean", f"growth in {day}", "95 % interval", "blocks", box=None)
     for one in series:
         if one.trend is None:
@@ -401,20 +405,20 @@ def _problems(
             found.append(f"left behind: {left}")
         before = next(line["server"] for line in lines if line["kind"] == "references")
         for name in ("finished", "vanished"):
-            told, count = end["server"][name] - before[name], counts.get(name, 0)
-            if told != count:
-                found.append(f"the server counts {told:.0f} {name}, not {count}")
+            server, count = end["server"][name] - before[name], counts.get(name, 0)
+            if server != count:
+                found.append(f"the server counts {server:.0f} {name}, not {count}")
     memory = series[0].trend
     if memory is None:
-        found.append("too short to say how memory grows")
+        found.append("too short for a trend of memory")
     else:
         share, low, high = memory.share(24)
         if low > RSS_GROWTH_A_DAY:
             found.append(f"memory grows by {share:.1%} in a day")
         elif high > RSS_GROWTH_A_DAY:
             found.append(
-                f"memory: growth between {low:+.1%} and {high:+.1%} in a day cannot be told from "
-                f"{RSS_GROWTH_A_DAY:.0%}; run longer"
+                f"memory: growth between {low:+.1%} and {high:+.1%} in a day cannot be "
+                f"distinguished from {RSS_GROWTH_A_DAY:.0%}; run longer"
             )
     return found
 
@@ -433,7 +437,7 @@ def _draw(series: list[Series], path: Path, accelerated: bool) -> None:
         ax.set_ylabel(f"{one.name}{', ' + one.unit if one.unit else ''}")
         ax.set_ylim(0, 1.25 * max(one.y))
         ax.grid(alpha=0.25)
-    axes[-1].set_xlabel("hours of sound" if accelerated else "hours")
+    axes[-1].set_xlabel("hours of audio" if accelerated else "hours")
     figure.savefig(path, dpi=130)
 
 

@@ -18,23 +18,23 @@ SEEN = Figures(
     revised=20,
     late=Percentiles(),
 )
-ALONE = Beside(SEEN, frozenset({("a.wav", ("您好。",))}), 400.0, 410.0, {})
+BASELINE = Beside(SEEN, frozenset({("a.wav", ("您好。",))}), 400.0, 410.0, {})
 
 
-def test_what_is_as_without_anybody_is_not_noticed():
-    assert compare("x", ALONE, ALONE) == []
+def test_equal_figures_are_no_effect():
+    assert compare("x", BASELINE, BASELINE) == []
 
 
-def test_other_words_are_noticed_and_fewer_of_them_are_not():
-    other = replace(ALONE, texts=ALONE.texts | {("a.wav", ("你好。",))})
-    assert compare("x", ALONE, other) == ["x: 1 other texts"]
-    assert compare("x", ALONE, replace(ALONE, texts=frozenset())) == []
+def test_other_texts_are_an_effect_and_missing_ones_are_not():
+    other = replace(BASELINE, texts=BASELINE.texts | {("a.wav", ("你好。",))})
+    assert compare("x", BASELINE, other) == ["x: 1 other texts"]
+    assert compare("x", BASELINE, replace(BASELINE, texts=frozenset())) == []
 
 
-def test_latency_memory_failures_and_what_is_left_are_noticed():
+def test_latency_memory_failures_and_open_tasks_are_effects():
     slow = replace(SEEN, final=Percentiles(40, 0.9, 1.2, 1.3), failed={"no answer": 1}, refused=2)
-    now = replace(ALONE, seen=slow, most_rss_mb=700.0, left={"asr_open_tasks": 3.0})
-    assert compare("x", ALONE, now) == [
+    now = replace(BASELINE, figures=slow, most_rss_mb=700.0, left={"asr_open_tasks": 3.0})
+    assert compare("x", BASELINE, now) == [
         "x: 1 x no answer",
         "x: 2 refused",
         "x: final p95 900 -> 1200 ms",
@@ -43,6 +43,6 @@ def test_latency_memory_failures_and_what_is_left_are_noticed():
     ]
 
 
-def test_no_answers_at_all_are_noticed():
-    silent = replace(ALONE, seen=replace(SEEN, final=Percentiles()))
-    assert compare("x", ALONE, silent) == ["x: no final came"]
+def test_a_latency_without_measurement_is_an_effect():
+    silent = replace(BASELINE, figures=replace(SEEN, final=Percentiles()))
+    assert compare("x", BASELINE, silent) == ["x: no final came"]

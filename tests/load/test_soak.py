@@ -1,4 +1,4 @@
-"""The soak run finds what it is there to find; here with a server that needs no weights."""
+"""The soak run finds differences, losses and leaks; here with the fake backend."""
 
 import json
 
