@@ -34,9 +34,10 @@ from asr_server.asr.stream import Stream
 from asr_server.asr.types import Kind, Pcm, Step, StreamOptions
 from asr_server.audio.decode import open_decoder
 from asr_server.audio.endpoint import EndpointOptions
-from asr_server.audio.units import SAMPLE_RATE, Samples, from_ms
+from asr_server.audio.units import SAMPLE_RATE, Samples, from_ms, to_ms
 from asr_server.load.account import Shown
 from asr_server.load.figures import revisions
+from asr_server.protocol.commands import Parameters
 from asr_server.recognition import EndOfStream, Hypothesis
 from asr_server.state.sentence import render
 from benchmarks.environment import describe
@@ -124,21 +125,16 @@ def note(
     texts: list[Shown] = []
     shown_at: list[float] = []  # of each token
     for arrived, hypothesis in heard:
-        rendered = render(
-            hypothesis.tokens,
-            begin=hypothesis.begin,
-            end=hypothesis.end,
-            final=hypothesis.final,
-            paused=hypothesis.paused,
-            itn=True,
-            punctuation=True,
-        )
-        if not rendered.text:
+        words = render(hypothesis, Parameters())
+        if not words:
             continue
+        text = "".join(word.text + word.punctuation for word in words)
         arrived_ms = arrived * 1000 / SAMPLE_RATE
-        texts.append(Shown(arrived_ms, len(seen.final), rendered.text, hypothesis.final))
-        last = rendered.words[-1].end
-        visible = [token for token in hypothesis.tokens if hypothesis.final or token.end <= last]
+        texts.append(Shown(arrived_ms, len(seen.final), text, hypothesis.final))
+        last_ms = words[-1].end_time
+        visible = [
+            token for token in hypothesis.tokens if hypothesis.final or to_ms(token.end) <= last_ms
+        ]
         shown_at += [arrived_ms] * (len(visible) - len(shown_at))
     shown, revised = revisions(texts)
     seen.shown, seen.revised = seen.shown + shown, seen.revised + revised

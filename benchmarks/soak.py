@@ -142,7 +142,7 @@ class Soak:
         """How many tasks of each kind the server counts."""
         return {
             outcome: samples.get(f"asr_tasks_total{{{outcome}}}", 0.0)
-            for outcome in ("finished", "failed", "vanished")
+            for outcome in ("finished", "failed", "disconnected")
         }
 
     def note(self, kind: str, **what: Any) -> None:
@@ -174,7 +174,7 @@ class Soak:
             self._counts["failed"] += 1
             self.note("failed", recording=account.recording.name, error=account.error)
         elif cut is not None:
-            self._counts["vanished"] += 1
+            self._counts["disconnected"] += 1
         elif account.finished:
             self._counts["finished"] += 1
             self._accounts.append(account)
@@ -386,7 +386,7 @@ def _problems(
     lines: list[dict[str, Any]], counts: dict[str, int], series: list[Series]
 ) -> list[str]:
     found = []
-    ended = sum(counts.get(name, 0) for name in ("finished", "refused", "failed", "vanished"))
+    ended = sum(counts.get(name, 0) for name in ("finished", "refused", "failed", "disconnected"))
     if ended != counts["started"]:
         found.append(f"{counts['started'] - ended} tasks are not accounted for")
     for name in ("failed", "different"):
@@ -400,7 +400,7 @@ def _problems(
         if left:
             found.append(f"left behind: {left}")
         before = next(line["server"] for line in lines if line["kind"] == "references")
-        for name in ("finished", "vanished"):
+        for name in ("finished", "disconnected"):
             told, count = end["server"][name] - before[name], counts.get(name, 0)
             if told != count:
                 found.append(f"the server counts {told:.0f} {name}, not {count}")

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from asr_server.access import EVERYBODY, TOKEN_PREFIX, Access
+from asr_server.access import ANONYMOUS, TOKEN_PREFIX, Access
 from asr_server.errors import InvalidApiKey
 from asr_server.settings import SettingsError
 
@@ -20,7 +20,7 @@ class Clock:
 
 def test_without_keys_everybody_may():
     access = Access([])
-    assert access.check(None) == access.check("Bearer anything") == EVERYBODY
+    assert access.check(None) == access.check("Bearer anything") == ANONYMOUS
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_a_token_cannot_be_changed():
 
 
 def test_a_token_of_an_open_server_opens_no_closed_one():
-    token, _ = Access([]).issue(EVERYBODY, 60)
+    token, _ = Access([]).issue(ANONYMOUS, 60)
     with pytest.raises(InvalidApiKey):
         Access([KEY]).check(token)
 

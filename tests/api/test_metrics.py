@@ -95,13 +95,13 @@ async def test_what_is_open_is_shown_while_it_is_open(served):
     assert (now["asr_open_tasks"], now["asr_used_slots"]) == (0, 0)
 
 
-async def test_a_client_that_leaves_is_counted_as_vanished(served):
+async def test_a_client_that_leaves_is_counted_as_disconnected(served):
     async with connected(served) as client:
         await client.say(run_task())
         await client.until("task-started")
         await client.say(LOUD)
-    now = await settled(served, "asr_tasks_total{vanished}", 1)
-    assert now["asr_audio_seconds_total{vanished}"] == 1
+    now = await settled(served, "asr_tasks_total{disconnected}", 1)
+    assert now["asr_audio_seconds_total{disconnected}"] == 1
     assert now["asr_tasks_total{failed}"] == 0
 
 
@@ -163,7 +163,7 @@ async def test_what_alarms_wait_for_is_there_before_it_happens(served):
     now = await figures(served)
     for code in ("InternalError", "Throttling.RateQuota", "ServiceUnavailable"):
         assert now[f"asr_errors_total{{{code}}}"] == 0
-    for outcome in ("finished", "failed", "vanished"):
+    for outcome in ("finished", "failed", "disconnected"):
         assert now[f"asr_tasks_total{{{outcome}}}"] == 0
     assert now["asr_device_restarts_total"] == 0
 

@@ -98,7 +98,7 @@ async def test_nothing_may_be_fetched_from_elsewhere(served):
 
 def test_every_figure_of_the_page_is_one_the_server_gives():
     figures = set(Point.__slots__) | {"state", "version", "model", "device", "dtype", "uptime_s"}
-    totals = {"tasks_finished", "tasks_failed", "tasks_vanished", "errors", "device_restarts"}
+    totals = {"tasks_finished", "tasks_failed", "tasks_disconnected", "errors", "device_restarts"}
     asked = set(re.findall(r'data-figure="(\w+)"', PAGE))
     drawn = set(
         re.findall(r"'(\w+_(?:s|min|bytes)|busy|tasks|real_time_factor)'", SCRIPTS["status.js"])

@@ -85,7 +85,7 @@ async def test_it_can_vanish_without_a_word(served):
     account = await speak(Target(served.url), RECORDING, vanish_after=3)
     assert (account.sent, account.finished, account.error) == (3, False, None)
     for _ in range(200):
-        if (await server.scrape(served.url)).get("asr_tasks_total{vanished}") == 1:
+        if (await server.scrape(served.url)).get("asr_tasks_total{disconnected}") == 1:
             return
         await asyncio.sleep(0.01)
     raise AssertionError("the server did not notice")

@@ -81,7 +81,7 @@ def _totals(history: History) -> dict[str, float]:
     return {
         "tasks_finished": tasks.get("finished", 0),
         "tasks_failed": tasks.get("failed", 0),
-        "tasks_vanished": tasks.get("vanished", 0),
+        "tasks_disconnected": tasks.get("disconnected", 0),
         "errors": latest.total("asr_errors_total"),
         "device_restarts": latest.total("asr_device_restarts_total"),
         "audio_s": round(latest.total("asr_received_audio_seconds_total"), 1),
