@@ -1,4 +1,4 @@
-"""Misbehaving clients for a moment: clients beside them get their text, nothing stays open.
+"""Misbehaving clients do not affect the others, and nothing is left open.
 
 `benchmarks/chaos.py` does the same for minutes, against a server process, and measures.
 """
@@ -25,7 +25,7 @@ KINDS = [
 
 
 @pytest.mark.parametrize("name", KINDS)
-async def test_clients_beside_keep_their_text_and_nothing_is_left_open(name):
+async def test_another_client_gets_its_text_and_nothing_is_left_open(name):
     timeouts = {"input_timeout_s": 1, "connection_timeout_s": 5, "idle_timeout_s": 1}
     async with serving(max_connections=2000, max_tasks=200, **timeouts) as served:
         async with MISBEHAVIOURS[name](served.url, RECORDING):
