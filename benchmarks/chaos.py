@@ -1,62 +1,63 @@
-"""A server under three times what it holds, and among clients that misbehave.
+"""Measure a server at three times its capacity, and beside clients that misbehave.
 
     python -m benchmarks.chaos build/chaos                      everything, about ten minutes
     python -m benchmarks.chaos build/chaos --only overload --seconds 120
 
-Overload: accepted streams keep their latency, the others are refused at once, and afterwards
-everything is as it was. Each kind of misbehaviour: six people who behave are beside it, and
-neither their latency nor a character of their text may show it; the server's memory stays bounded
-and it has let go of everything afterwards.
+Overload: accepted streams keep their latency, other tasks are refused at once, and afterwards the
+figures are those from before. Misbehaviour: six well-behaved streams run beside clients of each
+kind; neither their latency nor a character of their text may change, the server's memory stays
+bounded, and afterwards nothing stays open.
 """
 
 import asyncio
-import contextlib
 import json
 import math
-import random
-import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 import typer
 from rich.console import Console
 from rich.table import Table
-from websockets.asyncio.client import connect
 
-from asr_server.load import server
-from asr_server.load.account import Account
-from asr_server.load.crowd import PAUSE_S, Crowd, Level
-from asr_server.load.figures import Figures, Goals, figures, percentiles
+from asr_server.load import server_metrics
+from asr_server.load.client_run import Target, run_client
+from asr_server.load.figures import Figures, figures, percentiles
+from asr_server.load.load_generator import RETRY_PAUSE_S, Level, LoadGenerator
 from asr_server.load.recordings import Recording, read_recordings
 from asr_server.load.report import latency
 from asr_server.load.search import binary, held
-from asr_server.load.speaker import Target, run_task, speak
+from asr_server.load.task_record import TaskRecord
 from benchmarks.environment import describe
-from benchmarks.served import served
+from benchmarks.goals import GOALS
+from benchmarks.misbehaviours import MISBEHAVIOURS, Misbehaviour
+from benchmarks.server_process import server_process
 
-GOALS = Goals()
 ACCEPTED = replace(GOALS, first_text_s=math.inf, tail_s=math.inf)
-"""What is promised under overload: finals in time. Previews, which bring the first text early, go
-first, and the delay up to which tasks are taken is felt by the first text and the tail."""
-TIMES = 3
-"""How much more than it holds is asked of the server."""
+"""The promise under overload: finals in time. Previews, which bring the first text early, are
+dropped first, and the delay up to which tasks are accepted adds to the first text and the tail."""
+OVERLOAD = 3
+"""Streams that ask for service, as a multiple of the streams the machine sustains."""
+LIGHT_LOAD_S = 20.0
+"""Length of the runs at a quarter of the sustained streams, before and after overload."""
 REFUSED_AT_ONCE_S = 0.5
 WITNESSES = 6
-CALM_S = 3.0
-"""After a misbehaviour, before what is left of it is counted."""
-CROWD, CROWD_S = 40, 15.0
-"""People who speak before all that: memory that a crowd needs is not a misbehaviour's."""
+"""Well-behaved streams beside each misbehaviour."""
+SETTLE_S = 3.0
+"""Between the end of a misbehaviour and the first look at what stays open."""
+WARM_UP_STREAMS, WARM_UP_S = 40, 15.0
+"""Load before the misbehaviours, so that memory of ordinary load is not counted as theirs."""
 WORSE_S = 0.1
-"""What the witnesses' p95 may grow by: of some twenty tasks it moves that much by itself."""
+"""Growth of the witnesses' p95 that counts: some twenty tasks vary by that much on their own."""
 RSS_MB = 64.0
-"""What memory may grow by: buffers of a thousand connections and their freed remains."""
-SLOW_TIMEOUT_S = "10"
-"""`ASR_INPUT_TIMEOUT_S` and its like here, so that nobody has to wait for 60 s."""
-TCP_REPAIR = 19
+"""Growth of memory that counts: buffers of a thousand connections and their freed remains."""
+TIMEOUT_S = "10"
+"""`ASR_INPUT_TIMEOUT_S` and `ASR_IDLE_TIMEOUT_S` in these runs, instead of 60 s."""
+LATENCIES = {"first_text": "first text", "final": "final", "tail": "tail"}
+"""Fields of `Figures` and their names."""
 
 console = Console(width=140, highlight=False)
 
@@ -65,21 +66,22 @@ console = Console(width=140, highlight=False)
 
 
 async def overload(
-    url: str, recordings: tuple[Recording, ...], seconds: float, holds: int
+    url: str, recordings: tuple[Recording, ...], seconds: float, sustained: int
 ) -> dict[str, Any]:
-    """Three times the sustainable load, and before and after it a quarter of it."""
+    """Run three times the sustained streams, and a quarter of them before and after."""
     target = Target(url)
-    holds = holds or await _streams_held(target, recordings)
-    before = await Crowd(target, recordings, max(2, holds // 4), 20).hold(GOALS)
+    sustained = sustained or await _sustained_streams(target, recordings)
+    light = max(2, sustained // 4)
+    before = await LoadGenerator(target, recordings, light, LIGHT_LOAD_S).run(GOALS)
     rss = await _rss_mb(url)
-    crowd = Crowd(target, recordings, TIMES * holds, seconds)
-    during = await crowd.hold(GOALS)
+    generator = LoadGenerator(target, recordings, OVERLOAD * sustained, seconds)
+    during = await generator.run(GOALS)
     rss_during = await _rss_mb(url)
-    await asyncio.sleep(CALM_S)
-    after = await Crowd(target, recordings, max(2, holds // 4), 20).hold(GOALS)
+    await asyncio.sleep(SETTLE_S)
+    after = await LoadGenerator(target, recordings, light, LIGHT_LOAD_S).run(GOALS)
     rss_after = await _rss_mb(url)
-    refusals = percentiles(a.ended - a.began for a in crowd.accounts if a.refused and a.ended)
-    _show_levels({"before": before, f"{TIMES} x {holds}": during, "after": after})
+    refusals = percentiles(a.ended - a.began for a in generator.records if a.refused and a.ended)
+    _show_levels({"before": before, f"{OVERLOAD} x {sustained}": during, "after": after})
     console.print(
         f"refused after {latency(refusals, REFUSED_AT_ONCE_S)} ms; "
         f"memory {rss:.0f} MB, {rss_during:.0f} under load, {rss_after:.0f} afterwards"
@@ -87,12 +89,12 @@ async def overload(
     problems = [
         f"overload: {one}"
         for one in during.clients.broken(ACCEPTED)
-        if not one.endswith(" refused")  # as it should be
+        if not one.endswith(" refused")  # refusals are expected here
     ]
-    if during.clients.own_fault(GOALS):
-        problems.append("overload: this program was late itself; what it measured is too bad")
+    if during.clients.unreliable(GOALS):
+        problems.append("overload: this program sent late; the run measured nothing")
     if not during.clients.refused:
-        problems.append("overload: nobody was refused")
+        problems.append("overload: no task was refused")
     if (refusals.p95 or 0) > REFUSED_AT_ONCE_S:
         problems.append("overload: refusals came late")
     problems += [
@@ -100,334 +102,148 @@ async def overload(
         for one in after.clients.broken(ACCEPTED)
         if one not in before.clients.broken(ACCEPTED)
     ]
-    if rss_after > rss_during + RSS_MB:  # what so many streams took is kept for as many
+    # Compared with the load before: memory that many streams needed stays for as many again.
+    if rss_after > rss_during + RSS_MB:
         problems.append(f"after overload: {rss_after - rss_during:.0f} MB more")
     return {
-        "holds": holds,
+        "sustained": sustained,
         "accepted_finished": during.clients.finished,
         "refused": during.clients.refused,
         "refusal_p95_s": refusals.p95,
-        "first_text_p95_s": during.clients.first_text.p95,
-        "final_p95_s": during.clients.final.p95,
-        "tail_p95_s": during.clients.tail.p95,
+        **_p95(during.clients),
         "late_p99_s": during.clients.late.p99,
         "rss_mb": [rss, rss_during, rss_after],
         "problems": problems,
     }
 
 
-async def _streams_held(target: Target, recordings: tuple[Recording, ...]) -> int:
+async def _sustained_streams(target: Target, recordings: tuple[Recording, ...]) -> int:
     tried: dict[int, bool] = {}
     while (streams := binary(tried, 8, 256)) is not None:
-        level = await Crowd(target, recordings, streams, 10).hold(GOALS)
+        level = await LoadGenerator(target, recordings, streams, 10).run(GOALS)
         tried[streams] = level.held
-        console.print(f"{streams} streams: {'held' if level.held else '; '.join(level.broken)}")
+        console.print(f"{streams} streams: {'; '.join(level.broken) or 'sustained'}")
         await asyncio.sleep(2)
     return max(1, held(tried))
 
 
-# Misbehaviour ------------------------------------------------------------------------------------
-
-
-@asynccontextmanager
-async def nobody(url: str, recording: Recording) -> AsyncIterator[None]:
-    """For comparison."""
-    yield
-
-
-@asynccontextmanager
-async def idle_connections(url: str, recording: Recording) -> AsyncIterator[None]:
-    """1000 handshakes and no task."""
-    async with contextlib.AsyncExitStack() as open_ones:
-        for _ in range(20):
-            await asyncio.gather(
-                *(open_ones.enter_async_context(_connected(url)) for _ in range(50)),
-                return_exceptions=True,  # the last ones find no room
-            )
-        yield
-
-
-@asynccontextmanager
-async def no_handshakes(url: str, recording: Recording) -> AsyncIterator[None]:
-    """500 TCP connections that say nothing, or half a request."""
-    sockets = []
-    for number in range(500):
-        sockets.append(opened := await _tcp(url))
-        if number % 2:
-            opened[1].write(b"GET /api-ws/v1/inference HTTP/1.1\r\nUpgrade: webso")
-    yield
-    for _, writer in sockets:
-        writer.transport.abort()
-
-
-@asynccontextmanager
-async def slow_readers(url: str, recording: Recording) -> AsyncIterator[None]:
-    """6 who speak and read nothing of what comes back."""
-
-    async def deaf() -> None:
-        with contextlib.suppress(Exception):
-            async with _connected(url, max_queue=1) as client:
-                client.transport.pause_reading()
-                await client.send(run_task("deaf", recording, Target(url)))
-                while True:
-                    for frame in recording.frames:
-                        await client.send(frame)
-                        await asyncio.sleep(0.1)
-
-    async with _all(deaf for _ in range(6)):
-        yield
-
-
-@asynccontextmanager
-async def slow_senders(url: str, recording: Recording) -> AsyncIterator[None]:
-    """30 tasks with 20 ms of sound every 5 s; they come one after another, or they were a storm."""
-
-    async def slow(number: int) -> None:
-        await asyncio.sleep(0.2 * number)
-        with contextlib.suppress(Exception):
-            async with _connected(url) as client:
-                await client.send(run_task("slow", recording, Target(url)))
-                while True:
-                    await client.send(recording.frames[0][:640])
-                    await asyncio.sleep(5)
-
-    async with _all(lambda number=number: slow(number) for number in range(30)):
-        yield
-
-
-@asynccontextmanager
-async def vanished(url: str, recording: Recording) -> AsyncIterator[None]:
-    """30 in the middle of a task whose machine is gone: no FIN, no RST, no answer to anything."""
-    for number in range(30):
-        client = await connect(url, compression=None, ping_interval=None)
-        await client.send(run_task(f"gone-{number}", recording, Target(url)))
-        for frame in recording.frames[:8]:
-            await client.send(frame)
-        await asyncio.sleep(0.05)
-        _forget(client.transport)
-    yield
-
-
-@asynccontextmanager
-async def reconnect_storm(url: str, recording: Recording) -> AsyncIterator[None]:
-    """50 a second who connect, begin a task, and are gone again."""
-
-    async def storm() -> None:
-        dice = random.Random(1)
-        while True:
-            with contextlib.suppress(Exception):
-                client = await connect(url, compression=None, ping_interval=None)
-                await client.send(run_task("storm", recording, Target(url)))
-                await client.send(recording.frames[5])
-                if dice.random() < 0.5:
-                    client.transport.abort()
-                else:
-                    await client.close()
-            await asyncio.sleep(0.1)
-
-    async with _all(storm for _ in range(5)):
-        yield
-
-
-@asynccontextmanager
-async def nonsense(url: str, recording: Recording) -> AsyncIterator[None]:
-    """20 at a time who send garbage, over and over."""
-
-    async def babble(seed: int) -> None:
-        dice = random.Random(seed)
-        while True:
-            with contextlib.suppress(Exception):
-                async with _connected(url) as client:
-                    await client.send(run_task("babble", recording, Target(url)))
-                    for _ in range(dice.randrange(10)):
-                        await client.send(dice.randbytes(dice.randrange(20_000)))
-                    await client.send(dice.choice(["{", "[]", '{"header":{}}', "x" * 100_000]))
-                    await client.recv()
-            await asyncio.sleep(0.1)
-
-    async with _all(lambda seed=seed: babble(seed) for seed in range(20)):
-        yield
-
-
-@asynccontextmanager
-async def uploads(url: str, recording: Recording) -> AsyncIterator[None]:
-    """Two who send files as quickly as the server takes them."""
-
-    async def upload() -> None:
-        while True:
-            await speak(Target(url, pace=0, patience_s=600), recording)
-
-    async with _all(upload for _ in range(2)):
-        yield
-
-
-MISBEHAVIOURS: dict[str, Callable[[str, Recording], Any]] = {
-    "nobody": nobody,
-    "idle_connections": idle_connections,
-    "no_handshakes": no_handshakes,
-    "slow_readers": slow_readers,
-    "slow_senders": slow_senders,
-    "vanished": vanished,
-    "reconnect_storm": reconnect_storm,
-    "nonsense": nonsense,
-    "uploads": uploads,
-}
-
-
-def _connected(url: str, **options: Any) -> connect:
-    return connect(url, compression=None, ping_interval=None, close_timeout=0.5, **options)
-
-
-async def _tcp(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    parts = urlsplit(url)
-    return await asyncio.open_connection(parts.hostname, parts.port)
-
-
-def _forget(transport: Any) -> None:
-    """Let a socket disappear without telling its peer, as a machine without power does."""
-    connection: socket.socket = transport.get_extra_info("socket")
-    if connection.fileno() < 0:  # the server was quicker
-        return
-    copy = socket.socket(fileno=socket.dup(connection.fileno()))
-    try:
-        copy.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
-    except OSError:  # needs CAP_NET_ADMIN: then it stays open and never says anything
-        transport.pause_reading()
-        return
-    copy.close()
-    transport.abort()
-
-
-@asynccontextmanager
-async def _all(workers: Any) -> AsyncIterator[None]:
-    tasks = {asyncio.create_task(worker()) for worker in workers}
-    try:
-        yield
-    finally:
-        while tasks:  # again: until Python 3.12 `wait_for` may swallow a cancellation
-            for task in tasks:
-                task.cancel()
-            _, tasks = await asyncio.wait(tasks, timeout=1)
-
-
-# Beside it ---------------------------------------------------------------------------------------
+# Witnesses ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
-    """What those who behave saw, and what became of the server."""
+class Observed:
+    """Hold the witnesses' figures and the server's state after a misbehaviour."""
 
-    seen: Figures
+    clients: Figures
     texts: frozenset[tuple[str, tuple[str, ...]]]
     rss_mb: float
-    most_rss_mb: float
-    left: dict[str, float]
-    """UvicornCompat, tasks and slots still open afterwards."""
+    max_rss_mb: float
+    left_open: dict[str, float]
+    """Connections, tasks and slots that stay open, by metric."""
 
 
-async def beside(
-    url: str, recordings: tuple[Recording, ...], behaviour: Callable[..., Any], seconds: float
-) -> Beside:
-    """Some people speak while others misbehave."""
+async def observe(
+    url: str, recordings: tuple[Recording, ...], misbehaviour: Misbehaviour, seconds: float
+) -> Observed:
+    """Run the witnesses beside a misbehaviour, then wait until the server has closed everything."""
     clock = asyncio.get_running_loop().time
-    accounts: list[Account] = []
-    most = 0.0
-    async with behaviour(url, recordings[-1]):
-        until = clock() + seconds
+    records: list[TaskRecord] = []
+    max_rss_mb = 0.0
+    async with misbehaviour(url, recordings[-1]):
         began = clock()
+        until = began + seconds
 
         async def witness(number: int) -> None:
             await asyncio.sleep(0.37 * number)
-            turn = number
-            while clock() + recordings[turn % len(recordings)].duration_s < until:
-                accounts.append(await speak(Target(url), recordings[turn % len(recordings)]))
-                turn += 1
-                if accounts[-1].error is not None:
-                    await asyncio.sleep(PAUSE_S)
+            for turn in count(number):
+                recording = recordings[turn % len(recordings)]
+                if clock() + recording.duration_s >= until:
+                    return
+                records.append(await run_client(Target(url), recording))
+                if records[-1].error is not None:
+                    await asyncio.sleep(RETRY_PAUSE_S)
 
-        people = [asyncio.create_task(witness(n)) for n in range(WITNESSES)]
-        while not all(person.done() for person in people):
+        witnesses = [asyncio.create_task(witness(number)) for number in range(WITNESSES)]
+        while not all(task.done() for task in witnesses):
             await asyncio.sleep(0.5)
-            most = max(most, await _rss_mb(url))
-        for person in people:
-            person.result()
-    await asyncio.sleep(CALM_S)
-    left = await _left(url)
+            max_rss_mb = max(max_rss_mb, await _rss_mb(url))
+        for task in witnesses:
+            task.result()
+    await asyncio.sleep(SETTLE_S)
+    left_open = await _open_counts(url)
     for _ in range(60):
-        if not any(left.values()):
+        if not left_open:
             break
         await asyncio.sleep(0.5)
-        left = await _left(url)
-    return Beside(
-        figures(accounts, began, clock()),
-        frozenset((one.recording.name, one.texts) for one in accounts if one.finished),
+        left_open = await _open_counts(url)
+    return Observed(
+        figures(records, began, clock()),
+        frozenset((one.recording.name, one.texts) for one in records if one.finished),
         await _rss_mb(url),
-        most,
-        {name: count for name, count in left.items() if count},
+        max_rss_mb,
+        left_open,
     )
 
 
-async def _left(url: str) -> dict[str, float]:
-    now = await server.scrape(url)
-    return {
-        name: now.get(name, 0.0)
-        for name in ("asr_open_connections", "asr_open_tasks", "asr_used_slots")
-    }
+def _no_misbehaviour(url: str, recording: Recording) -> AbstractAsyncContextManager[None]:
+    return nullcontext()
+
+
+async def _open_counts(url: str) -> dict[str, float]:
+    """Return the metrics of open things that are not zero."""
+    samples = await server_metrics.scrape(url)
+    names = ("asr_open_connections", "asr_open_tasks", "asr_used_slots")
+    return {name: samples[name] for name in names if samples.get(name)}
 
 
 async def _rss_mb(url: str) -> float:
-    reading = await server.read(url)
+    reading = await server_metrics.sample(url)
     return reading.rss_bytes / 2**20 if reading else 0.0
 
 
-def compare(name: str, alone: Beside, now: Beside) -> list[str]:
-    """What of the misbehaviour could be noticed."""
-    found = [f"{count} x {error}" for error, count in now.seen.failed.items()]
-    if now.seen.refused:
-        found.append(f"{now.seen.refused} refused")
-    for kind in ("first_text", "final", "tail"):
-        before, after = getattr(alone.seen, kind).p95, getattr(now.seen, kind).p95
+def problems_of(name: str, baseline: Observed, now: Observed) -> list[str]:
+    """Return how the observation differs from the baseline, in words."""
+    found = [f"{count} x {error}" for error, count in now.clients.failed.items()]
+    if now.clients.refused:
+        found.append(f"{now.clients.refused} refused")
+    for kind, label in LATENCIES.items():
+        before, after = getattr(baseline.clients, kind).p95, getattr(now.clients, kind).p95
         if before is None or after is None:
-            found.append(f"no {kind.replace('_', ' ')} came")
+            found.append(f"no {label} came")
         elif after > before + WORSE_S:
-            found.append(
-                f"{kind.replace('_', ' ')} p95 {1000 * before:.0f} -> {1000 * after:.0f} ms"
-            )
-    if different := {text for _, text in now.texts - alone.texts}:
-        found.append(f"{len(different)} other texts")
-    if now.most_rss_mb > alone.most_rss_mb + RSS_MB:
-        found.append(f"memory {alone.most_rss_mb:.0f} -> {now.most_rss_mb:.0f} MB")
-    found += [f"{count:.0f} {what} left" for what, count in now.left.items()]
+            found.append(f"{label} p95 {1000 * before:.0f} -> {1000 * after:.0f} ms")
+    if different := {text for _, text in now.texts - baseline.texts}:
+        found.append(f"{len(different)} different texts")
+    if now.max_rss_mb > baseline.max_rss_mb + RSS_MB:
+        found.append(f"memory {baseline.max_rss_mb:.0f} -> {now.max_rss_mb:.0f} MB")
+    found += [f"{number:.0f} {metric} left open" for metric, number in now.left_open.items()]
     return [f"{name}: {one}" for one in found]
 
 
 async def misbehave(
     url: str, recordings: tuple[Recording, ...], names: list[str], seconds: float
 ) -> dict[str, Any]:
-    """Each kind beside people who behave, compared with nobody."""
-    table = Table("beside", "first text", "final", "tail", "memory MB", "noticed", box=None)
-    alone: Beside | None = None
+    """Observe the witnesses beside each misbehaviour and compare with the baseline."""
+    table = Table("beside", *LATENCIES.values(), "memory MB", "problems", box=None)
+    baseline: Observed | None = None
     results: dict[str, Any] = {}
-    await Crowd(Target(url), recordings, CROWD, CROWD_S).hold(GOALS)
-    for name in ["nobody", *(one for one in names if one != "nobody")]:
-        now = await beside(url, recordings, MISBEHAVIOURS[name], seconds)
-        alone = alone or now
-        problems = compare(name, alone, now)
+    await LoadGenerator(Target(url), recordings, WARM_UP_STREAMS, WARM_UP_S).run(GOALS)
+    for name in ["nothing", *names]:
+        misbehaviour = MISBEHAVIOURS[name] if name in names else _no_misbehaviour
+        now = await observe(url, recordings, misbehaviour, seconds)
+        baseline = baseline or now
+        problems = problems_of(name, baseline, now)
         table.add_row(
             name,
-            latency(now.seen.first_text, 9),
-            latency(now.seen.final, 9),
-            latency(now.seen.tail, 9),
-            f"{now.most_rss_mb:.0f}, after it {now.rss_mb:.0f}",
-            "; ".join(problems) or "nothing",
+            *(latency(getattr(now.clients, kind), 9) for kind in LATENCIES),
+            f"{now.max_rss_mb:.0f}, after it {now.rss_mb:.0f}",
+            "; ".join(problems) or "none",
         )
-        console.print(f"{name}: {'; '.join(problems) or 'not noticed'}")
+        console.print(f"{name}: {'; '.join(problems) or 'no problem'}")
         results[name] = {
-            "first_text_p95_s": now.seen.first_text.p95,
-            "final_p95_s": now.seen.final.p95,
-            "tail_p95_s": now.seen.tail.p95,
-            "tasks": now.seen.finished,
-            "most_rss_mb": now.most_rss_mb,
+            **_p95(now.clients),
+            "tasks": now.clients.finished,
+            "max_rss_mb": now.max_rss_mb,
             "rss_mb": now.rss_mb,
             "problems": problems,
         }
@@ -435,37 +251,42 @@ async def misbehave(
     return results
 
 
+# Report ------------------------------------------------------------------------------------------
+
+
+def _p95(clients: Figures) -> dict[str, float | None]:
+    return {f"{kind}_p95_s": getattr(clients, kind).p95 for kind in LATENCIES}
+
+
 def _show_levels(levels: dict[str, Level]) -> None:
-    table = Table("", "first text", "final", "tail", "tasks", "refused", "failed", box=None)
+    table = Table("", *LATENCIES.values(), "tasks", "refused", "failed", box=None)
     for name, level in levels.items():
-        seen = level.clients
+        clients = level.clients
         table.add_row(
             name,
-            latency(seen.first_text, GOALS.first_text_s),
-            latency(seen.final, GOALS.final_s),
-            latency(seen.tail, GOALS.tail_s),
-            str(seen.finished),
-            str(seen.refused),
-            str(seen.failed or 0),
+            *(latency(getattr(clients, kind), getattr(GOALS, f"{kind}_s")) for kind in LATENCIES),
+            str(clients.finished),
+            str(clients.refused),
+            str(clients.failed or 0),
         )
     console.print(table)
 
 
 def main(
-    folder: Annotated[Path, typer.Argument(help="Where logs and figures go; made if need be.")],
+    folder: Annotated[Path, typer.Argument(help="For logs and figures; made if missing.")],
     only: Annotated[
         str, typer.Option(help=f"`overload`, or of: {', '.join(MISBEHAVIOURS)}; by commas.")
     ] = "",
-    seconds: Annotated[float, typer.Option(help="Of overload.")] = 120,
-    holds: Annotated[int, typer.Option(help="Sustainable streams; 0 finds out first.")] = 0,
-    beside_s: Annotated[float, typer.Option(help="Of each misbehaviour.")] = 25,
+    seconds: Annotated[float, typer.Option(help="Length of the overload.")] = 120,
+    sustained: Annotated[int, typer.Option(help="Sustained streams; 0 measures them.")] = 0,
+    beside_s: Annotated[float, typer.Option(help="Length of each misbehaviour.")] = 25,
     model: Annotated[str, typer.Option(help="As for `serve`.")] = "demo",
 ) -> None:
-    """Start a server, do all that to it, and say what came of it."""
+    """Start a server, run overload and misbehaviours against it, and report the problems."""
     folder.mkdir(parents=True, exist_ok=True)
     names = only.split(",") if only else ["overload", *MISBEHAVIOURS]
     settings = {
-        "ASR_MAX_TASKS": "1024",  # what refuses here is the load
+        "ASR_MAX_TASKS": "1024",  # only load refuses tasks here
         "ASR_MAX_CONNECTIONS": "2000",
         "ASR_LOG_LEVEL": "warning",
         "ASR_DATABASE_URL": f"sqlite:///{folder}/db.sqlite3",
@@ -475,25 +296,30 @@ def main(
     console.print(results["machine"])
     recordings = read_recordings([], 2.0, 0.8)
 
-    def at(work: Callable[[str], Awaitable[dict[str, Any]]], log: str, **more: str) -> Any:
-        with served(folder / log, "--model", model, **settings, **more) as it:
-            done = asyncio.run(work(it.url))  # type: ignore[arg-type]
-            status = it.stop()
+    exits: list[str] = []
+
+    def serve_and_run(
+        work: Callable[[str], Coroutine[Any, Any, dict[str, Any]]], log: str, **extra: str
+    ) -> dict[str, Any]:
+        with server_process(folder / log, "--model", model, **settings, **extra) as process:
+            result = asyncio.run(work(process.url))
+            status = process.stop()
         if status not in (0, -15):
-            done.setdefault("stopped", {"problems": [f"the server ended with {status}"]})
-        return done
+            exits.append(f"the server of {log} exited with status {status}")
+        return result
 
     if "overload" in names:
-        results["overload"] = at(
-            lambda url: overload(url, recordings, seconds, holds), "overload.log"
+        results["overload"] = serve_and_run(
+            lambda url: overload(url, recordings, seconds, sustained), "overload.log"
         )
     if misbehaviours:
-        results |= at(
+        results |= serve_and_run(
             lambda url: misbehave(url, recordings, misbehaviours, beside_s),
             "misbehaviour.log",
-            ASR_INPUT_TIMEOUT_S=SLOW_TIMEOUT_S,
-            ASR_IDLE_TIMEOUT_S=SLOW_TIMEOUT_S,
+            ASR_INPUT_TIMEOUT_S=TIMEOUT_S,
+            ASR_IDLE_TIMEOUT_S=TIMEOUT_S,
         )
+    results["exits"] = {"problems": exits}
     (folder / "chaos.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
     problems = [
         problem

@@ -1,8 +1,8 @@
-"""The production model's size with random weights that speak at a human's pace, and speech for it.
+"""Make random weights of the production model's size, and speech to measure them with.
 
-Random weights fire about twice as many tokens as speech has, and each costs decoder time. The bias
-of CIF's output is therefore moved until `PACE` tokens fire in a chunk of the speech below, the same
-for everybody who is measured.
+Random weights fire about twice as many tokens as speech has, and each token costs decoder time. The
+bias of CIF's output is therefore moved until `PACE` tokens fire in a chunk of the speech below. All
+engines are measured with these weights.
 """
 
 import json
@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from asr_server.asr.run.backend import PyTorchBackend, PyTorchOptions
 from asr_server.asr.types import Pcm
 from asr_server.audio.units import SAMPLE_RATE, from_ms
+from tests.support.backends import load_backend
 from tests.support.chunks import transcribe
 from tests.support.funasr_model import random_config, write_model_dir
 
@@ -24,13 +24,13 @@ SPEECH = Path("build/speech.wav")
 RECORDINGS = Path("tests/data")
 VOCABULARY = 8_404
 PACE = 3.0
-"""Tokens in 600 ms: 300 characters a minute, an ordinary speaker."""
+"""Tokens per 600 ms: 300 characters a minute, ordinary speech."""
 PAUSE_MS = 200
-"""Longer pauses in the recordings are cut to this, so that every chunk is computed."""
+"""Longer pauses in the recordings are cut to this, so that every chunk is decoded."""
 
 
 def full_size() -> Path:
-    """The model directory, made at the first call."""
+    """Return the model directory, made at the first call."""
     if not (MODEL / "paced").exists():
         config = random_config(512, 50, 16)
         config["encoder_conf"]["linear_units"] = config["decoder_conf"]["linear_units"] = 2048
@@ -44,7 +44,7 @@ def full_size() -> Path:
 
 
 def speech() -> Pcm:
-    """(n,) samples of the demo model's test recordings one after the other, without long pauses."""
+    """Return (n,) samples: the demo model's test recordings end to end, without long pauses."""
     pieces = []
     for entry in json.loads((RECORDINGS / "manifest.json").read_text("utf-8")):
         with wave.open(str(RECORDINGS / entry["file"])) as file:
@@ -58,7 +58,7 @@ def speech() -> Pcm:
 
 
 def write_speech() -> Path:
-    """`speech()` as a file, for processes of other environments."""
+    """Write `speech()` to a file, for processes of other environments."""
     SPEECH.parent.mkdir(exist_ok=True)
     with wave.open(str(SPEECH), "wb") as file:
         file.setnchannels(1)
@@ -69,16 +69,16 @@ def write_speech() -> Path:
 
 
 def _shift_for_pace() -> float:
-    """What to add to the bias so that the mean weight of a frame is `PACE` in ten."""
-    backend = PyTorchBackend.load(
-        MODEL, PyTorchOptions(device="cpu", dtype="float32", slots=1), None
+    """Return the bias shift that makes the mean CIF weight of ten frames `PACE`."""
+    backend = load_backend(MODEL, slots=1)
+    predictor = backend.paraformer.predictor
+    outputs: list[torch.Tensor] = []
+    hook = predictor.cif_output.register_forward_hook(
+        lambda *call: outputs.append(call[2].flatten())
     )
-    predictor = backend._paraformer.predictor
-    seen: list[torch.Tensor] = []
-    hook = predictor.cif_output.register_forward_hook(lambda *call: seen.append(call[2].flatten()))
     transcribe(backend, speech()[: 20 * SAMPLE_RATE])
     hook.remove()
-    scores = torch.cat(seen)
+    scores = torch.cat(outputs)
     low, high = -20.0, 20.0
     for _ in range(40):
         middle = (low + high) / 2

@@ -1,13 +1,13 @@
-"""What hotwords bring and what they break, on names that no model was ever taught.
+"""Measure how hotwords change recall and false insertions, on names absent from training data.
 
     python -m benchmarks.hotwords speak build/hotwords
     python -m benchmarks.hotwords measure MODEL_DIR build/hotwords/*.jsonl --plain SET.jsonl...
     python -m benchmarks.hotwords cost
 
-`speak` puts invented names into held-out sentences of the demo grammar and has them read out: the
-characters are the grammar's, their company is not, so the model often writes others of the same
-sound. `measure` recognises them with a list of 500 names, those that are said among many that are
-not, and then plain recordings (manifests as `asr-server evaluate` reads them) in which none is.
+`speak` puts invented names into held-out sentences of the demo grammar and synthesises them: the
+grammar has the characters but not their combination, so the model often outputs homophones.
+`measure` recognises them with a list of 500 names, the spoken ones among many others, and then
+plain recordings (manifests as `asr-server evaluate` reads them) without any of the names.
 """
 
 import asyncio
@@ -26,20 +26,23 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from asr_server.asr.engine import Engine, EngineOptions
-from asr_server.asr.hotwords import HotwordSearch, compiled, prepare
+from asr_server.asr.engine import Engine
+from asr_server.asr.hotword_compiler import compile_hotwords, prepare_vocabulary
+from asr_server.asr.hotwords import HotwordSearch
+from asr_server.asr.load import build_engine
 from asr_server.asr.run.evidence import EvidenceGatherer
 from asr_server.asr.types import Pcm, StreamOptions
 from asr_server.audio.decode import open_decoder
 from asr_server.audio.units import SAMPLE_RATE
 from asr_server.recognition import EndOfStream
+from asr_server.settings import Settings
 from asr_server.text.tokens import Token
 from benchmarks.environment import describe
 
 SEED = 7
-LISTED = 500
-AT_ONCE = 16
-"""Recordings recognised together."""
+LIST_SIZE = 500
+STREAMS = 16
+"""Recordings recognised at once."""
 RECORDINGS = 150
 SNR_DB = {"quiet": 25.0, "noise": 15.0}
 
@@ -51,7 +54,7 @@ console = Console()
 
 
 def invented(seed: int) -> Iterator[str]:
-    """Endless names of the grammar's surnames and characters, none of which the grammar has."""
+    """Yield names, endlessly, of the grammar's surnames and characters but not in the grammar."""
     from tools.demo_model import grammar, lexicon
 
     rng = Random(seed)
@@ -66,7 +69,7 @@ def invented(seed: int) -> Iterator[str]:
 
 @app.command()
 def speak(folder: Path) -> None:
-    """Have sentences with invented names read out by voices that no model was trained on."""
+    """Synthesise sentences with invented names in voices that no model was trained on."""
     from tools.demo_model import grammar, test_sets
     from tools.demo_model.recordings import Conditions, Silences, noise_bank, record
     from tools.demo_model.synthesis import SAMPLE_RATE, Synthesiser
@@ -97,7 +100,7 @@ def speak(folder: Path) -> None:
                 rng,
             )
             if made is None:
-                raise RuntimeError(f"cannot speak {punctuated}")
+                raise RuntimeError(f"cannot synthesise {punctuated}")
             file = f"{name}/{number:03d}.wav"
             test_sets.write_wav(folder / file, made.pcm, SAMPLE_RATE)
             entries.append({"file": file, "text": text, "names": [new]})
@@ -108,22 +111,22 @@ def speak(folder: Path) -> None:
 # Recall and false insertions ---------------------------------------------------------------------
 
 
-class Heard(NamedTuple):
-    """A recording's entry, and what was heard of it without and with the list."""
+class Texts(NamedTuple):
+    """Hold a recording's entry and its texts without and with the hotwords."""
 
     entry: dict[str, Any]
     without: str
-    with_list: str
+    with_hotwords: str
 
 
 def read(path: Path) -> list[Pcm]:
-    """A recording at 16 kHz, in pieces."""
+    """Return a recording at 16 kHz, in pieces."""
     decoder = open_decoder("wav", SAMPLE_RATE)
     return [decoder.feed(path.read_bytes()), decoder.finish()]
 
 
 async def recognise(engine: Engine, path: Path, hotwords: Sequence[tuple[str, int]]) -> str:
-    """The text of a recording."""
+    """Return the text of a recording."""
     stream = engine.open(StreamOptions(interim=False, punctuate=False, hotwords=tuple(hotwords)))
     for piece in read(path):
         stream.push(piece)
@@ -135,14 +138,16 @@ async def recognise(engine: Engine, path: Path, hotwords: Sequence[tuple[str, in
     return text
 
 
-async def hear(engine: Engine, manifest: Path, hotwords: Sequence[tuple[str, int]]) -> list[Heard]:
-    """Every recording of a manifest, twice."""
-    places = asyncio.Semaphore(AT_ONCE)
+async def recognise_all(
+    engine: Engine, manifest: Path, hotwords: Sequence[tuple[str, int]]
+) -> list[Texts]:
+    """Recognise every recording of a manifest without and with the hotwords."""
+    free_streams = asyncio.Semaphore(STREAMS)
 
-    async def one(entry: dict[str, Any]) -> Heard:
-        async with places:
+    async def one(entry: dict[str, Any]) -> Texts:
+        async with free_streams:
             file = manifest.parent / entry["file"]
-            return Heard(
+            return Texts(
                 entry, await recognise(engine, file, ()), await recognise(engine, file, hotwords)
             )
 
@@ -150,12 +155,13 @@ async def hear(engine: Engine, manifest: Path, hotwords: Sequence[tuple[str, int
 
 
 def entries_of(manifest: Path) -> list[dict[str, Any]]:
+    """Read a JSONL manifest."""
     return [json.loads(line) for line in manifest.read_text("utf-8").splitlines()]
 
 
-def error_rate(said: Sequence[str], heard: Sequence[str]) -> str:
-    """Of characters, in percent."""
-    return f"{jiwer.cer(list(said), list(heard)):.2%}"
+def error_rate(references: Sequence[str], texts: Sequence[str]) -> str:
+    """Return the character error rate in percent."""
+    return f"{jiwer.cer(list(references), list(texts)):.2%}"
 
 
 @app.command()
@@ -165,24 +171,26 @@ def measure(
     plain: Annotated[list[Path], typer.Option(help="Manifests without the names.")] = [],  # noqa: B006
     weight: Annotated[list[int], typer.Option(help="The weight of every word.")] = [1, 3, 4, 5],  # noqa: B006
 ) -> None:
-    """Print how many names are heard, and how many that nobody said."""
-    from asr_server.asr.run.backend import PyTorchBackend, PyTorchOptions
-
-    said = [name for manifest in rare for entry in entries_of(manifest) for name in entry["names"]]
-    others = (name for name in invented(SEED + 1) if name not in said)
-    words = [*said, *(next(others) for _ in range(LISTED - len(said)))]
-    table = Table("set", "weight", "names", "heard without", "heard", "CER without", "CER", "false")
+    """Print the recall of the names, the error rates, and the false insertions."""
+    spoken = [
+        name for manifest in rare for entry in entries_of(manifest) for name in entry["names"]
+    ]
+    others = (name for name in invented(SEED + 1) if name not in spoken)
+    words = [*spoken, *(next(others) for _ in range(LIST_SIZE - len(spoken)))]
+    columns = ("recall without", "recall", "CER without", "CER", "false insertions")
+    table = Table("set", "weight", "names", *columns)
 
     async def run() -> None:
-        engine = Engine(
-            lambda: PyTorchBackend.load(model, PyTorchOptions(dtype="float32"), None),
-            EngineOptions(max_streams=AT_ONCE),
+        settings = Settings(
+            model=str(model), device="cpu", dtype="float32", max_tasks=STREAMS, max_delay_ms=0
         )
+        engine = build_engine(settings, model)
         await engine.start()
         for manifest in (*rare, *plain):
-            for own in weight:
-                heard = await hear(engine, manifest, [(word, own) for word in words])
-                table.add_row(manifest.stem, str(own), *figures(heard, words))
+            for value in weight:
+                hotwords = [(word, value) for word in words]
+                texts = await recognise_all(engine, manifest, hotwords)
+                table.add_row(manifest.stem, str(value), *figures(texts, words))
         await engine.stop()
 
     asyncio.run(run())
@@ -190,20 +198,22 @@ def measure(
     console.print(table)
 
 
-def figures(heard: Sequence[Heard], words: Sequence[str]) -> list[str]:
-    """Names said, share of them heard without and with, error rates, and false insertions."""
-    names = [(one, name) for one in heard for name in one.entry.get("names", ())]
-    texts = [one.entry["text"] for one in heard]
+def figures(recordings: Sequence[Texts], words: Sequence[str]) -> list[str]:
+    """Return the number of names, recall and error rate without and with, and false insertions."""
+    names = [(one, name) for one in recordings for name in one.entry.get("names", ())]
+    references = [one.entry["text"] for one in recordings]
     false = sum(
-        word in one.with_list and word not in one.entry["text"] for one in heard for word in words
+        word in one.with_hotwords and word not in one.entry["text"]
+        for one in recordings
+        for word in words
     )
     return [
         str(len(names)),
         _share(sum(name in one.without for one, name in names), len(names)),
-        _share(sum(name in one.with_list for one, name in names), len(names)),
-        error_rate(texts, [one.without for one in heard]),
-        error_rate(texts, [one.with_list for one in heard]),
-        f"{false} in {len(heard)}",
+        _share(sum(name in one.with_hotwords for one, name in names), len(names)),
+        error_rate(references, [one.without for one in recordings]),
+        error_rate(references, [one.with_hotwords for one in recordings]),
+        f"{false} in {len(recordings)}",
     ]
 
 
@@ -224,41 +234,42 @@ def cost(tokens: int = 4, sentence: int = 60, repeats: int = 200) -> None:
     hanzi = [character for character in hanzi if character]
     vocabulary = (*hanzi, *(f"<{n}>" for n in range(8404 - len(hanzi))))
     hotwords = tuple(
-        ("".join(rng.choices(hanzi, k=rng.choice((2, 3, 4)))), 4) for _ in range(LISTED)
+        ("".join(rng.choices(hanzi, k=rng.choice((2, 3, 4)))), 4) for _ in range(LIST_SIZE)
     )
 
     began = time.perf_counter()
-    prepare(vocabulary)
+    prepare_vocabulary(vocabulary)
     prepared = time.perf_counter()
-    words = compiled(hotwords, vocabulary)
-    compiled_at = time.perf_counter()
+    words = compile_hotwords(hotwords, vocabulary)
+    compiled = time.perf_counter()
     assert words is not None
 
     gather = EvidenceGatherer(torch.device("cpu"))
     scores = [torch.randn(tokens, len(vocabulary)) * 4 for _ in range(repeats)]
     pieces = [Token(hanzi[n], n, n + 1, 0.9) for n in range(sentence)]
-    search = HotwordSearch(words)
-    on_device, on_loop = [], []
+    search, searched = HotwordSearch(words), 0
+    on_worker, on_loop = [], []
     for logits in scores:
         t0 = time.perf_counter()
         (evidence,) = gather([logits], [words])
         t1 = time.perf_counter()
         assert evidence is not None
-        search.hear(evidence, commit=True)
+        search.accept(evidence, commit=True)
         search.rewrite(pieces)
         t2 = time.perf_counter()
-        if search._count >= sentence:
-            search = HotwordSearch(words)
-        on_device.append(t1 - t0)
+        searched += tokens
+        if searched >= sentence:
+            search, searched = HotwordSearch(words), 0
+        on_worker.append(t1 - t0)
         on_loop.append(t2 - t1)
     console.print(describe())
     console.print(
-        f"{LISTED} words of {len(words.pieces)} characters, {len(vocabulary)} tokens:"
-        f" sounds {1e3 * (prepared - began):.0f} ms once,"
-        f" a list {1e3 * (compiled_at - prepared):.1f} ms"
+        f"{LIST_SIZE} words of {len(words.pieces)} characters, {len(vocabulary)} tokens:"
+        f" vocabulary {1e3 * (prepared - began):.0f} ms once,"
+        f" list {1e3 * (compiled - prepared):.1f} ms"
     )
     table = Table(f"a chunk of {tokens} tokens", "median ms", "p95 ms")
-    for where, seconds in (("device's thread", on_device), ("event loop", on_loop)):
+    for where, seconds in (("worker thread", on_worker), ("event loop", on_loop)):
         times = 1e3 * np.quantile(seconds, [0.5, 0.95])
         table.add_row(where, *(f"{time_:.2f}" for time_ in times))
     console.print(table)

@@ -1,18 +1,18 @@
-"""What a client sees of a sentence while it is said, in the time of the audio.
+"""Measure what a client sees of a sentence while it is spoken, in audio time.
 
     python -m benchmarks.interims MODEL_DIR MANIFEST.jsonl... [--punctuation DIR]
 
-Recordings go into a stream in frames of 100 ms, and after each frame everything is computed that
-can be. No clock is read, so the figures are those of a server that takes no time, the same on every
-machine however busy: what is left are frames, windows, chunks and rules. `benchmarks.latency` adds
-the computing.
+Recordings are pushed into a stream in frames of 100 ms, and after each frame all due work is done.
+No clock is read, so the figures are those of an infinitely fast server and equal on every machine:
+they show the delays of frames, VAD windows, chunks and rules. `benchmarks.latency` adds the
+computation.
 
 first text  from the frame with the first sample of speech to the first text
 lag         from the end of a character to the frame after which it is shown
 revised     share of shown characters that a later result of the same sentence replaced
-final       from the frame with the last sample of speech to the final, less the silence asked for
-bounds      how far a sentence's begin and end are from the truth
-steps       chunks computed for a second of audio: whole ones, and looks ahead
+final       from the frame with the last sample of speech to the final, minus max_sentence_silence
+bounds      error of a sentence's begin and end
+steps       chunks decoded per second of audio: whole chunks, and previews and speculations
 """
 
 import asyncio
@@ -29,31 +29,32 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from asr_server.asr.run.backend import PyTorchBackend, PyTorchOptions
+from asr_server.asr.run.backend import PyTorchBackend
 from asr_server.asr.stream import Stream
-from asr_server.asr.types import Kind, Pcm, Step, StreamOptions
+from asr_server.asr.types import Kind, Pcm, StreamOptions
 from asr_server.audio.decode import open_decoder
 from asr_server.audio.endpointer import EndpointingOptions
 from asr_server.audio.units import SAMPLE_RATE, Samples, from_ms
-from asr_server.load.account import Shown
 from asr_server.load.figures import revisions
+from asr_server.load.task_record import Result
 from asr_server.recognition import EndOfStream, Hypothesis
 from asr_server.state.sentence import render
 from benchmarks.environment import describe
+from tests.support.backends import load_backend
 
 FRAME: Samples = from_ms(100)
 SILENCE: Samples = from_ms(2_000)
-"""Quiet that follows every recording, so that its last sentence ends by itself."""
-PREVIEW: Samples = from_ms(200)
+"""Silence appended to every recording, so that its last sentence ends by endpointing."""
+SLOT = 1
 
 
 @dataclass(slots=True)
-class Seen:
-    """Of all recordings of a set with one sentence; milliseconds."""
+class SetFigures:
+    """Collect the figures of a set's recordings that have one sentence; milliseconds."""
 
     recordings: int = 0
     left_out: int = 0
-    """Recordings that did not become exactly one sentence."""
+    """Recordings that were not recognised as exactly one sentence."""
     seconds: float = 0.0
     first_text: list[float] = field(default_factory=list)
     lag: list[float] = field(default_factory=list)
@@ -65,65 +66,72 @@ class Seen:
 
 
 def frame_end_ms(time_ms: float) -> float:
-    """When the frame that holds this moment has arrived."""
+    """Return when the frame with this moment has arrived."""
     return 100 * (time_ms // 100 + 1)
 
 
 async def follow(
-    backend: PyTorchBackend, number: int, samples: Pcm, options: StreamOptions, steps: Counter[Kind]
+    backend: PyTorchBackend, samples: Pcm, options: StreamOptions, steps: Counter[Kind]
 ) -> list[tuple[Samples, Hypothesis]]:
-    """Everything heard, with how much audio had arrived."""
+    """Return every hypothesis of a recording, with how much audio had arrived before it."""
     stream = Stream(
-        number, options, backend.geometry, PREVIEW, on_change=_nothing, on_close=_nothing
+        1,
+        SLOT,
+        options,
+        backend.geometry,
+        previews=True,
+        on_change=_ignore,
+        on_close=_ignore,
+        clock=lambda: 0.0,
     )
-    heard: list[tuple[Samples, Hypothesis]] = []
+    hypotheses: list[tuple[Samples, Hypothesis]] = []
     arrived: Samples = 0
 
-    async def listen() -> None:
+    async def read() -> None:
         while not isinstance(event := await stream.next(), EndOfStream):
-            heard.append((arrived, event))
+            hypotheses.append((arrived, event))
 
-    listening = asyncio.create_task(listen())
-    backend.step(Step(opened=(number,)))
-    sound = np.concatenate((samples, np.zeros(SILENCE, dtype=np.float32)))
-    for begin in range(0, len(sound), FRAME):
-        stream.push(sound[begin : begin + FRAME])
+    reading = asyncio.create_task(read())
+    pcm = np.concatenate((samples, np.zeros(SILENCE, dtype=np.float32)))
+    for begin in range(0, len(pcm), FRAME):
+        stream.push(pcm[begin : begin + FRAME])
         arrived = begin + FRAME
         await _compute(backend, stream, steps)
     stream.finish()
     await _compute(backend, stream, steps)
-    await listening
-    backend.step(Step(closed=(number,)))
-    return heard
+    await reading
+    return hypotheses
 
 
 async def _compute(backend: PyTorchBackend, stream: Stream, steps: Counter[Kind]) -> None:
-    while stream.judge_due or stream.chunk_due:
-        if stream.judge_due:
-            result = backend.step(Step(judge=(stream.cut_judge(),)))
-            stream.accept_probabilities(result.probabilities[0])
+    """Do all work of a stream that is due."""
+    while stream.windows_due or stream.chunk_due:
+        if stream.windows_due:
+            (probabilities,) = backend.detect([stream.cut_windows()])
+            stream.accept_probabilities(probabilities)
         else:
             work = stream.cut_chunk()
             steps[work.kind] += 1
-            stream.accept_chunk(work, backend.step(Step(chunks=(work,))).heard[0])
-        await asyncio.sleep(0)  # let it be read before the next replaces it
+            (result,) = backend.decode([work])
+            stream.accept_chunk(work, result)
+        await asyncio.sleep(0)  # let `read` take the hypothesis before the next replaces it
 
 
-def _nothing(_: Stream) -> None:
+def _ignore(_: Stream) -> None:
     pass
 
 
 def note(
-    seen: Seen,
-    truth: Sequence[dict[str, Any]],
-    heard: Sequence[tuple[Samples, Hypothesis]],
+    figures: SetFigures,
+    reference: Sequence[dict[str, Any]],
+    hypotheses: Sequence[tuple[Samples, Hypothesis]],
     silence_ms: int,
 ) -> None:
-    """Add what was heard of one recording."""
-    seen.recordings += 1
-    texts: list[Shown] = []
+    """Add the figures of one recording; `reference` has the times of its characters."""
+    figures.recordings += 1
+    results: list[Result] = []
     shown_at: list[float] = []  # of each token
-    for arrived, hypothesis in heard:
+    for arrived, hypothesis in hypotheses:
         rendered = render(
             hypothesis.tokens,
             begin=hypothesis.begin,
@@ -136,45 +144,46 @@ def note(
         if not rendered.text:
             continue
         arrived_ms = arrived * 1000 / SAMPLE_RATE
-        texts.append(Shown(arrived_ms, len(seen.final), rendered.text, hypothesis.final))
+        results.append(Result(arrived_ms, rendered.text, hypothesis.final))
         last = rendered.words[-1].end
         visible = [token for token in hypothesis.tokens if hypothesis.final or token.end <= last]
         shown_at += [arrived_ms] * (len(visible) - len(shown_at))
-    shown, revised = revisions(texts)
-    seen.shown, seen.revised = seen.shown + shown, seen.revised + revised
-    finals = [(arrived, hypothesis) for arrived, hypothesis in heard if hypothesis.final]
-    if len(finals) != 1 or not texts:
-        seen.left_out += 1
+    shown, revised = revisions(results)
+    figures.shown, figures.revised = figures.shown + shown, figures.revised + revised
+    finals = [(arrived, hypothesis) for arrived, hypothesis in hypotheses if hypothesis.final]
+    if len(finals) != 1 or not results:
+        figures.left_out += 1
         return
     ((arrived, final),) = finals
-    begin_ms, end_ms = truth[0]["begin_ms"], truth[-1]["end_ms"]
-    seen.first_text.append(texts[0].at - frame_end_ms(begin_ms))
-    seen.final.append(arrived * 1000 / SAMPLE_RATE - frame_end_ms(end_ms) - silence_ms)
+    begin_ms, end_ms = reference[0]["begin_ms"], reference[-1]["end_ms"]
+    figures.first_text.append(results[0].at - frame_end_ms(begin_ms))
+    figures.final.append(arrived * 1000 / SAMPLE_RATE - frame_end_ms(end_ms) - silence_ms)
     assert final.end is not None
-    seen.bounds += [
-        abs(place * 1000 / SAMPLE_RATE - true)
-        for place, true in ((final.begin, begin_ms), (final.end, end_ms))
+    figures.bounds += [
+        abs(place * 1000 / SAMPLE_RATE - expected)
+        for place, expected in ((final.begin, begin_ms), (final.end, end_ms))
     ]
-    if len(truth) == len(final.tokens):
-        seen.lag += [at - one["end_ms"] for at, one in zip(shown_at, truth, strict=True)]
+    if len(reference) == len(final.tokens):
+        figures.lag += [at - one["end_ms"] for at, one in zip(shown_at, reference, strict=True)]
 
 
 def p50_p95(values: Iterable[float]) -> str:
+    """Return median and 95th percentile."""
     return "{:.0f} / {:.0f}".format(*np.percentile(list(values), [50, 95]))
 
 
-def row(name: str, seen: Seen) -> list[str]:
-    """One set."""
-    looks = sum(count for kind, count in seen.steps.items() if kind is not Kind.COMMIT)
+def row(name: str, figures: SetFigures) -> list[str]:
+    """Return one set's row of the table."""
+    ahead = sum(count for kind, count in figures.steps.items() if kind is not Kind.COMMIT)
     return [
         name,
-        f"{seen.recordings} ({seen.left_out})",
-        p50_p95(seen.first_text),
-        p50_p95(seen.lag),
-        f"{seen.revised / max(1, seen.shown):.1%}",
-        p50_p95(seen.final),
-        p50_p95(seen.bounds),
-        f"{seen.steps[Kind.COMMIT] / seen.seconds:.1f} + {looks / seen.seconds:.1f}",
+        f"{figures.recordings} ({figures.left_out})",
+        p50_p95(figures.first_text),
+        p50_p95(figures.lag),
+        f"{figures.revised / max(1, figures.shown):.1%}",
+        p50_p95(figures.final),
+        p50_p95(figures.bounds),
+        f"{figures.steps[Kind.COMMIT] / figures.seconds:.1f} + {ahead / figures.seconds:.1f}",
     ]
 
 
@@ -182,27 +191,27 @@ def main(
     model: Annotated[Path, typer.Argument(help="A FunASR model directory.")],
     manifests: Annotated[list[Path], typer.Argument(help="JSONL with `characters`.")],
     punctuation: Annotated[Path | None, typer.Option(help="A punctuation model.")] = None,
-    recordings: Annotated[int, typer.Option(help="At most, of each set.")] = 100,
+    recordings: Annotated[int, typer.Option(help="Largest number of each set.")] = 100,
     silence_ms: Annotated[int, typer.Option(help="max_sentence_silence.")] = 800,
 ) -> None:
-    """Print a table, medians and 95th percentiles in milliseconds."""
-    backend = PyTorchBackend.load(model, PyTorchOptions(dtype="float32", slots=1), punctuation)
+    """Print a table of medians and 95th percentiles in milliseconds."""
+    backend = load_backend(model, punctuation, device="auto", slots=1)
     options = StreamOptions(EndpointingOptions(max_sentence_silence_ms=silence_ms))
     table = Table(
         "set", "recordings", "first text", "lag", "revised", "final", "bounds", "steps a second"
     )
     for manifest in manifests:
-        seen = Seen()
+        figures = SetFigures()
         lines = manifest.read_text("utf-8").splitlines()[:recordings]
-        for number, line in enumerate(track(lines, manifest.stem), start=1):
+        for line in track(lines, manifest.stem):
             entry = json.loads(line)
             decoder = open_decoder("wav", SAMPLE_RATE)
             data = (manifest.parent / entry["file"]).read_bytes()
             samples = np.concatenate((decoder.feed(data), decoder.finish()))
-            seen.seconds += (len(samples) + SILENCE) / SAMPLE_RATE
-            heard = asyncio.run(follow(backend, number, samples, options, seen.steps))
-            note(seen, entry["characters"], heard, silence_ms)
-        table.add_row(*row(manifest.stem, seen))
+            figures.seconds += (len(samples) + SILENCE) / SAMPLE_RATE
+            hypotheses = asyncio.run(follow(backend, samples, options, figures.steps))
+            note(figures, entry["characters"], hypotheses, silence_ms)
+        table.add_row(*row(manifest.stem, figures))
     console = Console(width=120)
     console.print(describe())
     console.print(table)

@@ -1,9 +1,9 @@
-"""Make the peers' models from a FunASR model directory, with FunASR's own exporter.
+"""Export the peers' models from a FunASR model directory, with FunASR's own exporter.
 
     build/peers/venv/bin/python -m benchmarks.peer_export MODEL_DIR TO
 
-Runs in the peers' environment. Gives fp32 and 8-bit ONNX files as funasr-onnx reads them, and
-beside them, with the metadata it wants, what sherpa-onnx reads.
+Runs in the peers' environment. Writes float32 and 8-bit ONNX files for funasr-onnx, and copies with
+the metadata that sherpa-onnx reads.
 """
 
 import functools
@@ -12,11 +12,11 @@ import shutil
 import sys
 from pathlib import Path
 
-CONTEXT = ("config.yaml", "tokens.json", "am.mvn")
+FRONTEND_FILES = ("config.yaml", "tokens.json", "am.mvn")
 
 
 def main(model: Path, to: Path) -> None:
-    """Export, quantise, add metadata."""
+    """Export, quantise and add metadata."""
     import onnx
     import torch
     from funasr import AutoModel
@@ -29,7 +29,7 @@ def main(model: Path, to: Path) -> None:
         model=str(model), disable_update=True, disable_pbar=True, device="cpu", log_level="ERROR"
     )
     recogniser.export(type="onnx", quantize=True, output_dir=str(to))
-    for name in CONTEXT:
+    for name in FRONTEND_FILES:
         shutil.copy(model / name, to / name)
 
     config = recogniser.kwargs
@@ -56,6 +56,7 @@ def main(model: Path, to: Path) -> None:
 
 
 def _cmvn(path: Path) -> tuple[list[str], list[str]]:
+    """Return shift and scale of a Kaldi file of feature statistics."""
     words = path.read_text().split()
 
     def after(tag: str) -> list[str]:

@@ -1,9 +1,9 @@
-"""One engine in a process of its own, told over its standard input what to measure.
+"""Measure one engine in a process of its own, by commands on its standard input.
 
     python -m benchmarks.peer_worker ENGINE MODEL SPEECH.wav THREADS
 
-Runs in the environment of the engine that it measures, so it imports nothing of the project but
-inside `Ours`. Commands and answers are JSON, one a line; see `service` and `paced`.
+The process runs in the environment of the engine it measures, so only `OwnEngine` imports the
+package. Commands and answers are JSON, one a line; see `service` and `paced`.
 """
 
 import asyncio
@@ -19,28 +19,29 @@ from typing import Any, Protocol
 
 RATE = 16_000
 STRIDE = 9_600
-PERIOD_S = STRIDE / RATE
-"""Every stream brings a chunk this often."""
+"""New samples of a chunk."""
+CHUNK_S = STRIDE / RATE
+"""Every stream has a new chunk this often."""
 FRAME = 1_600
-"""Samples that a client sends at once, where the engine takes any number."""
+"""Samples of one message, where the engine takes any number."""
 WINDOW = 512
-"""Samples that the VAD judges at once."""
+"""Samples of a VAD window."""
 CHUNKS, WARM_UP = 24, 4
-"""Chunks of which the time is taken, and how many of them do not count."""
+"""Chunks that are timed, and how many of them are left out of the median."""
 
 
-class BatchOne(Protocol):
-    """An engine that computes one chunk of one stream at a time."""
+class BatchOneEngine(Protocol):
+    """Decode one chunk of one stream at a time."""
 
     def open(self) -> Any:
-        """A new stream."""
+        """Return a new stream."""
 
-    def chunk(self, stream: Any, samples: Any) -> int:
-        """Recognise 600 ms more; how many tokens came of it."""
+    def decode(self, stream: Any, samples: Any) -> int:
+        """Decode the next 600 ms and return the number of new tokens."""
 
 
 class FunAsr:
-    """`AutoModel.generate` as FunASR's documentation runs it, [0, 10, 5], look-back 4 and 1."""
+    """Run `AutoModel.generate` as FunASR's documentation does: [0, 10, 5], look-back 4 and 1."""
 
     def __init__(self, model: Path, threads: int) -> None:
         import torch
@@ -59,7 +60,7 @@ class FunAsr:
     def open(self) -> dict[str, Any]:
         return {}
 
-    def chunk(self, stream: dict[str, Any], samples: Any) -> int:
+    def decode(self, stream: dict[str, Any], samples: Any) -> int:
         answer = self._model.generate(
             input=samples,
             cache=stream,
@@ -72,7 +73,7 @@ class FunAsr:
 
 
 class FunAsrOnnx:
-    """funasr-onnx's streaming Paraformer on 8-bit ONNX files."""
+    """Run funasr-onnx's streaming Paraformer on 8-bit ONNX files."""
 
     chunk_size = (5, 10, 5)
 
@@ -89,10 +90,10 @@ class FunAsrOnnx:
     def open(self) -> dict[str, Any]:
         import copy
 
-        # The frontend keeps a stream's samples in itself, so every stream needs one of its own.
+        # The frontend keeps the samples of its stream, so every stream needs its own.
         return {"cache": {}, "frontend": copy.copy(self._fresh_frontend())}
 
-    def chunk(self, stream: dict[str, Any], samples: Any) -> int:
+    def decode(self, stream: dict[str, Any], samples: Any) -> int:
         self._model.frontend = stream["frontend"]
         answer = self._model(samples, param_dict={"cache": stream["cache"], "is_final": False})
         return sum(len(part["preds"][1]) for part in answer)
@@ -106,13 +107,13 @@ class FunAsrOnnx:
 
 
 class FunAsrOnnxLean(FunAsrOnnx):
-    """The same without left context: 15 frames a chunk as in [0, 10, 5], the least work."""
+    """Run the same without left context: 15 frames a chunk as in [0, 10, 5], the least work."""
 
     chunk_size = (0, 10, 5)
 
 
 class SherpaOnnx:
-    """sherpa-onnx's OnlineRecognizer; its chunk is 5 + 10 + 3 frames, fixed in its source."""
+    """Run sherpa-onnx's OnlineRecognizer; its chunk is 5 + 10 + 3 frames, fixed in its source."""
 
     def __init__(self, model: Path, threads: int) -> None:
         import sherpa_onnx
@@ -127,7 +128,7 @@ class SherpaOnnx:
     def open(self) -> Any:
         return self._model.create_stream()
 
-    def chunk(self, stream: Any, samples: Any) -> int:
+    def decode(self, stream: Any, samples: Any) -> int:
         before = len(self._model.tokens(stream))
         stream.accept_waveform(RATE, samples)
         while self._model.is_ready(stream):
@@ -137,84 +138,90 @@ class SherpaOnnx:
 
 PEERS = {
     "funasr": FunAsr,
-    "funasr-one": FunAsr,  # in one process, as FunASR's own server runs it
+    "funasr-one": FunAsr,  # one process with all threads, as FunASR's own server runs
     "funasr-onnx": FunAsrOnnx,
     "funasr-onnx-lean": FunAsrOnnxLean,
     "sherpa-onnx": SherpaOnnx,
 }
 
 
-def service(engine: BatchOne, speech: Any, batches: list[int]) -> dict[str, Any]:
-    """Milliseconds a chunk of one stream, without waiting; `batches` is for who can."""
-    stream, taken = engine.open(), []
+def service(engine: BatchOneEngine, speech: Any, batches: list[int]) -> dict[str, Any]:
+    """Return the milliseconds of a chunk of one stream, without waiting; ignore `batches`."""
+    stream, seconds = engine.open(), []
     for number in range(CHUNKS):
         samples = speech[number * STRIDE : (number + 1) * STRIDE]
         began = time.perf_counter()
-        engine.chunk(stream, samples)
-        taken.append(time.perf_counter() - began)
-    return {"steps": {"1": 1000 * median(taken[WARM_UP:])}}
+        engine.decode(stream, samples)
+        seconds.append(time.perf_counter() - began)
+    return {"steps": {"1": 1000 * median(seconds[WARM_UP:])}}
 
 
 def paced(
-    engine: BatchOne, speech: Any, streams: int, first: int, every: int, at: float, seconds: float
+    engine: BatchOneEngine,
+    speech: Any,
+    streams: int,
+    first: int,
+    every: int,
+    at: float,
+    seconds: float,
 ) -> dict[str, Any]:
-    """The streams `first`, `first + every`, ... of `streams`, which bring chunks on a schedule.
+    """Decode the streams `first`, `first + every`, ... of `streams` in real time.
 
-    Starts at wall time `at`. Chunks are computed in the order in which they became whole; the
-    latency of a chunk runs from then to its tokens.
+    Starts at wall time `at`. Chunks are decoded in the order in which their last sample arrives;
+    the latency of a chunk runs from then to its tokens.
     """
     numbers = range(first, streams, every)
     opened = {number: engine.open() for number in numbers}
-    places = {number: _place(number, len(speech)) for number in numbers}
-    due = sorted(
-        (PERIOD_S * (chunk + number / streams), number, chunk)
+    offsets = {number: _offset(number, len(speech)) for number in numbers}
+    schedule = sorted(
+        (CHUNK_S * (chunk + number / streams), number, chunk)
         for number in numbers
-        for chunk in range(int(seconds / PERIOD_S))
+        for chunk in range(int(seconds / CHUNK_S))
     )
-    offset = at - time.time() + time.perf_counter()
+    start = at - time.time() + time.perf_counter()
     latencies, tokens, busy = [], 0, 0.0
-    for whole, number, chunk in due:
-        arrived = offset + PERIOD_S + whole
+    for due, number, chunk in schedule:
+        arrived = start + CHUNK_S + due
         time.sleep(max(0.0, arrived - time.perf_counter()))
         began = time.perf_counter()
-        if began - offset > seconds + 5:
-            break  # hopelessly late; what is here says so
-        begin = (places[number] + chunk * STRIDE) % (len(speech) - STRIDE)
-        tokens += engine.chunk(opened[number], speech[begin : begin + STRIDE])
+        if began - start > seconds + 5:
+            break  # overloaded: the share of decoded chunks shows it
+        begin = (offsets[number] + chunk * STRIDE) % (len(speech) - STRIDE)
+        tokens += engine.decode(opened[number], speech[begin : begin + STRIDE])
         ended = time.perf_counter()
         busy += ended - began
-        latencies.append((whole, ended - arrived))
+        latencies.append((due, ended - arrived))
     return {
         "latencies": latencies,
-        "due": len(due),
+        "due": len(schedule),
         "tokens": tokens,
-        "busy": busy / (time.perf_counter() - offset),
+        "busy": busy / (time.perf_counter() - start),
     }
 
 
-def _place(number: int, length: int) -> int:
-    """Where in the speech a stream begins: no two say the same at the same time."""
+def _offset(number: int, length: int) -> int:
+    """Return where in the speech a stream begins; streams differ, so their batches do too."""
     return number * 7_919 * 4 % (length - STRIDE)
 
 
-class Ours:
-    """The server's engine: scheduler, VAD, features, model, sentences; everything but sockets."""
+class OwnEngine:
+    """Run the server's engine: batching, VAD, features, model, sentences; all but the sockets."""
 
     def __init__(self, model: Path, dtype: str, threads: int) -> None:
         from asr_server.asr.load import build_engine
         from asr_server.settings import Settings
 
-        self._settings = Settings(
+        settings = Settings(
             model=str(model), dtype=dtype, threads=threads, max_tasks=256, max_delay_ms=0
         )
-        self._engine = build_engine(self._settings, model)
+        self._engine = build_engine(settings, model)
 
-    async def obey(
+    async def run(
         self, commands: Iterable[str], speech: Any, answer: Callable[[Any], None]
     ) -> None:
-        """Load, say so, then measure what is asked for."""
+        """Load the model, answer `ready`, then run every command."""
         await self._engine.start()
-        answer({"ready": "ours"})
+        answer({"ready": "own engine"})
         loop = asyncio.get_running_loop()
         lines = iter(commands)
         while line := await loop.run_in_executor(None, next, lines, None):
@@ -224,87 +231,90 @@ class Ours:
         await self._engine.stop()
 
     async def service(self, speech: Any, batches: list[int]) -> dict[str, Any]:
-        """Milliseconds of a whole step, VAD included."""
-        from asr_server.asr.types import DecodeWork, Kind, Step, VadWork
+        """Return the milliseconds of a VAD step and a decode step by batch size."""
+        from asr_server.asr.types import DecodeWork, Kind, VadWork
 
-        engine = self._engine
-        backend = engine._device.backend
-        stride, context = backend.geometry.stride, backend.geometry.context
+        workers = self._engine._workers
+        geometry = workers.backend.geometry
+        stride, context = geometry.stride, geometry.context
         windows = stride // WINDOW * WINDOW
 
-        def step(rows: range, chunk: int) -> Step:
-            works, judge = [], []
-            for row in rows:
-                begin = _place(row, len(speech) - 40 * stride) + chunk * stride
+        async def step(slots: range, chunk: int) -> float:
+            first, vad, decode = chunk == 0, [], []
+            for slot in slots:
+                begin = _offset(slot, len(speech) - 40 * stride) + chunk * stride
                 pcm = speech[begin : begin + context + stride]
-                judge.append(VadWork(row, pcm[:windows]))
-                pcm = pcm[context:] if chunk == 0 else pcm
-                works.append(DecodeWork(row, Kind.COMMIT, chunk == 0, pcm))
-            return Step(tuple(rows) if chunk == 0 else (), (), tuple(judge), tuple(works))
+                vad.append(VadWork(slot, first, pcm[:windows]))
+                pcm = pcm[context:] if first else pcm
+                decode.append(DecodeWork(slot, Kind.COMMIT, first, pcm))
+            began = time.perf_counter()
+            await workers.detect(vad)
+            await workers.decode(decode)
+            return time.perf_counter() - began
 
-        answer: dict[str, Any] = {"steps": {}}
+        steps_ms = {}
         for size in batches:
-            taken = []
-            for chunk in range(CHUNKS if size == 1 else 3 * WARM_UP):
-                due = step(range(size), chunk)
-                began = time.perf_counter()
-                await engine._device.hear(due)
-                taken.append(time.perf_counter() - began)
-            await engine._device.hear(Step(closed=tuple(range(size))))
-            answer["steps"][str(size)] = 1000 * median(taken[WARM_UP:])
-        return answer
+            slots = range(1, size + 1)  # slot 0 is a dummy row
+            chunks = range(CHUNKS if size == 1 else 3 * WARM_UP)
+            seconds = [await step(slots, chunk) for chunk in chunks]
+            steps_ms[str(size)] = 1000 * median(seconds[WARM_UP:])
+        return {"steps": steps_ms}
 
     async def paced(self, speech: Any, streams: int, seconds: float) -> dict[str, Any]:
-        """Streams that bring `FRAME` samples at a time; latencies as in `paced` above.
+        """Push `FRAME` samples at a time into streams in real time; latencies as in `paced` above.
 
-        A chunk is whole when the frame with its last sample has come.
+        A chunk is complete when the frame with its last sample has arrived.
         """
         from asr_server.asr.types import Kind, StreamOptions
 
         engine = self._engine
         clock = asyncio.get_running_loop().time
-        begins: dict[int, float] = {}
         latencies, batches, tokens = [], [], 0
-        deliver = engine._deliver
+        backend = engine._workers.backend
+        decode = backend.decode
 
-        def watched(step: Any, result: Any) -> None:
-            nonlocal tokens
-            now = clock()
-            for work, heard in zip(step.chunks, result.heard, strict=True):
-                stream = engine._streams.get(work.stream)
-                if stream is None or work.kind is not Kind.COMMIT:
-                    continue
-                end = stream._cut[1]
-                whole = begins[work.stream] + -(-end // FRAME) * FRAME / RATE
-                latencies.append((whole - began, now - whole))
-                tokens += len(heard.tokens)
-            if step.chunks:
-                batches.append(len(step.chunks))
-            deliver(step, result)
+        def counting_decode(works: Any) -> Any:
+            batches.append(len(works))
+            return decode(works)
 
-        engine._deliver = watched
+        def watch(stream: Any, begin: float) -> None:
+            """Note the latency of each whole chunk when the stream accepts its tokens."""
+            accept = stream.accept_chunk
+
+            def accept_chunk(work: Any, result: Any) -> None:
+                nonlocal tokens
+                if work.kind is Kind.COMMIT:
+                    complete = begin + -(-stream._cut[1] // FRAME) * FRAME / RATE
+                    latencies.append((complete - began, clock() - complete))
+                    tokens += len(result.tokens)
+                accept(work, result)
+
+            stream.accept_chunk = accept_chunk
+
+        backend.decode = counting_decode
         began = clock() + 0.5
 
-        async def speak(number: int) -> None:
+        async def send(number: int) -> None:
             stream = engine.open(StreamOptions(punctuate=False))
-            begins[stream.id] = began + PERIOD_S * number / streams
+            begin = began + CHUNK_S * number / streams
+            watch(stream, begin)
             reading = asyncio.create_task(self._read(stream))
-            place = _place(number, len(speech))
+            offset = _offset(number, len(speech))
             for frame in range(int(seconds * RATE / FRAME)):
-                due = begins[stream.id] + (frame + 1) * FRAME / RATE
+                due = begin + (frame + 1) * FRAME / RATE
                 await asyncio.sleep(max(0.0, due - clock()))
-                begin = (place + frame * FRAME) % (len(speech) - FRAME)
-                stream.push(speech[begin : begin + FRAME])
+                place = (offset + frame * FRAME) % (len(speech) - FRAME)
+                stream.push(speech[place : place + FRAME])
             reading.cancel()
             stream.close()
 
         used = time.process_time()
-        await asyncio.gather(*map(speak, range(streams)))
+        await asyncio.gather(*map(send, range(streams)))
         used = time.process_time() - used
-        engine._deliver = deliver
+        backend.decode = decode
         return {
             "latencies": latencies,
-            "due": streams * int(seconds / PERIOD_S),
+            "due": streams * int(seconds / CHUNK_S),
             "tokens": tokens,
             "busy": used / seconds / (os.cpu_count() or 1),
             "batch": sum(batches) / max(1, len(batches)),
@@ -316,6 +326,7 @@ class Ours:
 
 
 def read_wave(path: str) -> Any:
+    """Return (n,) float32 samples in [-1, 1]."""
     import numpy as np
 
     with wave.open(path) as file:
@@ -324,19 +335,19 @@ def read_wave(path: str) -> Any:
 
 
 def main(name: str, model: Path, speech: Any, threads: int) -> None:
-    """Load, say so, then obey."""
+    """Load an engine, answer `ready`, then run every command."""
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # engines print what they like, but not among the answers
+    os.dup2(2, 1)  # engines print to stdout: that goes to stderr, the answers do not
 
     def answer(value: Any) -> None:
         print(json.dumps(value), file=answers, flush=True)
 
-    if name.startswith("ours:"):
-        ours = Ours(model, name.partition(":")[2], threads)
-        asyncio.run(ours.obey(sys.stdin, speech, answer))
+    if name.startswith("own:"):
+        engine = OwnEngine(model, name.partition(":")[2], threads)
+        asyncio.run(engine.run(sys.stdin, speech, answer))
         return
     peer = PEERS[name](model, threads)
-    service(peer, speech, [])  # warm
+    service(peer, speech, [])  # warm up
     answer({"ready": name})
     for line in sys.stdin:
         command = json.loads(line)

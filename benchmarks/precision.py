@@ -1,10 +1,10 @@
-"""What coarser numbers change in the text: agreement with float32, and the error rate of each.
+"""Measure what coarser arithmetic changes in the text: agreement with float32, and error rates.
 
     python -m benchmarks.precision [MANIFEST...]        writes benchmarks/results/precision.json
 
-The embedded demo model hears whole recordings of the manifests (`file`, a WAV beside the manifest,
-and `text`; one JSON object a line) without a VAD, in batches, in every precision that the device
-has. Without a manifest it hears the demo model's test set A, 400 recordings that
+The embedded demo model decodes whole recordings of the manifests (`file`, a WAV beside the
+manifest, and `text`; one JSON object a line) without a VAD, in batches, in every precision that the
+device supports. Without a manifest it decodes the demo model's test set A, 400 recordings that
 `python -m tools.demo_model test-sets` makes, or where that is missing the few in tests/data.
 """
 
@@ -20,17 +20,17 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from asr_server.asr.run.backend import PyTorchBackend, PyTorchOptions
 from asr_server.asr.types import Pcm
 from asr_server.audio.decode import open_decoder
 from asr_server.audio.units import SAMPLE_RATE
 from asr_server.models.registry import EMBEDDED
 from benchmarks.environment import describe
+from tests.support.backends import load_backend
 from tests.support.chunks import transcribe_together
 
 RESULTS = Path("benchmarks/results/precision.json")
 MANIFESTS = (Path("build/demo_model/test_sets/A.jsonl"), Path("tests/data/manifest.json"))
-TOGETHER = 32
+BATCH = 32
 PRECISIONS = {
     "cpu": ("float32", "bfloat16", "int8"),
     "cuda": ("float32", "bfloat16", "float16"),
@@ -38,13 +38,13 @@ PRECISIONS = {
 
 
 def read(path: Path) -> Pcm:
-    """A recording at 16 kHz."""
+    """Return a recording at 16 kHz."""
     decoder = open_decoder("wav", SAMPLE_RATE)
     return np.concatenate((decoder.feed(path.read_bytes()), decoder.finish()))
 
 
 def listed(manifest: Path) -> list[dict[str, Any]]:
-    """A manifest's entries."""
+    """Return a manifest's entries."""
     text = manifest.read_text("utf-8")
     entries: list[dict[str, Any]] = (
         json.loads(text)
@@ -54,15 +54,14 @@ def listed(manifest: Path) -> list[dict[str, Any]]:
     return entries
 
 
-def hear(device: str, dtype: str, recordings: list[Pcm]) -> tuple[list[list[str]], float]:
-    """The tokens of every recording, and the seconds that took."""
-    options = PyTorchOptions(device=device, dtype=dtype, slots=TOGETHER)
-    backend = PyTorchBackend.load(EMBEDDED / "asr", options, None)
-    heard: list[list[str]] = []
+def decode(device: str, dtype: str, recordings: list[Pcm]) -> tuple[list[list[str]], float]:
+    """Return the tokens of every recording, and the seconds that decoding took."""
+    backend = load_backend(EMBEDDED / "asr", device=device, dtype=dtype, slots=BATCH)
+    tokens: list[list[str]] = []
     began = time.perf_counter()
-    for begin in track(range(0, len(recordings), TOGETHER), dtype):
-        heard += transcribe_together(backend, recordings[begin : begin + TOGETHER])
-    return heard, time.perf_counter() - began
+    for begin in track(range(0, len(recordings), BATCH), dtype):
+        tokens += transcribe_together(backend, recordings[begin : begin + BATCH])
+    return tokens, time.perf_counter() - began
 
 
 def main(
@@ -78,16 +77,16 @@ def main(
     rows: list[dict[str, Any]] = []
     exact: list[list[str]] = []
     for dtype in PRECISIONS[device]:
-        heard, seconds = hear(device, dtype, recordings)
-        exact = exact or heard
-        differing = jiwer.process_words(_spaced(exact), _spaced(heard))
+        tokens, seconds = decode(device, dtype, recordings)
+        exact = exact or tokens
+        differing = jiwer.process_words(_spaced(exact), _spaced(tokens))
         rows.append(
             {
                 "dtype": dtype,
                 "tokens": sum(map(len, exact)),
                 "differing": differing.substitutions + differing.deletions + differing.insertions,
-                "recordings_differing": sum(a != b for a, b in zip(exact, heard, strict=True)),
-                "cer": jiwer.cer(texts, ["".join(tokens) for tokens in heard]),
+                "recordings_differing": sum(a != b for a, b in zip(exact, tokens, strict=True)),
+                "cer": jiwer.cer(texts, ["".join(row) for row in tokens]),
                 "seconds": seconds,
             }
         )
@@ -104,8 +103,8 @@ def main(
     Console(width=110).print(report)
 
 
-def _spaced(heard: list[list[str]]) -> list[str]:
-    return [" ".join(tokens) for tokens in heard]
+def _spaced(tokens: list[list[str]]) -> list[str]:
+    return [" ".join(row) for row in tokens]
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""Write RESULTS.md and its plots from what the benchmarks left in benchmarks/results.
+"""Write RESULTS.md and its plots from benchmarks/results.
 
     python -m benchmarks.report
 
-No figure is typed by hand; `reading.md`, which is, says what to make of them.
+Tables of `results/*.json` are generated. `discussion.md` interprets them, and `whole_server.md` has
+the figures of `asr-server bench` and `benchmarks.soak`, copied from their output.
 """
 
 import json
@@ -10,46 +11,49 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402
+from benchmarks import plotting
+from benchmarks.environment import processor_of
+from benchmarks.goals import CHUNK_DELAY_S
 
 HERE = Path("benchmarks")
 RESULTS = HERE / "results"
 PLOTS = HERE / "plots"
-LATE_MS = 600
-OURS, PEER, MUTED = "#1f6f8b", "#b0b7bd", "#6b7280"
 
 Json = dict[str, Any]
 
 
 def main() -> None:
-    """Read, draw, write."""
+    """Read the figures, draw the plots, write RESULTS.md."""
     PLOTS.mkdir(exist_ok=True)
-    peers, precision, memory, lag = map(_load, ("peers", "precision", "memory", "event_loop"))
+    peers, precision, memory, event_loop = map(
+        _load, ("peers", "precision", "memory", "event_loop")
+    )
     parts = [
         "# Results",
-        "Written by `python -m benchmarks.report`; `make bench` measures anew. See "
-        "[README.md](README.md) for what each benchmark does.",
-        (HERE / "reading.md").read_text("utf-8").strip(),
-        "## What was asked for",
-        table(("bar", "measured", "kept"), list(bars(peers, memory, lag, precision))),
-        "## Streams held",
-        f"{peers['environment']}. Peers: {', '.join(peers['peers'])}. Random weights in the "
-        f"production model's size; runs of {peers['seconds']:.0f} s.",
-        table(HELD, [held_row(row) for row in peers["rows"]]),
-        "![Streams held](plots/held.png)",
-        "## A step of our engine",
-        "Milliseconds with everything in it (VAD, features, encoder, CIF, decoder), all cores; "
-        "and the share of it that its matrix products alone take at the same shapes.",
-        table(STEPS, [row for one in ours(peers) for row in step_rows(one)]),
+        "Written by `python -m benchmarks.report`; `make bench` measures again. Every section\n"
+        "names the processor, its product peak and the commit: figures of different processors do\n"
+        "not compare. [README.md](README.md) describes the benchmarks.",
+        _text("discussion.md"),
+        "## Goals",
+        table(("goal", "measured", "reached"), list(goals(peers, memory, event_loop, precision))),
+        "## Streams sustained by an engine",
+        f"{environment(peers)}. Peers: {', '.join(peers['peers'])}. Random weights in the "
+        f"production model's size; runs of {peers['seconds']:.0f} s. Sustained: 95 % of the chunks "
+        f"are decoded within {1000 * CHUNK_DELAY_S:.0f} ms of their last sample.",
+        table(STREAMS, [streams_row(row) for row in peers["rows"]]),
+        "![Streams sustained by each engine](plots/streams.png)",
+        "## Step time",
+        f"{environment(peers)}. Milliseconds of a whole step (VAD, features, encoder, CIF, "
+        "decoder) on all cores, and the share of it that its matrix products take alone, at the "
+        "same shapes.",
+        table(STEPS, [row for one in own(peers) for row in step_rows(one)]),
     ]
     if precision:
         parts += [
             "## Precision",
-            f"{precision['environment']}, {precision['device']}. The demo model on "
+            f"{environment(precision)}, {precision['device']}. The demo model on "
             f"{precision['recordings']} recordings ({precision['audio_s']:.0f} s; sets "
             f"{', '.join(precision['sets'])}) of synthetic speech, in batches of 32.",
             table(PRECISION, [precision_row(row) for row in precision["rows"]]),
@@ -57,60 +61,79 @@ def main() -> None:
     if memory:
         parts += [
             "## Memory",
-            f"{memory['environment']}. Resident memory of the server process, full-size weights.",
+            f"{environment(memory)}. Resident memory of the server process, weights of the "
+            "production model's size.",
             table(MEMORY, [memory_row(row) for row in memory["rows"]]),
-            "![Memory over streams opened and closed](plots/memory.png)",
+            "![Resident memory over streams opened and closed](plots/memory.png)",
         ]
         draw_memory(memory, PLOTS / "memory.png")
-    if lag:
+    if event_loop:
         parts += [
             "## Event loop",
-            f"{lag['environment']}. How late a task that sleeps 5 ms wakes in the server's event "
-            "loop while more streams speak than the machine can compute.",
-            table(LAG, [lag_row(row) for row in lag["rows"]]),
+            f"{environment(event_loop)}. How late a task that sleeps 5 ms wakes in the server's "
+            "event loop while the streams exceed the machine's capacity.",
+            table(EVENT_LOOP, [event_loop_row(row) for row in event_loop["rows"]]),
         ]
+    parts.append(_text("whole_server.md"))
     (HERE / "RESULTS.md").write_text("\n\n".join(parts) + "\n", "utf-8")
-    draw_held(peers, PLOTS / "held.png")
+    draw_streams(peers, PLOTS / "streams.png")
 
 
 def _load(name: str) -> Json:
-    """A benchmark's figures; nothing if it has not been run."""
+    """Return a benchmark's figures, or nothing if the benchmark has not been run."""
     path = RESULTS / f"{name}.json"
     loaded: Json = json.loads(path.read_text("utf-8")) if path.exists() else {}
     return loaded
 
 
+def _text(name: str) -> str:
+    return (HERE / name).read_text("utf-8").strip()
+
+
+def environment(figures: Json) -> str:
+    """Return what the figures were measured on, with a later note on the processor if any."""
+    note = figures.get("processor_note")
+    return f"{figures['environment']} ({note})" if note else str(figures["environment"])
+
+
+def processor(figures: Json) -> str:
+    """Return the processor for the title of a plot."""
+    name = processor_of(figures["environment"])
+    generation = figures.get("processor_note", "").partition(";")[0]
+    return f"{name}, {generation}" if generation else name
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Markdown."""
+    """Return a Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 # Streams -----------------------------------------------------------------------------------------
 
-HELD = (
+STREAMS = (
     "engine",
     "precision",
     "processes x threads",
     "includes",
-    "ms a chunk, one thread",
-    "ms a chunk, all cores",
-    "**streams held**",
+    "ms per chunk, one thread",
+    "ms per chunk, all cores",
+    "**streams sustained**",
     "p50 / p95 / p99 ms",
     "cores busy",
     "others",
-    "tokens a chunk",
+    "tokens per chunk",
     "measured",
 )
 
 
-def held_row(row: Json) -> list[str]:
-    who, run = row["contender"], row["run"]
+def streams_row(row: Json) -> list[str]:
+    candidate, run = row["candidate"], row["run"]
     return [
-        who["name"],
-        who["precision"],
-        f"{who['processes']} x {who['threads']}",
-        who["includes"],
+        candidate["name"],
+        candidate["precision"],
+        f"{candidate['processes']} x {candidate['threads']}",
+        candidate["includes"],
         f"{row['one_thread_ms']:.1f}",
         f"{row['all_cores_ms']:.1f}",
         f"**{streams(row)}**{in_rounds(row)}",
@@ -123,29 +146,30 @@ def held_row(row: Json) -> list[str]:
 
 
 def in_rounds(row: Json) -> str:
-    """What every round gave, where there were several."""
+    """Return the figure of every round, where there were several."""
     rounds = row.get("rounds", [])
     return f" of {', '.join(map(str, rounds))}" if len(rounds) > 1 else ""
 
 
 def streams(row: Json) -> int:
-    """Held; none if even one stream was too much."""
+    """Return the sustained streams, 0 if one stream was too many."""
     run = row["run"]
-    return int(run["streams"]) if run["p95_ms"] < LATE_MS else 0
+    return int(run["streams"]) if run["p95_ms"] < 1000 * CHUNK_DELAY_S else 0
 
 
-def ours(peers: Json) -> list[Json]:
-    return [row for row in peers["rows"] if row["contender"]["worker"].startswith("ours:")]
+def own(peers: Json) -> list[Json]:
+    """Return the rows of asr-server."""
+    return [row for row in peers["rows"] if row["candidate"]["worker"].startswith("own:")]
 
 
-STEPS = ("precision", "streams", "step ms", "ms a stream", "products alone ms", "share")
+STEPS = ("precision", "streams", "step ms", "ms per stream", "products alone ms", "share")
 
 
 def step_rows(row: Json) -> Iterator[list[str]]:
     for size, ms in row["steps_ms"].items():
         products = row["products_ms"].get(size)
         yield [
-            row["contender"]["precision"],
+            row["candidate"]["precision"],
             size,
             f"{ms:.0f}",
             f"{ms / int(size):.1f}",
@@ -154,61 +178,61 @@ def step_rows(row: Json) -> Iterator[list[str]]:
         ]
 
 
-# Bars --------------------------------------------------------------------------------------------
+# Goals -------------------------------------------------------------------------------------------
 
 
-def bars(peers: Json, memory: Json, lag: Json, precision: Json) -> Iterator[list[str]]:
-    """What the project set itself, and what came of it."""
-    best = max(ours(peers), key=streams)
-    name = best["contender"]["precision"]
-    others = [row for row in peers["rows"] if row not in ours(peers)]
-    funasr = [row for row in others if row["contender"]["worker"] == "funasr"]
-    onnx = [row for row in others if row["contender"]["precision"] == "int8"]
+def goals(peers: Json, memory: Json, event_loop: Json, precision: Json) -> Iterator[list[str]]:
+    """Yield each goal with its figure."""
+    best = max(own(peers), key=streams)
+    name = best["candidate"]["precision"]
+    others = [row for row in peers["rows"] if row not in own(peers)]
+    funasr = [row for row in others if row["candidate"]["worker"] == "funasr"]
+    onnx = [row for row in others if row["candidate"]["precision"] == "int8"]
     for title, rivals, factor in (
         ("streams of FunASR's generate loop", funasr, 20.0),
         ("streams of ONNX Runtime int8, batch 1", onnx, 2.5),
     ):
         rival = max(rivals, key=streams)
         ratio = streams(best) / max(1, streams(rival))
-        measured = f"{ratio:.1f}x ({name} {streams(best)}, {rival['contender']['name']} "
-        yield [f"{factor:g}x the {title}", f"{measured}{streams(rival)})", kept(ratio >= factor)]
+        measured = f"{ratio:.1f}x ({name} {streams(best)}, {rival['candidate']['name']} "
+        yield [f"{factor:g}x the {title}", f"{measured}{streams(rival)})", reached(ratio >= factor)]
     size, products = next(iter(best["products_ms"].items()))
     share = products / best["steps_ms"][size]
-    yield [f"60 % of the {name} GEMM limit (goal)", f"{share:.0%}", kept(share >= 0.6)]
+    yield [f"60 % of the {name} GEMM limit", f"{share:.0%}", reached(share >= 0.6)]
     rival_ms = min(row["all_cores_ms"] for row in funasr)
     yield [
         "a batch of one is not slower than FunASR's step",
-        f"{best['all_cores_ms']:.0f} ms against {rival_ms:.0f} ms",
-        kept(best["all_cores_ms"] <= rival_ms),
+        f"{best['all_cores_ms']:.0f} ms, FunASR {rival_ms:.0f} ms",
+        reached(best["all_cores_ms"] <= rival_ms),
     ]
     if memory:
-        yield from memory_bars(memory)
-    if lag:
-        p99 = max(row["p99_ms"] for row in lag["rows"])
-        yield ["event loop p99 under 20 ms, saturated", f"{p99:.1f} ms", kept(p99 < 20)]
+        yield from memory_goals(memory)
+    if event_loop:
+        p99 = max(row["p99_ms"] for row in event_loop["rows"])
+        yield ["event loop p99 under 20 ms, saturated", f"{p99:.1f} ms", reached(p99 < 20)]
     if precision:
-        coarse = [row for row in precision["rows"] if row["dtype"] != "float32"]
-        agreement = 1 - max(row["differing"] / row["tokens"] for row in coarse)
-        yield ["99.5 % of float32's tokens", f"{agreement:.2%}", kept(agreement >= 0.995)]
+        reduced = [row for row in precision["rows"] if row["dtype"] != "float32"]
+        agreement = 1 - max(row["differing"] / row["tokens"] for row in reduced)
+        yield ["99.5 % of float32's tokens", f"{agreement:.2%}", reached(agreement >= 0.995)]
 
 
-def memory_bars(memory: Json) -> Iterator[list[str]]:
-    worst = max(row["rest_mb"] for row in memory["rows"])
-    yield ["at most 1.3 GB resident at rest", f"{worst / 1000:.2f} GB", kept(worst <= 1300)]
-    dearest = max(row["a_stream_mb"] for row in memory["rows"])
-    yield ["at most 8 MB more per open stream", f"{dearest:.1f} MB", kept(dearest <= 8)]
-    early, late, count = settled(memory)
-    grown = (late - early) / early
-    yield [f"flat over {count} streams opened and closed", f"{grown:+.1%}", kept(grown < 0.01)]
+def memory_goals(memory: Json) -> Iterator[list[str]]:
+    largest = max(row["rest_mb"] for row in memory["rows"])
+    yield ["at most 1.3 GB resident, idle", f"{largest / 1000:.2f} GB", reached(largest <= 1300)]
+    per_stream = max(row["a_stream_mb"] for row in memory["rows"])
+    yield ["at most 8 MB per open stream", f"{per_stream:.1f} MB", reached(per_stream <= 8)]
+    early, late, count = churn_means(memory)
+    growth = (late - early) / early
+    yield [f"no growth over {count} streams", f"{growth:+.1%}", reached(growth < 0.01)]
 
 
-def kept(yes: bool) -> str:
+def reached(yes: bool) -> str:
     return "yes" if yes else "**no**"
 
 
 # Precision, memory, event loop -------------------------------------------------------------------
 
-PRECISION = ("precision", "tokens that differ", "agreement", "recordings that differ", "CER")
+PRECISION = ("precision", "different tokens", "agreement", "different recordings", "CER")
 
 
 def precision_row(row: Json) -> list[str]:
@@ -221,7 +245,7 @@ def precision_row(row: Json) -> list[str]:
     ]
 
 
-MEMORY = ("precision", "at rest MB", "after the first stream MB", "streams open", "MB a stream")
+MEMORY = ("precision", "idle MB", "after the first stream MB", "open streams", "MB per stream")
 
 
 def memory_row(row: Json) -> list[str]:
@@ -234,66 +258,77 @@ def memory_row(row: Json) -> list[str]:
     ]
 
 
-def settled(memory: Json) -> tuple[float, float, int]:
-    """Mean memory of the second fifth of the streams and of the last, and how many there were."""
-    seen = next(row["churn"] for row in memory["rows"] if row["churn"])
-    figures = np.array([mb for _, mb in seen])
-    fifth = len(figures) // 5
-    count = round(seen[-1][0] / (1 - 1 / len(seen)), -2)
-    return float(figures[fifth : 2 * fifth].mean()), float(figures[-fifth:].mean()), int(count)
+def churn_means(memory: Json) -> tuple[float, float, int]:
+    """Return mean memory over the second and the last fifth of the streams, and their number."""
+    churn = next(row["churn"] for row in memory["rows"] if row["churn"])
+    values = np.array([mb for _, mb in churn])
+    fifth = len(values) // 5
+    count = round(churn[-1][0] / (1 - 1 / len(churn)), -2)
+    return float(values[fifth : 2 * fifth].mean()), float(values[-fifth:].mean()), int(count)
 
 
-LAG = ("precision", "streams", "device busy", "p50 ms", "p95 ms", "p99 ms", "p99.9 ms", "most ms")
+EVENT_LOOP = (
+    "precision",
+    "streams",
+    "device busy",
+    "p50 ms",
+    "p95 ms",
+    "p99 ms",
+    "p99.9 ms",
+    "max ms",
+)
 
 
-def lag_row(row: Json) -> list[str]:
-    cuts = [row[name] for name in ("p50_ms", "p95_ms", "p99_ms", "p999_ms", "max_ms")]
+def event_loop_row(row: Json) -> list[str]:
+    lateness = [row[name] for name in ("p50_ms", "p95_ms", "p99_ms", "p999_ms", "max_ms")]
     busy = row["server"].get("busy")
     return [
         row["dtype"],
         str(row["streams"]),
         f"{busy:.0%}" if busy else "",
-        *(f"{cut:.1f}" for cut in cuts),
+        *(f"{ms:.1f}" for ms in lateness),
     ]
 
 
 # Plots -------------------------------------------------------------------------------------------
 
 
-def draw_held(peers: Json, to: Path) -> None:
+def draw_streams(peers: Json, path: Path) -> None:
     rows = sorted(peers["rows"], key=streams)
-    names = [f"{row['contender']['name']}, {row['contender']['precision']}" for row in rows]
-    colours = [OURS if row in ours(peers) else PEER for row in rows]
-    figure, axes = plt.subplots(figsize=(8, 0.42 * len(rows) + 1.1))
-    drawn = axes.barh(names, [streams(row) for row in rows], color=colours, height=0.68)
-    axes.bar_label(drawn, padding=4, color=MUTED)
-    axes.set_xlabel("real-time streams held, 95 % of the chunks within 600 ms")
+    title = (
+        "Real-time streams sustained, random weights in the production model's size\n"
+        f"{processor(peers)}"
+    )
+    figure, (axes,) = plotting.new_figure(title, 0.42 * len(rows) + 1.4)
+    names = [f"{row['candidate']['name']}, {row['candidate']['precision']}" for row in rows]
+    colours = [plotting.ENGINE if row in own(peers) else plotting.PEER for row in rows]
+    bars = axes.barh(names, [streams(row) for row in rows], color=colours, height=0.68)
+    axes.bar_label(bars, padding=4, color=plotting.MUTED)
+    axes.set_xlabel(f"streams with p95 of the chunk delay under {1000 * CHUNK_DELAY_S:.0f} ms")
     axes.xaxis.get_major_locator().set_params(integer=True)
-    _plain(axes)
     axes.tick_params(axis="y", length=0)
-    figure.savefig(to, dpi=160, bbox_inches="tight")
-    plt.close(figure)
+    axes.grid(visible=False, axis="y")
+    plotting.save(figure, path)
 
 
-def draw_memory(memory: Json, to: Path) -> None:
-    figure, axes = plt.subplots(figsize=(8, 2.6))
-    for row in memory["rows"]:
-        if row["churn"]:
-            numbers, figures = zip(*row["churn"], strict=True)
-            axes.plot(numbers, figures, color=OURS, label=row["dtype"])
-            axes.axhline(row["rest_mb"], color=MUTED, linewidth=0.8, linestyle=":")
-            axes.annotate("at rest", (numbers[0], 0.98 * row["rest_mb"]), color=MUTED, va="top")
-    axes.set_ylim(0, 1.2 * max(mb for row in memory["rows"] for _, mb in row["churn"]))
+def draw_memory(memory: Json, path: Path) -> None:
+    rows = [row for row in memory["rows"] if row["churn"]]
+    title = (
+        "Server memory while streams are opened and closed, weights of the production model's size"
+        f"\n{processor(memory)}"
+    )
+    figure, (axes,) = plotting.new_figure(title, 3.2)
+    for row in rows:
+        numbers, values = zip(*row["churn"], strict=True)
+        axes.plot(numbers, values, color=plotting.ENGINE, label=f"{row['dtype']}, under load")
+        axes.axhline(
+            row["rest_mb"], color=plotting.MUTED, lw=0.8, ls=":", label=f"{row['dtype']}, idle"
+        )
+    axes.set_ylim(0, 1.2 * max(mb for row in rows for _, mb in row["churn"]))
     axes.set_xlabel("streams opened and closed")
-    axes.set_ylabel("resident MB")
-    _plain(axes)
-    figure.savefig(to, dpi=160, bbox_inches="tight")
-    plt.close(figure)
-
-
-def _plain(axes: Any) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(PEER)
+    axes.set_ylabel("resident memory, MB")
+    axes.legend(ncols=2, loc="lower right", frameon=False)
+    plotting.save(figure, path)
 
 
 if __name__ == "__main__":

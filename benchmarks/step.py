@@ -1,14 +1,14 @@
-"""What a step costs: our engine at several batch sizes, the machine's GEMM limit, and FunASR.
+"""Measure a step: the engine at several batch sizes, its matrix products alone, and FunASR.
 
     python -m benchmarks.step                      the embedded demo model
     python -m benchmarks.step --size full          random weights in the production model's size
     python -m benchmarks.step --size full --device cuda --dtypes float16 --batches 1,16,64,256
 
-Everything is measured in one run on one machine; run it on an idle one and compare ratios. A
-stream counts as real-time when its share of the steps, the VAD included, fits into its audio.
+Everything is measured in one run on one machine; run it on an idle one and compare ratios. On a CPU
+all rows use the same number of threads, which the table names. A stream counts as real-time when
+its share of the steps, VAD included, fits into its audio.
 """
 
-import os
 import statistics
 import time
 from collections.abc import Callable
@@ -25,43 +25,45 @@ from rich.table import Table
 
 from asr_server.asr.loading.packing import PackedLinear
 from asr_server.asr.loading.quantise import ZERO, Int8Linear
-from asr_server.asr.run.backend import PyTorchBackend, PyTorchOptions
-from asr_server.asr.types import DecodeWork, Kind, Step, VadWork
+from asr_server.asr.types import DecodeWork, Kind, VadWork
 from asr_server.audio.units import SAMPLE_RATE
 from benchmarks.environment import describe
 from benchmarks.full_size import PACE, full_size, speech
+from tests.support.backends import load_backend
 
 DEMO = Path("src/asr_server/models/demo/asr")
 LIMIT = "GEMM alone"
 WINDOW = 512
 TOKENS = round(PACE)
-"""What a row fires in a step, so that the decoder's products are counted."""
+"""Tokens that a row fires in a step, which decide the size of the decoder's products."""
 Linear = torch.nn.Linear | PackedLinear | Int8Linear
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Seconds of one step and how many streams rode it."""
+    """Hold the duration of one step and its number of streams."""
 
     name: str
     dtype: str
     streams: int
+    threads: int
     step_s: float
     period_s: float
-    """Audio that a step brings each stream forward."""
+    """Audio of each stream in a step."""
 
     @property
     def per_stream_ms(self) -> float:
+        """Return the milliseconds of one stream's share."""
         return 1000 * self.step_s / self.streams
 
     @property
     def real_time(self) -> float:
-        """Streams in real time, if every step went like this one."""
+        """Return the streams in real time, if every step takes as long."""
         return self.period_s * self.streams / self.step_s
 
 
 def fastest(function: Callable[[], object], times: int = 5) -> float:
-    """The median of some runs after one that does not count, in seconds."""
+    """Return the median of some runs after one that does not count, in seconds."""
     function()
     taken = []
     for _ in range(times):
@@ -81,38 +83,50 @@ def _wait_for_gpu() -> None:
 def engine_steps(
     model: Path, dtype: str, batches: list[int], device: str = "cpu"
 ) -> list[Measured]:
-    """Steps of whole chunks with everything in them: VAD, features, encoder, CIF, decoder."""
+    """Measure steps of whole chunks: VAD, features, encoder, CIF, decoder."""
     most = max(batches)
-    options = PyTorchOptions(device=device, dtype=dtype, slots=most, max_batch=most)
-    backend = PyTorchBackend.load(model, options, None)
-    backend.warm_up()
+    backend = load_backend(
+        model,
+        warm=True,
+        device=device,
+        dtype=dtype,
+        slots=most,
+        max_batch=most,
+    )
     stride, context = backend.geometry.stride, backend.geometry.context
-    said = speech()
-    apart = (len(said) - 2 * stride) // max(batches)
-    audio = [said[row * apart :][: 2 * stride] for row in range(max(batches))]
+    samples = speech()
+    apart = (len(samples) - 2 * stride) // most
+    audio = [samples[row * apart :][: 2 * stride] for row in range(most)]
     measured = []
     for streams in track(batches, f"our engine, {dtype}"):
-        rows = range(streams)
-        first = [DecodeWork(n, Kind.COMMIT, True, audio[n][:stride]) for n in rows]
+        slots = range(1, streams + 1)
+        first = [DecodeWork(n, Kind.COMMIT, True, audio[n - 1][:stride]) for n in slots]
         later = [
-            DecodeWork(n, Kind.COMMIT, False, audio[n][stride - context : 2 * stride]) for n in rows
+            DecodeWork(n, Kind.COMMIT, False, audio[n - 1][stride - context : 2 * stride])
+            for n in slots
         ]
-        judge = [VadWork(n, audio[n][: stride // WINDOW * WINDOW]) for n in rows]
-        backend.step(Step(opened=tuple(rows), chunks=tuple(first)))
-        step = Step(judge=tuple(judge), chunks=tuple(later))
-        seconds = fastest(lambda step=step: backend.step(step))
-        backend.step(Step(closed=tuple(rows)))
-        measured.append(Measured("our engine", dtype, streams, seconds, stride / SAMPLE_RATE))
+        windows = [VadWork(n, False, audio[n - 1][: stride // WINDOW * WINDOW]) for n in slots]
+        backend.decode(first)
+
+        def step(windows: list[VadWork] = windows, chunks: list[DecodeWork] = later) -> None:
+            backend.detect(windows)
+            backend.decode(chunks)
+
+        seconds, period_s = fastest(step), stride / SAMPLE_RATE
+        threads = backend.worker_threads
+        measured.append(Measured("our engine", dtype, streams, threads, seconds, period_s))
     return measured
 
 
-def gemm_limit(model: Path, dtype: str, streams: int, device: str = "cpu") -> Measured:
-    """The matrix products of a step alone, each weight once, at the step's shapes.
+def gemm_limit(
+    model: Path, dtype: str, streams: int, threads: int, device: str = "cpu"
+) -> Measured:
+    """Measure the matrix products of a step alone, each weight once, at the step's shapes.
 
     Of 8-bit layers the integer product only, in the quicker of the two ways there are.
     """
-    options = PyTorchOptions(device=device, dtype=dtype, slots=1)
-    paraformer = PyTorchBackend.load(model, options, None)._paraformer
+    paraformer = load_backend(model, device=device, dtype=dtype, slots=1).paraformer
+    torch.set_num_threads(threads)
     config = paraformer.config
     products = []
     for name, layer in paraformer.named_modules():
@@ -126,7 +140,7 @@ def gemm_limit(model: Path, dtype: str, streams: int, device: str = "cpu") -> Me
         for product in products:
             product()
 
-    return Measured(LIMIT, dtype, streams, fastest(run), config.stride * 0.06)
+    return Measured(LIMIT, dtype, streams, threads, fastest(run), config.stride * 0.06)
 
 
 def _product(layer: Linear, rows: int) -> Callable[[], object]:
@@ -142,8 +156,8 @@ def _product(layer: Linear, rows: int) -> Callable[[], object]:
     return min(ways, key=fastest)
 
 
-def funasr_generate(model: Path, device: str = "cpu") -> Measured:
-    """FunASR's `AutoModel.generate`, one stream, chunk by chunk."""
+def funasr_generate(model: Path, threads: int, device: str = "cpu") -> Measured:
+    """Measure FunASR's `AutoModel.generate`, one stream, chunk by chunk."""
     from funasr import AutoModel
 
     recogniser = AutoModel(
@@ -152,7 +166,7 @@ def funasr_generate(model: Path, device: str = "cpu") -> Measured:
         disable_pbar=True,
         device=device,
         log_level="ERROR",
-        ncpu=os.cpu_count(),
+        ncpu=threads,
     )
     audio = speech()[: 9 * SAMPLE_RATE]
     seconds = []
@@ -170,13 +184,22 @@ def funasr_generate(model: Path, device: str = "cpu") -> Measured:
                 decoder_chunk_look_back=1,
             )
             seconds.append(time.perf_counter() - began)
-    torch.set_num_threads(os.cpu_count() or 1)  # it sets its own number, for the whole process
-    return Measured("FunASR generate", "float32", 1, statistics.median(seconds[5:]), 0.6)
+    step_s = statistics.median(seconds[5:])
+    return Measured("FunASR generate", "float32", 1, threads, step_s, 0.6)
 
 
 def show(console: Console, measured: list[Measured], peer: Measured | None) -> None:
+    """Print the table."""
     table = Table(
-        "what", "dtype", "streams", "step ms", "ms a stream", "of limit", "real time", "x FunASR"
+        "what",
+        "dtype",
+        "streams",
+        "threads",
+        "step ms",
+        "ms a stream",
+        "of limit",
+        "real time",
+        "x FunASR",
     )
     limits = {(one.dtype, one.streams): one.step_s for one in measured if one.name == LIMIT}
     for one in measured:
@@ -186,6 +209,7 @@ def show(console: Console, measured: list[Measured], peer: Measured | None) -> N
             one.name,
             one.dtype,
             str(one.streams),
+            str(one.threads),
             f"{1000 * one.step_s:.1f}",
             f"{one.per_stream_ms:.2f}",
             f"{limit / one.step_s:.0%}" if limit else "-",
@@ -206,10 +230,10 @@ def main(
     model = full_size() if size == "full" else DEMO if size == "demo" else Path(size)
     sizes = [int(n) for n in batches.split(",")]
     measured: list[Measured] = []
-    peer = funasr_generate(model, device) if funasr else None
     for dtype in dtypes.split(","):
-        measured += engine_steps(model, dtype, sizes, device)
-        measured.append(gemm_limit(model, dtype, sizes[-1], device))
+        steps = engine_steps(model, dtype, sizes, device)
+        measured += [*steps, gemm_limit(model, dtype, sizes[-1], steps[-1].threads, device)]
+    peer = funasr_generate(model, measured[0].threads, device) if funasr else None
     console = Console(width=120)
     console.print(f"{model}: {describe(device)}")
     show(console, [*([peer] if peer else []), *measured], peer)

@@ -1,9 +1,8 @@
-"""Whether a figure grows: a line through means of blocks, with an honest interval.
+"""Fit a line to a figure over time by batch means, with a confidence interval of the slope.
 
-Samples of a process that are taken one after another resemble each other, and a regression that
-takes them for independent is far too sure. Means of blocks that are longer than that resemblance
-are nearly independent: the blocks are made longer until what is left of the line in them is not
-alike any more (batch means, as simulations use them).
+Successive samples of a process are correlated, and a regression that takes them for independent
+gives far too narrow an interval. Means of batches longer than the correlation are nearly
+independent: the batches grow until the residuals of the line show no positive correlation.
 """
 
 from collections.abc import Sequence
@@ -12,54 +11,51 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-MOST_BLOCKS, FEWEST_BLOCKS = 16, 8
+MAX_BATCHES, MIN_BATCHES = 16, 8
 CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """A line through what was seen; in the figure's unit."""
+    """Hold a fitted line, in the figure's unit."""
 
     mean: float
     slope: float
     """Per unit of x."""
     low: float
     high: float
-    """95 of 100 such intervals hold the true slope."""
+    """95 % confidence interval of the slope."""
     intercept: float
-    blocks: int
+    batches: int
 
-    def share(self, span: float) -> tuple[float, float, float]:
-        """Growth over a span of x, and its interval, as shares of the mean."""
+    def growth(self, span: float) -> tuple[float, float, float]:
+        """Return the growth over a span of x and its interval, as shares of the mean."""
         scale = span / self.mean if self.mean else 0.0
         return self.slope * scale, self.low * scale, self.high * scale
 
 
 def trend(x: Sequence[float], y: Sequence[float]) -> Trend | None:
-    """The trend of samples in the order of x, or None where they are too few."""
-    if len(x) < 2 * FEWEST_BLOCKS:
+    """Return the trend of samples in the order of x, or None where they are too few."""
+    if len(x) < 2 * MIN_BATCHES:
         return None
-    most = min(MOST_BLOCKS, len(x) // 2)
-    for blocks in range(most, FEWEST_BLOCKS - 1, -1):
-        at = np.array([part.mean() for part in np.array_split(np.asarray(x, float), blocks)])
-        means = np.array([part.mean() for part in np.array_split(np.asarray(y, float), blocks)])
+    for batches in range(min(MAX_BATCHES, len(x) // 2), MIN_BATCHES - 1, -1):
+        at = np.array([part.mean() for part in np.array_split(np.asarray(x, float), batches)])
+        means = np.array([part.mean() for part in np.array_split(np.asarray(y, float), batches)])
         line = stats.linregress(at, means)
-        left = means - line.intercept - line.slope * at
-        if _resemblance(left) <= 0:
+        if _lag_1_correlation(means - line.intercept - line.slope * at) <= 0:
             break
     error = float(np.nan_to_num(line.stderr))  # not a number where nothing varies
-    reach = float(stats.t.ppf(0.5 + CONFIDENCE / 2, blocks - 2)) * error
+    margin = float(stats.t.ppf(0.5 + CONFIDENCE / 2, batches - 2)) * error
     return Trend(
         float(np.mean(y)),
         float(line.slope),
-        float(line.slope - reach),
-        float(line.slope + reach),
+        float(line.slope - margin),
+        float(line.slope + margin),
         float(line.intercept),
-        blocks,
+        batches,
     )
 
 
-def _resemblance(left: np.ndarray) -> float:
-    """Correlation of neighbours."""
-    power = float(np.sum(left**2))
-    return float(np.sum(left[1:] * left[:-1])) / power if power else 0.0
+def _lag_1_correlation(residuals: np.ndarray) -> float:
+    power = float(np.sum(residuals**2))
+    return float(np.sum(residuals[1:] * residuals[:-1])) / power if power else 0.0

@@ -14,8 +14,7 @@ from asr_server.settings import Settings
 from tests.support.processes import ROOT, asr_server, environment, serving
 from tools import settings_docs
 
-README, CHINESE = ROOT / "README.md", ROOT / "README.zh-CN.md"
-CAPACITY = [ROOT / "docs" / "CAPACITY.md", ROOT / "docs" / "CAPACITY.zh-CN.md"]
+README = ROOT / "README.md"
 OPERATIONS = [settings_docs.ENGLISH, settings_docs.CHINESE]
 DOCUMENTS = [
     *ROOT.glob("*.md"),
@@ -27,40 +26,6 @@ DOCUMENTS = [
 def code_blocks(path: Path, language: str) -> list[str]:
     text = path.read_text(encoding="utf-8")
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-
-
-def shape(path: Path) -> list[str]:
-    """Headings, code blocks, tables, list items and paragraphs in order, without their words."""
-    kinds = []
-    fenced = False
-    for line in path.read_text(encoding="utf-8").splitlines():
-        if line.startswith("```"):
-            fenced = not fenced
-            kinds.append(line)
-        elif not fenced and line.startswith(("#", "|", "- ")):
-            kinds.append(line.split()[0])
-    return kinds
-
-
-languages = pytest.mark.parametrize(
-    ("english", "chinese"),
-    [(README, CHINESE), OPERATIONS, CAPACITY],
-    ids=["README", "OPERATIONS", "CAPACITY"],
-)
-
-
-@languages
-def test_both_languages_have_the_same_structure(english, chinese):
-    assert shape(english) == shape(chinese)
-
-
-@languages
-def test_both_languages_show_the_same_code(english, chinese):
-    def bare(blocks: list[str]) -> list[str]:
-        return [re.sub(r"\s*#.*", "", block) for block in blocks]
-
-    for language in ("bash", "python", "json"):
-        assert bare(code_blocks(english, language)) == bare(code_blocks(chinese, language))
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

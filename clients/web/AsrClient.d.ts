@@ -1,21 +1,21 @@
 /**
- * The WebSocket address: http becomes ws, and a bare host gets the protocol's path.
+ * Return the WebSocket address: http becomes ws, and a bare host gets the protocol's path.
  * @param {string} url
  */
-export function endpoint(url: string): string;
+export function websocketUrl(url: string): string;
 /**
- * The sentence of a result, or null for a heartbeat; Gummy calls it `transcription`.
+ * Return the sentence of a result, or null for a heartbeat; Gummy names it `transcription`.
  * @param {any} output @param {number} index @param {number} shiftMs
  * @returns {Sentence | null}
  */
 export function readSentence(output: any, index: number, shiftMs?: number): Sentence | null;
-/** @param {Int16Array} pcm @returns {{rmsDb: number, peakDb: number}} below full scale */
+/** @param {Int16Array} pcm @returns {{rmsDb: number, peakDb: number}} relative to full scale */
 export function levelOf(pcm: Int16Array): {
     rmsDb: number;
     peakDb: number;
 };
 /**
- * Subtitles no longer than `maxChars`, cut between words and by preference after a mark.
+ * Return subtitles of at most `maxChars`, split between words, preferably after punctuation.
  * @param {Sentence[]} sentences
  * @param {number} [maxChars]
  * @returns {Caption[]}
@@ -29,14 +29,14 @@ export function toSrt(sentences: Sentence[], maxChars?: number): string;
 export function toVtt(sentences: Sentence[], maxChars?: number): string;
 export const VERSION: "0.1.0";
 export const DEFAULT_MODEL: "paraformer-realtime-v2";
-export const ENDPOINT: "/api-ws/v1/inference";
+export const PATH: "/api-ws/v1/inference";
 /**
  * @typedef {object} Word
  * @property {number} beginMs
  * @property {number} endMs
  * @property {string} text
  * @property {string} punctuation what follows the word, or ''
- * @property {number | null} confidence 0 to 1, where the server was asked for it
+ * @property {number | null} confidence 0 to 1, where the request asked for it
  */
 /**
  * An interim sentence is replaced by the next one with the same index, never appended to.
@@ -50,7 +50,7 @@ export const ENDPOINT: "/api-ws/v1/inference";
  * @property {number | null} confidence
  */
 /**
- * What each event carries.
+ * The detail of each event.
  * @typedef {object} EventMap
  * @property {{taskId: string, resumed: number}} started
  * @property {Sentence} interim
@@ -59,7 +59,7 @@ export const ENDPOINT: "/api-ws/v1/inference";
  * @property {AsrError} failed
  * @property {{rmsDb: number, peakDb: number}} level
  * @property {{attempt: number, delayMs: number, error: AsrError}} reconnecting
- * @property {{pcm: Int16Array, sampleRate: number, beginMs: number}} audio what is being recognised
+ * @property {{pcm: Int16Array, sampleRate: number, beginMs: number}} audio as it is recognised
  * @property {{direction: 'in' | 'out', data: string | Uint8Array}} wire every message, for debugging
  */
 /**
@@ -68,20 +68,20 @@ export const ENDPOINT: "/api-ws/v1/inference";
  */
 /**
  * @typedef {object} Options
- * @property {string} [url] of the server; a bare host gets the protocol's path. In a page: its own.
+ * @property {string} [url] of the server; a bare host gets the protocol's path. A page's default: its origin.
  * @property {string} [apiKey] sent as a header by Node, as `?api_key=` by browsers
  * @property {string} [model]
- * @property {Record<string, unknown>} [parameters] of the task, in the names of the wire
+ * @property {Record<string, unknown>} [parameters] of the task, under their protocol names
  * @property {any} [WebSocket] the class to use; needed before Node 22
- * @property {string | URL} [workletUrl] of pcm-worklet.js, when it does not lie beside this file
+ * @property {string | URL} [workletUrl] of pcm-worklet.js, unless it is beside this file
  * @property {MediaTrackConstraints} [microphone] e.g. `{deviceId}`
  * @property {Partial<Retry>} [retry]
  * @property {number} [openTimeoutMs] for the connection, and again for the task to start
  */
 /**
  * @typedef {object} Retry
- * @property {number} attempts in a row without any progress, once the stream has started
- * @property {number} initialAttempts before it has started: a server that is away is an error at once
+ * @property {number} attempts in a row without a result, once the stream has started
+ * @property {number} initialAttempts before it has started; 0 reports an unreachable server at once
  * @property {number} firstDelayMs doubles with each attempt, half of it random
  * @property {number} maxDelayMs
  */
@@ -92,11 +92,11 @@ export const ENDPOINT: "/api-ws/v1/inference";
 /** @typedef {ArrayBuffer | ArrayBufferView} Chunk 16-bit PCM; a Float32Array holds -1 to 1 */
 /**
  * @typedef {object} StartOptions
- * @property {number} [pace] 1 sends as fast as one speaks; as fast as the server takes it if absent
+ * @property {number} [pace] 1 sends in real time; as fast as the server reads if absent
  * @property {string} [format] of pushed or iterated audio: 'pcm' if absent
  * @property {number} [sampleRate] of pushed or iterated PCM in Hz: 16000 if absent
  */
-/** Why a stream cannot go on. */
+/** An error that ended a stream or kept it from starting. */
 export class AsrError extends Error {
     /**
      * @param {ErrorCode} code
@@ -112,7 +112,7 @@ export class AsrError extends Error {
     /** The server's own error code, if it gave one. */
     serverCode: string;
     retryable: boolean;
-    /** Whether the server only tired of waiting for audio. */
+    /** Whether the task ended only because no audio or no speech came. */
     isIdleTimeout: boolean;
 }
 /** A recogniser: one stream at a time, on a connection that is kept for the next one. */
@@ -135,39 +135,39 @@ export class AsrClient {
      * @template {keyof EventMap} Name
      * @param {Name} name
      * @param {(detail: EventMap[Name]) => void} listener
-     * @returns {() => void} takes the listener away again
+     * @returns {() => void} removes the listener
      */
     on<Name extends keyof EventMap>(name: Name, listener: (detail: EventMap[Name]) => void): () => void;
     /**
-     * Begin to recognise a source, or nothing yet: then push() the audio.
+     * Start to recognise a source; without one, push() the audio.
      * Resolves when the server has accepted the task.
      * @param {Source | null} [source]
      * @param {StartOptions} [options]
      */
     start(source?: Source | null, options?: StartOptions): Promise<void>;
     /**
-     * Audio of any length; resolves at once unless a minute of it is still unsent.
+     * Add audio of any length; resolves at once unless a minute of audio is unsent.
      * @param {Chunk} chunk
      */
     push(chunk: Chunk): Promise<void>;
     /** Close the open sentence now, as when a push-to-talk key is released; more may follow. */
     flush(): void;
     /**
-     * No more audio. Resolves with all sentences once the last final is in.
+     * End the audio. Resolves with all sentences after the last final.
      * @returns {Promise<Sentence[]>}
      */
     stop(): Promise<Sentence[]>;
     /**
-     * Resolves with all sentences when the source has ended and everything is recognised.
+     * Resolves with all sentences when the source has ended and all its audio is recognised.
      * @returns {Promise<Sentence[]>}
      */
     done(): Promise<Sentence[]>;
-    /** Stop at once, whatever is still open. */
+    /** Stop at once and drop the open sentence. */
     cancel(): void;
-    /** cancel(), and let go of the connection. */
+    /** cancel(), and close the connection. */
     close(): void;
     /**
-     * The final sentences of the running stream, from the first one on.
+     * Yield the final sentences of the running stream, from the first one on.
      * @returns {AsyncGenerator<Sentence, void, void>}
      */
     sentences(): AsyncGenerator<Sentence, void, void>;
@@ -179,16 +179,16 @@ export class AsrClient {
      */
     transcribe(source: Source, options?: StartOptions): AsyncGenerator<Sentence, void, void>;
     /**
-     * A connection for one task.
+     * Return the idle connection, or open one.
      * @internal
      * @returns {Promise<{connection: Connection, isFresh: boolean}>}
      */
-    acquire(): Promise<{
+    acquireConnection(): Promise<{
         connection: Connection;
         isFresh: boolean;
     }>;
-    /** @internal @param {Connection} connection whose task has ended well */
-    keep(connection: Connection): void;
+    /** @internal @param {Connection} connection whose task has finished */
+    reuseConnection(connection: Connection): void;
     #private;
 }
 export { Resampler };
@@ -198,7 +198,7 @@ export type Audio = {
     sampleRate: number;
     isLive: boolean;
     /**
-     * resolves when the last sample was handed over
+     * resolves when the last sample is among the chunks
      */
     stop: () => void | Promise<void>;
 };
@@ -211,7 +211,7 @@ export type Word = {
      */
     punctuation: string;
     /**
-     * 0 to 1, where the server was asked for it
+     * 0 to 1, where the request asked for it
      */
     confidence: number | null;
 };
@@ -234,7 +234,7 @@ export type Sentence = {
     confidence: number | null;
 };
 /**
- * What each event carries.
+ * The detail of each event.
  */
 export type EventMap = {
     started: {
@@ -258,7 +258,7 @@ export type EventMap = {
         error: AsrError;
     };
     /**
-     * what is being recognised
+     * as it is recognised
      */
     audio: {
         pcm: Int16Array;
@@ -276,7 +276,7 @@ export type EventMap = {
 export type ErrorCode = "permission-denied" | "no-microphone" | "unsupported" | "server-away" | "busy" | "unauthorized" | "task-failed" | "bad-audio" | "closed";
 export type Options = {
     /**
-     * of the server; a bare host gets the protocol's path. In a page: its own.
+     * of the server; a bare host gets the protocol's path. A page's default: its origin.
      */
     url?: string | undefined;
     /**
@@ -285,7 +285,7 @@ export type Options = {
     apiKey?: string | undefined;
     model?: string | undefined;
     /**
-     * of the task, in the names of the wire
+     * of the task, under their protocol names
      */
     parameters?: Record<string, unknown> | undefined;
     /**
@@ -293,7 +293,7 @@ export type Options = {
      */
     WebSocket?: any;
     /**
-     * of pcm-worklet.js, when it does not lie beside this file
+     * of pcm-worklet.js, unless it is beside this file
      */
     workletUrl?: string | URL | undefined;
     /**
@@ -308,11 +308,11 @@ export type Options = {
 };
 export type Retry = {
     /**
-     * in a row without any progress, once the stream has started
+     * in a row without a result, once the stream has started
      */
     attempts: number;
     /**
-     * before it has started: a server that is away is an error at once
+     * before it has started; 0 reports an unreachable server at once
      */
     initialAttempts: number;
     /**
@@ -328,7 +328,7 @@ export type Source = "microphone" | MediaStream | HTMLMediaElement | Blob | Arra
 export type Chunk = ArrayBuffer | ArrayBufferView;
 export type StartOptions = {
     /**
-     * 1 sends as fast as one speaks; as fast as the server takes it if absent
+     * 1 sends in real time; as fast as the server reads if absent
      */
     pace?: number | undefined;
     /**
@@ -345,7 +345,7 @@ export type Caption = {
     endMs: number;
     text: string;
 };
-/** A WebSocket as a queue of messages. */
+/** A WebSocket whose messages are read from a queue. */
 declare class Connection {
     /**
      * @param {AsrClient} client
@@ -356,20 +356,20 @@ declare class Connection {
     /** @param {AsrClient} client @param {(message: EventMap['wire']) => void} log */
     constructor(client: AsrClient, log: (message: EventMap["wire"]) => void);
     log: (message: EventMap["wire"]) => void;
-    gone: AbortController;
-    where: string;
+    closed: AbortController;
+    address: string;
     socket: any;
     get isOpen(): boolean;
     /** @param {string | Uint8Array} data */
     send(data: string | Uint8Array): void;
-    /** Resolves when the socket has passed on most of what it was given. */
-    drained(): Promise<void>;
+    /** Resolves when the socket has sent most of its buffer. */
+    drain(): Promise<void>;
     /**
-     * The next message of the server.
-     * @param {() => number} [patienceMs] how long to wait, asked again whenever nothing came
+     * Return the next message of the server.
+     * @param {() => number} [timeoutMs] evaluated again after each second without a message
      * @returns {Promise<any>}
      */
-    next(patienceMs?: () => number): Promise<any>;
+    next(timeoutMs?: () => number): Promise<any>;
     close(): void;
     #private;
 }

@@ -8,29 +8,29 @@
  *     await asr.start('microphone');
  *     const sentences = await asr.stop();   // after the last final
  *
- * Audio is kept until a final sentence covers it, so a lost connection costs time and never words:
- * the client reconnects, sends again what was not final yet, and shifts the times of the new task.
+ * Audio is buffered until a final sentence covers it, so a lost connection costs time and no text:
+ * the client reconnects, resends audio that is not final yet, and shifts the times of the new task.
  * All times are integer milliseconds from the first sample of the stream.
- * The library never touches the page.
+ * The library does not use the DOM.
  */
 
 import { Resampler, toInt16, toMono } from './pcm-worklet.js';
 
 export const VERSION = '0.1.0';
 export const DEFAULT_MODEL = 'paraformer-realtime-v2';
-export const ENDPOINT = '/api-ws/v1/inference';
+export const PATH = '/api-ws/v1/inference';
 
 const RATE = 16000;
 const FRAME_MS = 100;
 const ENCODED_FRAME = 4096; // bytes of a compressed file in one message
-const MAX_UNSENT_MS = 60_000; // push() waits beyond this; a minute rides out a server's restart
-const MAX_KEPT_MS = 600_000; // kept for a resume; only silence or a very late server can reach it
-const MAX_KEPT_ENCODED = 64 << 20; // bytes; a longer compressed stream cannot be resumed
+const MAX_UNSENT_MS = 60_000; // push() waits above this; a minute bridges a server's restart
+const MAX_BUFFERED_MS = 600_000; // audio to resend; only silence or a very late server reaches it
+const MAX_BUFFERED_ENCODED = 64 << 20; // bytes; a longer compressed stream cannot be resumed
 const MAX_SOCKET_BYTES = 256 << 10; // handed to the socket but not sent yet
-const GOOD_WHILE_MS = 10_000; // a task that lived this long was no failed attempt
-const SILENT_SERVER_MS = 60_000; // without any answer to finish-task
-const STUCK_MS = 60_000; // without a byte leaving the socket: the network is gone
-const RETRYABLE = /^(InternalError|SystemError|ServiceUnavailable|GatewayTimeout)/;
+const STABLE_TASK_MS = 10_000; // a task that ran this long resets the count of failed attempts
+const FINISH_TIMEOUT_MS = 60_000; // without any answer to finish-task
+const SEND_TIMEOUT_MS = 60_000; // without a byte leaving the socket: the network is down
+const RETRYABLE_CODES = /^(InternalError|SystemError|ServiceUnavailable|GatewayTimeout)/;
 const IDLE_TIMEOUT = /request timeout|response timeout/i;
 
 /**
@@ -39,7 +39,7 @@ const IDLE_TIMEOUT = /request timeout|response timeout/i;
  * @property {number} endMs
  * @property {string} text
  * @property {string} punctuation what follows the word, or ''
- * @property {number | null} confidence 0 to 1, where the server was asked for it
+ * @property {number | null} confidence 0 to 1, where the request asked for it
  */
 
 /**
@@ -55,7 +55,7 @@ const IDLE_TIMEOUT = /request timeout|response timeout/i;
  */
 
 /**
- * What each event carries.
+ * The detail of each event.
  * @typedef {object} EventMap
  * @property {{taskId: string, resumed: number}} started
  * @property {Sentence} interim
@@ -64,7 +64,7 @@ const IDLE_TIMEOUT = /request timeout|response timeout/i;
  * @property {AsrError} failed
  * @property {{rmsDb: number, peakDb: number}} level
  * @property {{attempt: number, delayMs: number, error: AsrError}} reconnecting
- * @property {{pcm: Int16Array, sampleRate: number, beginMs: number}} audio what is being recognised
+ * @property {{pcm: Int16Array, sampleRate: number, beginMs: number}} audio as it is recognised
  * @property {{direction: 'in' | 'out', data: string | Uint8Array}} wire every message, for debugging
  */
 
@@ -75,12 +75,12 @@ const IDLE_TIMEOUT = /request timeout|response timeout/i;
 
 /**
  * @typedef {object} Options
- * @property {string} [url] of the server; a bare host gets the protocol's path. In a page: its own.
+ * @property {string} [url] of the server; a bare host gets the protocol's path. A page's default: its origin.
  * @property {string} [apiKey] sent as a header by Node, as `?api_key=` by browsers
  * @property {string} [model]
- * @property {Record<string, unknown>} [parameters] of the task, in the names of the wire
+ * @property {Record<string, unknown>} [parameters] of the task, under their protocol names
  * @property {any} [WebSocket] the class to use; needed before Node 22
- * @property {string | URL} [workletUrl] of pcm-worklet.js, when it does not lie beside this file
+ * @property {string | URL} [workletUrl] of pcm-worklet.js, unless it is beside this file
  * @property {MediaTrackConstraints} [microphone] e.g. `{deviceId}`
  * @property {Partial<Retry>} [retry]
  * @property {number} [openTimeoutMs] for the connection, and again for the task to start
@@ -88,8 +88,8 @@ const IDLE_TIMEOUT = /request timeout|response timeout/i;
 
 /**
  * @typedef {object} Retry
- * @property {number} attempts in a row without any progress, once the stream has started
- * @property {number} initialAttempts before it has started: a server that is away is an error at once
+ * @property {number} attempts in a row without a result, once the stream has started
+ * @property {number} initialAttempts before it has started; 0 reports an unreachable server at once
  * @property {number} firstDelayMs doubles with each attempt, half of it random
  * @property {number} maxDelayMs
  */
@@ -103,12 +103,12 @@ const IDLE_TIMEOUT = /request timeout|response timeout/i;
 
 /**
  * @typedef {object} StartOptions
- * @property {number} [pace] 1 sends as fast as one speaks; as fast as the server takes it if absent
+ * @property {number} [pace] 1 sends in real time; as fast as the server reads if absent
  * @property {string} [format] of pushed or iterated audio: 'pcm' if absent
  * @property {number} [sampleRate] of pushed or iterated PCM in Hz: 16000 if absent
  */
 
-/** Why a stream cannot go on. */
+/** An error that ended a stream or kept it from starting. */
 export class AsrError extends Error {
   /**
    * @param {ErrorCode} code
@@ -122,7 +122,7 @@ export class AsrError extends Error {
     /** The server's own error code, if it gave one. */
     this.serverCode = serverCode;
     this.retryable = retryable;
-    /** Whether the server only tired of waiting for audio. */
+    /** Whether the task ended only because no audio or no speech came. */
     this.isIdleTimeout = code === 'task-failed' && IDLE_TIMEOUT.test(message);
   }
 }
@@ -140,7 +140,7 @@ export class AsrClient {
 
   /** @param {Options} [options] */
   constructor(options = {}) {
-    this.url = endpoint(options.url ?? ownServer());
+    this.url = websocketUrl(options.url ?? defaultUrl());
     this.model = options.model ?? DEFAULT_MODEL;
     this.parameters = options.parameters ?? {};
     this.microphone = options.microphone ?? {};
@@ -167,7 +167,7 @@ export class AsrClient {
    * @template {keyof EventMap} Name
    * @param {Name} name
    * @param {(detail: EventMap[Name]) => void} listener
-   * @returns {() => void} takes the listener away again
+   * @returns {() => void} removes the listener
    */
   on(name, listener) {
     const listeners = this.#listeners.get(name) ?? new Set();
@@ -176,7 +176,7 @@ export class AsrClient {
   }
 
   /**
-   * Begin to recognise a source, or nothing yet: then push() the audio.
+   * Start to recognise a source; without one, push() the audio.
    * Resolves when the server has accepted the task.
    * @param {Source | null} [source]
    * @param {StartOptions} [options]
@@ -190,7 +190,7 @@ export class AsrClient {
       stream.begin(audio, options);
       await stream.started;
     } catch (error) {
-      stream.giveUp(asError(error));
+      stream.fail(asError(error));
       throw error;
     } finally {
       stream.finished.catch(() => {}).then(() => this.#release(stream));
@@ -198,7 +198,7 @@ export class AsrClient {
   }
 
   /**
-   * Audio of any length; resolves at once unless a minute of it is still unsent.
+   * Add audio of any length; resolves at once unless a minute of audio is unsent.
    * @param {Chunk} chunk
    */
   push(chunk) {
@@ -211,7 +211,7 @@ export class AsrClient {
   }
 
   /**
-   * No more audio. Resolves with all sentences once the last final is in.
+   * End the audio. Resolves with all sentences after the last final.
    * @returns {Promise<Sentence[]>}
    */
   async stop() {
@@ -221,20 +221,20 @@ export class AsrClient {
   }
 
   /**
-   * Resolves with all sentences when the source has ended and everything is recognised.
+   * Resolves with all sentences when the source has ended and all its audio is recognised.
    * @returns {Promise<Sentence[]>}
    */
   done() {
     return this.#running().finished;
   }
 
-  /** Stop at once, whatever is still open. */
+  /** Stop at once and drop the open sentence. */
   cancel() {
-    this.#stream?.giveUp(new AsrError('closed', 'cancelled'), false);
+    this.#stream?.fail(new AsrError('closed', 'cancelled'), false);
     this.#stream = null;
   }
 
-  /** cancel(), and let go of the connection. */
+  /** cancel(), and close the connection. */
   close() {
     this.cancel();
     this.#idle?.close();
@@ -242,7 +242,7 @@ export class AsrClient {
   }
 
   /**
-   * The final sentences of the running stream, from the first one on.
+   * Yield the final sentences of the running stream, from the first one on.
    * @returns {AsyncGenerator<Sentence, void, void>}
    */
   sentences() {
@@ -266,11 +266,11 @@ export class AsrClient {
   }
 
   /**
-   * A connection for one task.
+   * Return the idle connection, or open one.
    * @internal
    * @returns {Promise<{connection: Connection, isFresh: boolean}>}
    */
-  async acquire() {
+  async acquireConnection() {
     const idle = this.#idle;
     this.#idle = null;
     if (idle?.isOpen) return { connection: idle, isFresh: false };
@@ -278,8 +278,8 @@ export class AsrClient {
     return { connection: await Connection.open(this, (m) => this.#emit('wire', m)), isFresh: true };
   }
 
-  /** @internal @param {Connection} connection whose task has ended well */
-  keep(connection) {
+  /** @internal @param {Connection} connection whose task has finished */
+  reuseConnection(connection) {
     this.#idle?.close();
     this.#idle = connection;
   }
@@ -303,7 +303,7 @@ export class AsrClient {
       try {
         listener(detail);
       } catch (error) {
-        // A listener's fault must not end the recognition, nor go unseen.
+        // An error in a listener must not end the recognition, nor be swallowed.
         queueMicrotask(() => {
           throw error;
         });
@@ -312,49 +312,49 @@ export class AsrClient {
   }
 }
 
-function ownServer() {
+function defaultUrl() {
   const page = globalThis.location;
   return page?.protocol.startsWith('http') ? page.origin : 'ws://127.0.0.1:8000';
 }
 
 /**
- * The WebSocket address: http becomes ws, and a bare host gets the protocol's path.
+ * Return the WebSocket address: http becomes ws, and a bare host gets the protocol's path.
  * @param {string} url
  */
-export function endpoint(url) {
+export function websocketUrl(url) {
   const full = new URL(url.includes('://') ? url : `ws://${url}`);
   full.protocol = full.protocol.replace('http', 'ws');
-  if (full.pathname === '/') full.pathname = ENDPOINT;
+  if (full.pathname === '/') full.pathname = PATH;
   return full.href;
 }
 
 // ------------------------------------------------------------------------------------ connection
 
-/** Wakes everybody who waits; who wakes must look again at what it waited for. */
-class Bell {
+/** A condition variable: notify() resolves every wait(); the caller then checks its predicate. */
+class Condition {
   /** @type {(() => void)[]} */
-  #waiting = [];
+  #waiters = [];
 
   wait() {
     return new Promise((/** @type {(value?: undefined) => void} */ resolve) => {
-      this.#waiting.push(resolve);
+      this.#waiters.push(resolve);
     });
   }
 
-  ring() {
-    const waiting = this.#waiting;
-    this.#waiting = [];
-    for (const wake of waiting) wake();
+  notify() {
+    const waiters = this.#waiters;
+    this.#waiters = [];
+    for (const resolve of waiters) resolve();
   }
 }
 
-/** A WebSocket as a queue of messages. */
+/** A WebSocket whose messages are read from a queue. */
 class Connection {
   /** @type {object[]} */
-  #inbox = [];
-  #bell = new Bell();
+  #received = [];
+  #changed = new Condition();
   /** @type {AsrError | null} */
-  #lost = null;
+  #error = null;
 
   /**
    * @param {AsrClient} client
@@ -363,66 +363,66 @@ class Connection {
    */
   static async open(client, log) {
     const connection = new Connection(client, log);
-    await connection.#opened(client.openTimeoutMs);
+    await connection.#waitUntilOpen(client.openTimeoutMs);
     return connection;
   }
 
   /** @param {AsrClient} client @param {(message: EventMap['wire']) => void} log */
   constructor(client, log) {
     this.log = log;
-    this.gone = new AbortController();
-    this.where = withoutQuery(client.url);
+    this.closed = new AbortController();
+    this.address = withoutQuery(client.url);
     this.socket = openSocket(client);
     this.socket.binaryType = 'arraybuffer';
     this.socket.onmessage = (/** @type {MessageEvent} */ event) => this.#receive(event.data);
-    this.socket.onerror = (/** @type {any} */ event) => this.#lose(event.message ?? '');
+    this.socket.onerror = (/** @type {any} */ event) => this.#fail(event.message ?? '');
     this.socket.onclose = (/** @type {CloseEvent} */ event) =>
-      this.#lose(`closed with code ${event.code}${event.reason ? `: ${event.reason}` : ''}`);
-    this.socket.onopen = () => this.#bell.ring();
-    // A socket takes minutes to notice that the network is gone; a browser knows at once.
-    const { signal } = this.gone;
-    globalThis.addEventListener?.('offline', () => this.#lose('no network'), { signal });
+      this.#fail(`closed with code ${event.code}${event.reason ? `: ${event.reason}` : ''}`);
+    this.socket.onopen = () => this.#changed.notify();
+    // A socket reports a lost network after minutes; the browser's event comes at once.
+    const { signal } = this.closed;
+    globalThis.addEventListener?.('offline', () => this.#fail('no network'), { signal });
   }
 
   get isOpen() {
-    return this.socket.readyState === 1 && !this.#lost;
+    return this.socket.readyState === 1 && !this.#error;
   }
 
   /** @param {string | Uint8Array} data */
   send(data) {
-    if (!this.isOpen) throw this.#lost ?? new AsrError('server-away', 'not connected');
+    if (!this.isOpen) throw this.#error ?? new AsrError('server-away', 'not connected');
     this.socket.send(data);
     this.log({ direction: 'out', data });
   }
 
-  /** Resolves when the socket has passed on most of what it was given. */
-  async drained() {
+  /** Resolves when the socket has sent most of its buffer. */
+  async drain() {
     let least = Infinity;
-    let movedAt = Date.now();
+    let progressAt = Date.now();
     while (this.isOpen && this.socket.bufferedAmount > MAX_SOCKET_BYTES) {
-      if (this.socket.bufferedAmount < least) movedAt = Date.now();
+      if (this.socket.bufferedAmount < least) progressAt = Date.now();
       least = Math.min(least, this.socket.bufferedAmount);
-      if (Date.now() - movedAt > STUCK_MS) this.#lose('nothing can be sent');
-      if (this.#lost) throw this.#lost;
+      if (Date.now() - progressAt > SEND_TIMEOUT_MS) this.#fail('nothing can be sent');
+      if (this.#error) throw this.#error;
       await sleep(20);
     }
   }
 
   /**
-   * The next message of the server.
-   * @param {() => number} [patienceMs] how long to wait, asked again whenever nothing came
+   * Return the next message of the server.
+   * @param {() => number} [timeoutMs] evaluated again after each second without a message
    * @returns {Promise<any>}
    */
-  async next(patienceMs = () => Infinity) {
+  async next(timeoutMs = () => Infinity) {
     let waitedMs = 0;
-    while (this.#inbox.length === 0) {
-      if (this.#lost) throw this.#lost;
-      if (waitedMs >= patienceMs()) throw away(`${this.where} does not answer`);
+    while (this.#received.length === 0) {
+      if (this.#error) throw this.#error;
+      if (waitedMs >= timeoutMs()) throw unreachable(`${this.address} does not answer`);
       const begun = Date.now();
-      await withTimeout(this.#bell.wait(), 1000);
+      await withTimeout(this.#changed.wait(), 1000);
       waitedMs += Date.now() - begun;
     }
-    return this.#inbox.shift();
+    return this.#received.shift();
   }
 
   close() {
@@ -430,14 +430,14 @@ class Connection {
   }
 
   /** @param {number} timeoutMs */
-  async #opened(timeoutMs) {
+  async #waitUntilOpen(timeoutMs) {
     const deadline = Date.now() + timeoutMs;
-    while (!this.isOpen && !this.#lost && Date.now() < deadline) {
-      await withTimeout(this.#bell.wait(), deadline - Date.now());
+    while (!this.isOpen && !this.#error && Date.now() < deadline) {
+      await withTimeout(this.#changed.wait(), deadline - Date.now());
     }
     if (this.isOpen) return;
     this.close();
-    throw this.#lost ?? away(`cannot reach ${this.where}: no answer in time`);
+    throw this.#error ?? unreachable(`cannot reach ${this.address}: no answer in time`);
   }
 
   /** @param {unknown} data */
@@ -445,18 +445,18 @@ class Connection {
     if (typeof data !== 'string') return;
     this.log({ direction: 'in', data });
     try {
-      this.#inbox.push(JSON.parse(data));
+      this.#received.push(JSON.parse(data));
     } catch {
-      return; // not of this protocol
+      return; // not a message of this protocol
     }
-    this.#bell.ring();
+    this.#changed.notify();
   }
 
   /** @param {string} reason */
-  #lose(reason) {
-    this.#lost ??= connectionError(this.where, reason);
-    this.gone.abort();
-    this.#bell.ring();
+  #fail(reason) {
+    this.#error ??= connectionError(this.address, reason);
+    this.closed.abort();
+    this.#changed.notify();
   }
 }
 
@@ -475,21 +475,21 @@ function openSocket(client) {
   return new client.WebSocket(url.href);
 }
 
-/** @param {string} where @param {string} reason as far as the platform tells it */
-function connectionError(where, reason) {
+/** @param {string} address @param {string} reason empty where the platform gives none */
+function connectionError(address, reason) {
   const status = Number(/response: (\d{3})/.exec(reason)?.[1] ?? 0);
   if (status === 401 || status === 403) {
     const serverCode = 'InvalidApiKey';
-    return new AsrError('unauthorized', `${where} refused the API key`, { serverCode });
+    return new AsrError('unauthorized', `${address} refused the API key`, { serverCode });
   }
   if (status === 429 || status === 503) {
-    return new AsrError('busy', `${where} is busy (HTTP ${status})`, { retryable: true });
+    return new AsrError('busy', `${address} is busy (HTTP ${status})`, { retryable: true });
   }
-  return away(`cannot reach ${where}${reason ? `: ${reason}` : ''}`);
+  return unreachable(`cannot reach ${address}${reason ? `: ${reason}` : ''}`);
 }
 
 /** @param {string} message */
-function away(message) {
+function unreachable(message) {
   return new AsrError('server-away', message, { retryable: true });
 }
 
@@ -500,7 +500,7 @@ function taskError({ error_code: serverCode = '', error_message: text = 'the tas
     return new AsrError('busy', message, { serverCode, retryable: true });
   }
   if (serverCode === 'InvalidApiKey') return new AsrError('unauthorized', message, { serverCode });
-  const retryable = RETRYABLE.test(serverCode) || IDLE_TIMEOUT.test(message);
+  const retryable = RETRYABLE_CODES.test(serverCode) || IDLE_TIMEOUT.test(message);
   return new AsrError('task-failed', message, { serverCode, retryable });
 }
 
@@ -512,23 +512,23 @@ function withoutQuery(url) {
 
 // ---------------------------------------------------------------------------------------- stream
 
-/** Audio from the last final on, addressed by its byte position in the stream. */
-class Tape {
+/** Buffered audio from the last final on, addressed by byte position in the stream. */
+class ResendBuffer {
   base = 0;
   end = 0;
   /** @type {{at: number, bytes: Uint8Array}[]} */
-  #pieces = [];
+  #blocks = [];
 
   /** @param {Uint8Array} bytes */
   append(bytes) {
-    this.#pieces.push({ at: this.end, bytes });
+    this.#blocks.push({ at: this.end, bytes });
     this.end += bytes.length;
   }
 
   /** @param {number} position @param {number} size @returns {Uint8Array} */
   read(position, size) {
     const copy = new Uint8Array(Math.min(size, this.end - position));
-    for (const { at, bytes } of this.#pieces) {
+    for (const { at, bytes } of this.#blocks) {
       if (at >= position + copy.length) break;
       const from = Math.max(0, position - at);
       const part = bytes.subarray(from, Math.max(from, position + copy.length - at));
@@ -538,37 +538,37 @@ class Tape {
   }
 
   /** @param {number} position */
-  forgetBefore(position) {
+  dropBefore(position) {
     this.base = Math.max(this.base, Math.min(position, this.end));
-    const first = this.#pieces.findIndex(({ at, bytes }) => at + bytes.length > this.base);
-    this.#pieces.splice(0, first < 0 ? this.#pieces.length : first);
+    const first = this.#blocks.findIndex(({ at, bytes }) => at + bytes.length > this.base);
+    this.#blocks.splice(0, first < 0 ? this.#blocks.length : first);
   }
 }
 
-/** One recognition: as many tasks as it takes until all its audio is recognised. */
+/** One stream: runs task after task until all its audio is recognised. */
 class Stream {
   /** @type {'starting' | 'listening' | 'stopping' | 'idle'} */
   state = 'starting';
   /** @type {Sentence[]} */
   #finals = [];
-  #tape = new Tape();
-  #sent = 0; // position on the tape of the running task
+  #buffer = new ResendBuffer();
+  #sent = 0; // position of the running task in the buffer
   /** @type {number | null} */
   #flushAt = null;
   #ended = false;
   #sentenceOpen = false;
-  #coveredMs = 0; // the end of the last final
+  #finalMs = 0; // the end of the last final
   #tasksStarted = 0;
-  #progress = false;
-  #news = new Bell(); // audio, a flush or the end came
-  #room = new Bell(); // audio went out, or nothing ever will
-  #final = new Bell();
+  #hasResult = false; // of the running task
+  #inputChanged = new Condition(); // audio, a flush or the end was added
+  #audioSent = new Condition(); // or the stream is over
+  #finalAdded = new Condition();
   /** @type {AsrError | null} */
   #error = null;
   /** @type {Connection | null} */
   #connection = null;
   /** @type {Audio | null} */
-  #audio = null;
+  #source = null;
   #isPcm = true;
   #bytesPerMs = (RATE * 2) / 1000;
   #sampleRate = RATE;
@@ -591,7 +591,7 @@ class Stream {
       this.resolveFinished = resolve;
       this.rejectFinished = reject;
     });
-    // Whoever waits for neither of them hears of a failure by its event.
+    // Without a caller that awaits them, the 'failed' event reports the error.
     this.started.catch(() => {});
     this.finished.catch(() => {});
   }
@@ -602,58 +602,58 @@ class Stream {
 
   /** @param {Audio | null} audio @param {StartOptions} options */
   begin(audio, options) {
-    this.#audio = audio;
+    this.#source = audio;
     this.#format = audio?.format ?? options.format ?? 'pcm';
     this.#sampleRate = audio?.sampleRate ?? options.sampleRate ?? RATE;
     this.#isPcm = this.#format === 'pcm';
     this.#bytesPerMs = (this.#sampleRate * 2) / 1000;
     this.#frame = this.#isPcm ? even(this.#bytesPerMs * FRAME_MS) : ENCODED_FRAME;
     const isCancelled = this.#error !== null;
-    if (isCancelled || this.#ended) audio?.stop(); // while the source was opening
+    if (isCancelled || this.#ended) audio?.stop(); // while the source was being opened
     if (isCancelled) return;
     this.#run();
-    if (audio) this.#pump(audio, options.pace);
+    if (audio) this.#readSource(audio, options.pace);
   }
 
   /** @param {Chunk} chunk */
   async push(chunk) {
     if (this.#ended || this.isOver) {
-      throw this.#error ?? new AsrError('closed', 'the stream takes no more audio');
+      throw this.#error ?? new AsrError('closed', 'the stream has ended');
     }
     const bytes = toBytes(chunk, this.#isPcm);
-    if (this.#isPcm && bytes.length > 1) this.#show(bytes);
-    this.#tape.append(bytes);
-    const maxKept = this.#isPcm ? MAX_KEPT_MS * this.#bytesPerMs : MAX_KEPT_ENCODED;
-    this.#tape.forgetBefore(even(Math.min(this.#sent, this.#tape.end - maxKept)));
-    this.#news.ring();
-    while (!this.isOver && this.#unsentMs() > MAX_UNSENT_MS) await this.#room.wait();
+    if (this.#isPcm && bytes.length > 1) this.#emitAudio(bytes);
+    this.#buffer.append(bytes);
+    const maxSize = this.#isPcm ? MAX_BUFFERED_MS * this.#bytesPerMs : MAX_BUFFERED_ENCODED;
+    this.#buffer.dropBefore(even(Math.min(this.#sent, this.#buffer.end - maxSize)));
+    this.#inputChanged.notify();
+    while (!this.isOver && this.#unsentMs() > MAX_UNSENT_MS) await this.#audioSent.wait();
   }
 
   flush() {
     if (!this.#isPcm) throw new AsrError('bad-audio', `only PCM can be flushed`);
-    this.#flushAt = this.#tape.end;
-    this.#news.ring();
+    this.#flushAt = this.#buffer.end;
+    this.#inputChanged.notify();
   }
 
   async endInput() {
     if (this.isOver) return;
     this.state = 'stopping';
-    await this.#audio?.stop();
+    await this.#source?.stop();
     this.#ended = true;
-    this.#news.ring();
+    this.#inputChanged.notify();
   }
 
-  /** @param {AsrError} error @param {boolean} [announce] */
-  giveUp(error, announce = true) {
+  /** @param {AsrError} error @param {boolean} [emitEvent] */
+  fail(error, emitEvent = true) {
     if (this.isOver) return;
     this.state = 'idle';
     this.#error = error;
     this.#connection?.close();
-    Promise.resolve(this.#audio?.stop()).catch(() => {});
+    Promise.resolve(this.#source?.stop()).catch(() => {});
     this.rejectStarted?.(error);
     this.rejectFinished?.(error);
-    for (const bell of [this.#news, this.#room, this.#final]) bell.ring();
-    if (announce) this.emit('failed', error);
+    for (const each of [this.#inputChanged, this.#audioSent, this.#finalAdded]) each.notify();
+    if (emitEvent) this.emit('failed', error);
   }
 
   /** @returns {AsyncGenerator<Sentence, void, void>} */
@@ -663,19 +663,19 @@ class Stream {
         if (this.#finals[at].text) yield this.#finals[at];
       }
       if (this.isOver) break;
-      await this.#final.wait();
+      await this.#finalAdded.wait();
     }
     if (this.#error && this.#error.message !== 'cancelled') throw this.#error;
   }
 
-  // one task after another until everything is recognised
+  // tasks
 
   async #run() {
     try {
-      await this.#recogniseEverything();
+      await this.#runTasks();
       this.#finish();
     } catch (error) {
-      this.giveUp(asError(error));
+      this.fail(asError(error));
     }
   }
 
@@ -683,30 +683,30 @@ class Stream {
     if (this.isOver) return;
     this.state = 'idle';
     const sentences = this.#finals.filter(({ text }) => text);
-    const durationMs = this.#isPcm ? Math.round(this.#tape.end / this.#bytesPerMs) : 0;
-    for (const bell of [this.#room, this.#final]) bell.ring();
+    const durationMs = this.#isPcm ? Math.round(this.#buffer.end / this.#bytesPerMs) : 0;
+    for (const each of [this.#audioSent, this.#finalAdded]) each.notify();
     this.emit('finished', { sentences, durationMs });
     this.resolveFinished?.(sentences);
   }
 
-  async #recogniseEverything() {
+  async #runTasks() {
     let failures = 0;
     while (!this.isOver) {
-      this.#progress = false;
+      this.#hasResult = false;
       const begun = Date.now();
       try {
-        await this.#recogniseOneTask();
+        await this.#runTask();
       } catch (thrown) {
         const error = asError(thrown);
-        if (this.#progress || Date.now() - begun > GOOD_WHILE_MS) failures = 0;
+        if (this.#hasResult || Date.now() - begun > STABLE_TASK_MS) failures = 0;
         this.#checkRetry(error, failures);
         await this.#recover(error, failures);
         failures += 1;
         continue;
       }
       failures = 0;
-      if (this.#ended && this.#sent >= this.#tape.end) return;
-      this.#tape.forgetBefore(this.#sent);
+      if (this.#ended && this.#sent >= this.#buffer.end) return;
+      this.#buffer.dropBefore(this.#sent);
       await this.#waitForAudio();
     }
   }
@@ -715,8 +715,8 @@ class Stream {
   #checkRetry(error, failures) {
     const { attempts, initialAttempts } = this.client.retry;
     const allowed = this.#tasksStarted > 0 ? attempts : initialAttempts;
-    // Without the head of a compressed stream no decoder could go on.
-    const canResume = this.#isPcm || this.#tape.base === 0;
+    // A compressed stream cannot be decoded without its header.
+    const canResume = this.#isPcm || this.#buffer.base === 0;
     if (this.isOver || !error.retryable || failures >= allowed || !canResume) throw error;
   }
 
@@ -724,38 +724,38 @@ class Stream {
   async #recover(error, failures) {
     if (error.isIdleTimeout && this.#isPcm) {
       if (this.#sentenceOpen)
-        this.#flushAt = this.#tape.end; // the speaker paused in mid-sentence
-      else await this.#rest();
+        this.#flushAt = this.#buffer.end; // finish the open sentence
+      else await this.#waitAfterSilence();
       return;
     }
     const { firstDelayMs, maxDelayMs } = this.client.retry;
     const delayMs = Math.min(maxDelayMs, firstDelayMs * 2 ** failures) * (0.5 + Math.random() / 2);
-    this.#sent = this.#tape.base;
+    this.#sent = this.#buffer.base;
     this.emit('reconnecting', { attempt: failures + 1, delayMs, error });
     await sleep(delayMs);
   }
 
-  /** The server heard only silence: forget it, and come back when there is more. */
-  async #rest() {
-    this.#tape.forgetBefore(even(this.#sent - 1000 * this.#bytesPerMs));
+  /** After a timeout on silence: drop the silence, and start a task when more audio comes. */
+  async #waitAfterSilence() {
+    this.#buffer.dropBefore(even(this.#sent - 1000 * this.#bytesPerMs));
     await this.#waitForAudio();
   }
 
-  async #recogniseOneTask() {
-    let { connection, isFresh } = await this.client.acquire();
+  async #runTask() {
+    let { connection, isFresh } = await this.client.acquireConnection();
     const taskId = newId();
-    this.#sent = this.#tape.base;
-    const shiftMs = this.#isPcm ? Math.round(this.#tape.base / this.#bytesPerMs) : 0;
+    this.#sent = this.#buffer.base;
+    const shiftMs = this.#isPcm ? Math.round(this.#buffer.base / this.#bytesPerMs) : 0;
     this.#connection = connection;
     const task = { isOver: false };
     try {
       try {
-        await this.#beginTask(connection, taskId);
+        await this.#startTask(connection, taskId);
       } catch (error) {
-        // The server may have dropped a kept connection just now.
+        // The server may have closed the idle connection just now.
         if (isFresh || asError(error).code !== 'server-away') throw error;
-        connection = this.#connection = (await this.client.acquire()).connection;
-        await this.#beginTask(connection, taskId);
+        connection = this.#connection = (await this.client.acquireConnection()).connection;
+        await this.#startTask(connection, taskId);
       }
       this.#send(connection, taskId, task).catch(() => connection.close());
       await this.#receive(connection, shiftMs, task);
@@ -765,13 +765,13 @@ class Stream {
     } finally {
       task.isOver = true;
       this.#connection = null;
-      this.#news.ring();
+      this.#inputChanged.notify();
     }
-    this.client.keep(connection);
+    this.client.reuseConnection(connection);
   }
 
   /** @param {Connection} connection @param {string} taskId */
-  async #beginTask(connection, taskId) {
+  async #startTask(connection, taskId) {
     const { parameters, model, openTimeoutMs } = this.client;
     const payload = {
       task_group: 'audio',
@@ -779,7 +779,7 @@ class Stream {
       function: 'recognition',
       model,
       parameters: {
-        heartbeat: true, // minutes of silence are no reason to fail
+        heartbeat: true, // no timeout during minutes of silence
         ...parameters,
         format: this.#format,
         sample_rate: this.#sampleRate,
@@ -797,7 +797,7 @@ class Stream {
   }
 
   /**
-   * Frames from the tape until the end or a flush, then finish-task.
+   * Send frames until the end or a flush, then finish-task.
    * @param {Connection} connection @param {string} taskId @param {{isOver: boolean}} task
    */
   async #send(connection, taskId, task) {
@@ -806,10 +806,10 @@ class Stream {
       if (frame.length > 0) {
         connection.send(frame);
         this.#sent += frame.length;
-        this.#room.ring();
-        await connection.drained();
+        this.#audioSent.notify();
+        await connection.drain();
       } else {
-        await this.#news.wait();
+        await this.#inputChanged.wait();
       }
       if (task.isOver || this.isOver) return;
     }
@@ -820,74 +820,74 @@ class Stream {
 
   #atBoundary() {
     if (this.#flushAt !== null && this.#sent >= this.#flushAt) return true;
-    return this.#ended && this.#sent >= this.#tape.end;
+    return this.#ended && this.#sent >= this.#buffer.end;
   }
 
-  /** A whole frame, or what is left before a boundary. */
+  /** Return a whole frame, or the rest before a boundary. */
   #nextFrame() {
-    const boundary = this.#flushAt ?? this.#tape.end;
+    const boundary = this.#flushAt ?? this.#buffer.end;
     const size = Math.min(this.#frame, boundary - this.#sent);
     const isComplete = size === this.#frame || this.#ended || this.#flushAt !== null;
-    return this.#tape.read(this.#sent, isComplete ? size : 0);
+    return this.#buffer.read(this.#sent, isComplete ? size : 0);
   }
 
   /** @param {Connection} connection @param {number} shiftMs @param {{isOver: boolean}} task */
   async #receive(connection, shiftMs, task) {
     this.finishSent = false;
     while (!task.isOver) {
-      const message = await connection.next(() => (this.finishSent ? SILENT_SERVER_MS : Infinity));
+      const message = await connection.next(() => (this.finishSent ? FINISH_TIMEOUT_MS : Infinity));
       const { header = {}, payload } = message;
       if (this.isOver) throw this.#error;
       if (header.event === 'task-finished') return;
       if (header.event === 'task-failed') throw taskError(header);
       if (header.event !== 'result-generated') continue;
       const sentence = readSentence(payload?.output, this.#finals.length, shiftMs);
-      if (sentence) this.#hear(sentence);
+      if (sentence) this.#addResult(sentence);
     }
   }
 
   /** @param {Sentence} sentence */
-  #hear(sentence) {
-    this.#progress = true;
-    // A compressed file begins anew after a reconnection: this part was heard already.
-    if (!this.#isPcm && sentence.beginMs < this.#coveredMs) return;
+  #addResult(sentence) {
+    this.#hasResult = true;
+    // A compressed file is resent from its start: skip sentences that are final already.
+    if (!this.#isPcm && sentence.beginMs < this.#finalMs) return;
     this.#sentenceOpen = !sentence.isFinal;
     if (!sentence.isFinal) {
       this.emit('interim', sentence);
       return;
     }
     this.#finals.push(sentence);
-    this.#coveredMs = Math.max(this.#coveredMs, sentence.endMs ?? 0);
+    this.#finalMs = Math.max(this.#finalMs, sentence.endMs ?? 0);
     if (this.#isPcm) {
-      const covered = this.#coveredMs * this.#bytesPerMs;
-      this.#tape.forgetBefore(even(Math.min(this.#sent, covered)));
+      const end = this.#finalMs * this.#bytesPerMs;
+      this.#buffer.dropBefore(even(Math.min(this.#sent, end)));
     }
-    this.#final.ring();
+    this.#finalAdded.notify();
     this.emit('final', sentence);
   }
 
-  // helpers
+  // audio
 
   async #waitForAudio() {
-    while (this.#tape.end <= this.#sent && !this.#ended && !this.isOver) {
-      await this.#news.wait();
+    while (this.#buffer.end <= this.#sent && !this.#ended && !this.isOver) {
+      await this.#inputChanged.wait();
     }
   }
 
   #unsentMs() {
-    return (this.#tape.end - this.#sent) / this.#bytesPerMs;
+    return (this.#buffer.end - this.#sent) / this.#bytesPerMs;
   }
 
   /** @param {Uint8Array} bytes */
-  #show(bytes) {
+  #emitAudio(bytes) {
     const pcm = new Int16Array(bytes.buffer, bytes.byteOffset, bytes.length >> 1);
-    const beginMs = Math.round(this.#tape.end / this.#bytesPerMs);
+    const beginMs = Math.round(this.#buffer.end / this.#bytesPerMs);
     this.emit('audio', { pcm, sampleRate: this.#sampleRate, beginMs });
     this.emit('level', levelOf(pcm));
   }
 
   /** @param {Audio} audio @param {number} [pace] */
-  async #pump(audio, pace) {
+  async #readSource(audio, pace) {
     try {
       for await (const chunk of paced(audio, this.#frame, pace)) {
         if (this.#ended || this.isOver) return;
@@ -895,7 +895,7 @@ class Stream {
       }
       await this.endInput();
     } catch (error) {
-      this.giveUp(asError(error));
+      this.fail(asError(error));
     }
   }
 }
@@ -906,13 +906,13 @@ function command(action, taskId, payload) {
 }
 
 function newId() {
-  // crypto.randomUUID exists only in secure contexts; a page on a plain address is none.
+  // crypto.randomUUID exists only in secure contexts, not in a page over plain http.
   const bytes = globalThis.crypto.getRandomValues(new Uint8Array(16));
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
 /**
- * The sentence of a result, or null for a heartbeat; Gummy calls it `transcription`.
+ * Return the sentence of a result, or null for a heartbeat; Gummy names it `transcription`.
  * @param {any} output @param {number} index @param {number} shiftMs
  * @returns {Sentence | null}
  */
@@ -948,7 +948,7 @@ function readWord(raw, shiftMs) {
   };
 }
 
-/** @param {Word[]} words @returns {number | null} of the characters */
+/** @param {Word[]} words @returns {number | null} the mean over characters */
 function meanConfidence(words) {
   let sum = 0;
   let length = 0;
@@ -968,7 +968,7 @@ function meanConfidence(words) {
  * @property {string} format
  * @property {number} sampleRate
  * @property {boolean} isLive
- * @property {() => void | Promise<void>} stop resolves when the last sample was handed over
+ * @property {() => void | Promise<void>} stop resolves when the last sample is among the chunks
  */
 
 /**
@@ -1003,12 +1003,12 @@ function isA(value, name) {
 async function fromMicrophone(client) {
   const devices = globalThis.navigator?.mediaDevices;
   if (!devices?.getUserMedia) {
-    const why = 'no microphone here: it needs a browser and https, or localhost';
-    throw new AsrError('unsupported', why);
+    const message = 'the microphone needs a browser and https, or localhost';
+    throw new AsrError('unsupported', message);
   }
   const audio = {
     channelCount: 1,
-    echoCancellation: false, // tuned for calls: it costs accuracy
+    echoCancellation: false, // tuned for calls, lowers accuracy
     noiseSuppression: false,
     autoGainControl: true,
     ...client.microphone,
@@ -1022,7 +1022,7 @@ async function fromMicrophone(client) {
 /** @param {any} error */
 function microphoneError(error) {
   if (error.name === 'NotAllowedError' || error.name === 'SecurityError') {
-    const message = 'the microphone was not allowed';
+    const message = 'the permission to use the microphone was denied';
     return new AsrError('permission-denied', message, { cause: error });
   }
   const message = `no usable microphone: ${error.message}`;
@@ -1030,13 +1030,13 @@ function microphoneError(error) {
 }
 
 /**
- * @param {MediaStream} stream @param {AsrClient} client @param {boolean} isOurs and to be ended
+ * @param {MediaStream} stream @param {AsrClient} client @param {boolean} ownsTracks to be stopped
  * @returns {Promise<Audio>}
  */
-async function fromMediaStream(stream, client, isOurs) {
+async function fromMediaStream(stream, client, ownsTracks) {
   const context = new AudioContext();
   const release = () => {
-    if (isOurs) for (const track of stream.getTracks()) track.stop();
+    if (ownsTracks) for (const track of stream.getTracks()) track.stop();
     return context.close();
   };
   const input = context.createMediaStreamSource(stream);
@@ -1054,7 +1054,7 @@ async function fromMediaStream(stream, client, isOurs) {
   return { chunks: tap.chunks(), format: 'pcm', sampleRate: RATE, isLive: true, stop: once(stop) };
 }
 
-/** An element can be given to one audio graph only, for ever. */
+/** An element can be connected to one audio graph only, permanently. */
 const elementGraphs = new WeakMap();
 
 /** @param {HTMLMediaElement} element @param {AsrClient} client @returns {Promise<Audio>} */
@@ -1062,7 +1062,7 @@ async function fromElement(element, client) {
   if (!elementGraphs.has(element)) {
     const context = new AudioContext();
     const source = context.createMediaElementSource(element);
-    source.connect(context.destination); // it is still to be heard
+    source.connect(context.destination); // the element stays audible
     elementGraphs.set(element, { context, source });
   }
   const { context, source } = elementGraphs.get(element);
@@ -1072,11 +1072,11 @@ async function fromElement(element, client) {
   return { chunks: tap.chunks(), format: 'pcm', sampleRate: RATE, isLive: true, stop };
 }
 
-/** Taps an audio graph: frames of 16 kHz PCM from the worklet. */
+/** Reads frames of 16 kHz PCM from an audio graph, through the worklet. */
 class Tap {
   /** @type {Int16Array[]} */
   #frames = [];
-  #bell = new Bell();
+  #changed = new Condition();
   #ended = false;
   #ending = false;
 
@@ -1086,13 +1086,13 @@ class Tap {
    */
   static async open(context, input, workletUrl) {
     if (!context.audioWorklet) {
-      throw new AsrError('unsupported', 'no AudioWorklet here: it needs https, or localhost');
+      throw new AsrError('unsupported', 'AudioWorklet needs https, or localhost');
     }
     await context.audioWorklet.addModule(workletUrl).catch((cause) => {
       const message = `${workletUrl} cannot be loaded: ${cause.message}`;
       throw new AsrError('unsupported', message, { cause });
     });
-    // A browser suspends a context that no click has led to; not waited for, since it may stay so.
+    // Without a user gesture the context stays suspended, so resume() is not awaited.
     if (context.state === 'suspended') context.resume();
     return new Tap(context, input);
   }
@@ -1104,7 +1104,7 @@ class Tap {
       processorOptions: { sampleRate: RATE, frameSamples: (RATE * FRAME_MS) / 1000 },
     });
     this.input = input;
-    this.node.port.onmessage = ({ data }) => this.#take(data);
+    this.node.port.onmessage = ({ data }) => this.#addFrame(data);
     this.input.connect(this.node);
   }
 
@@ -1112,10 +1112,10 @@ class Tap {
   async end() {
     if (!this.#ending) this.node.port.postMessage('end');
     this.#ending = true;
-    const deadline = Date.now() + 500; // a suspended graph never answers
-    while (!this.#ended && Date.now() < deadline) await withTimeout(this.#bell.wait(), 100);
-    this.#take(null);
-    await this.#handedOver();
+    const deadline = Date.now() + 500; // a suspended graph does not answer
+    while (!this.#ended && Date.now() < deadline) await withTimeout(this.#changed.wait(), 100);
+    this.#addFrame(null);
+    await this.#waitUntilRead();
   }
 
   async *chunks() {
@@ -1123,42 +1123,42 @@ class Tap {
       const frame = this.#frames.shift();
       if (frame) yield frame;
       else if (this.#ended) return;
-      else await this.#bell.wait();
-      if (this.#frames.length === 0) this.#bell.ring();
+      else await this.#changed.wait();
+      if (this.#frames.length === 0) this.#changed.notify();
     }
   }
 
-  async #handedOver() {
+  async #waitUntilRead() {
     const deadline = Date.now() + 500;
     while (this.#frames.length > 0 && Date.now() < deadline) {
-      await withTimeout(this.#bell.wait(), 100);
+      await withTimeout(this.#changed.wait(), 100);
     }
   }
 
   /** @param {Int16Array | null} frame */
-  #take(frame) {
+  #addFrame(frame) {
     if (frame) {
       this.#frames.push(frame);
     } else if (!this.#ended) {
       this.#ended = true;
       this.input.disconnect(this.node);
     }
-    this.#bell.ring();
+    this.#changed.notify();
   }
 }
 
 /** @param {ArrayBuffer} data @param {StartOptions} options @returns {Promise<Audio>} */
 async function fromFile(data, options) {
   const bytes = new Uint8Array(data);
-  const kind = options.format ?? kindOf(bytes);
+  const format = options.format ?? formatOf(bytes);
   const stop = () => {};
-  if (kind === 'pcm') {
+  if (format === 'pcm') {
     const sampleRate = options.sampleRate ?? RATE;
     return { chunks: slices(bytes), format: 'pcm', sampleRate, isLive: false, stop };
   }
   const decoded = readWav(bytes) ?? (await decode(data));
   if (decoded) return { ...decoded, format: 'pcm', isLive: false, stop };
-  return { chunks: slices(bytes), format: kind, sampleRate: RATE, isLive: false, stop };
+  return { chunks: slices(bytes), format, sampleRate: RATE, isLive: false, stop };
 }
 
 /** @type {[string, number[]][]} */
@@ -1176,20 +1176,20 @@ const MAGIC = [
   ['mp3', [0xff, 0xf2]],
 ];
 
-/** @param {Uint8Array} bytes the format by a file's first bytes; 'pcm' if unknown */
-function kindOf(bytes) {
+/** @param {Uint8Array} bytes @returns {string} the format by its magic number; 'pcm' if unknown */
+function formatOf(bytes) {
   const isMp4 = String.fromCharCode(...bytes.subarray(4, 8)) === 'ftyp';
   if (isMp4) return 'm4a';
   return MAGIC.find(([, magic]) => magic.every((byte, i) => bytes[i] === byte))?.[0] ?? 'pcm';
 }
 
 /**
- * 16-bit WAV as mono PCM; null for anything else.
+ * Return 16-bit WAV as mono PCM; null for any other format.
  * @param {Uint8Array} bytes
  */
 function readWav(bytes) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-  if (kindOf(bytes) !== 'wav' || bytes.length < 20) return null;
+  if (formatOf(bytes) !== 'wav' || bytes.length < 20) return null;
   let channels = 0;
   let sampleRate = 0;
   let isReadable = false;
@@ -1203,7 +1203,7 @@ function readWav(bytes) {
       isReadable = (code === 1 || code === 0xfffe) && view.getUint16(at + 22, true) === 16;
     }
     if (name === 'data') {
-      // A live recording does not know its length: then the data goes on to the end.
+      // A live recording has size 0: its data extends to the end of the file.
       const data = bytes.subarray(at + 8, size > 0 ? at + 8 + size : undefined);
       return isReadable ? { chunks: slices(wavToMono(data, channels)), sampleRate } : null;
     }
@@ -1230,7 +1230,7 @@ function wavToMono(data, channels) {
 }
 
 /**
- * Whatever a browser can play, a video's sound too; null where it cannot, as in Node.
+ * Decode any format the browser plays, also a video's audio; null if it cannot, as in Node.
  * @param {ArrayBuffer} data
  */
 async function decode(data) {
@@ -1248,13 +1248,13 @@ async function decode(data) {
   }
 }
 
-/** @param {Uint8Array} bytes in pieces that a stream can take one by one */
+/** @param {Uint8Array} bytes cut into blocks of one second at 16 kHz */
 function* slices(bytes) {
   for (let at = 0; at < bytes.length; at += 32_000) yield bytes.subarray(at, at + 32_000);
 }
 
 /**
- * The chunks, held back to `pace` times real time by an absolute schedule.
+ * Yield the chunks at `pace` times real time, by an absolute schedule.
  * @param {Audio} audio @param {number} frame bytes in 100 ms @param {number} [pace]
  * @returns {AsyncGenerator<Chunk, void, void>}
  */
@@ -1271,11 +1271,11 @@ async function* paced(audio, frame, pace) {
   for await (const chunk of audio.chunks) {
     const bytes = toBytes(chunk, true);
     for (let at = 0; at < bytes.length; at += frame) {
-      const piece = bytes.slice(at, at + frame);
-      sent += piece.length;
-      // A live source hands over a frame when it is over, not when it begins.
+      const block = bytes.slice(at, at + frame);
+      sent += block.length;
+      // A live source delivers a frame at its end, not at its begin.
       await sleep(start + ((sent / frame) * FRAME_MS) / pace - Date.now());
-      yield piece;
+      yield block;
     }
   }
 }
@@ -1286,7 +1286,7 @@ function toBytes(chunk, isPcm) {
   return new Uint8Array(copyOf(chunk));
 }
 
-/** @param {ArrayBuffer | ArrayBufferView} data @returns {ArrayBuffer} its bytes and no others */
+/** @param {ArrayBuffer | ArrayBufferView} data @returns {ArrayBuffer} a copy of exactly its bytes */
 function copyOf(data) {
   if (data instanceof ArrayBuffer) return data.slice(0);
   const copy = new Uint8Array(data.byteLength);
@@ -1294,7 +1294,7 @@ function copyOf(data) {
   return copy.buffer;
 }
 
-/** @param {Int16Array} pcm @returns {{rmsDb: number, peakDb: number}} below full scale */
+/** @param {Int16Array} pcm @returns {{rmsDb: number, peakDb: number}} relative to full scale */
 export function levelOf(pcm) {
   let power = 0;
   let peak = 0;
@@ -1310,7 +1310,7 @@ function db(amplitude) {
   return amplitude > 0 ? Math.max(-100, 20 * Math.log10(amplitude / 32768)) : -100;
 }
 
-/** @param {number} position a byte position at which a sample begins */
+/** @param {number} position @returns {number} the byte position at which its sample begins */
 function even(position) {
   return Math.floor(position / 2) * 2;
 }
@@ -1325,7 +1325,7 @@ function asError(error) {
 /**
  * @template T
  * @param {() => T} work
- * @returns {() => T} that works the first time only
+ * @returns {() => T} calls `work` once and returns its result each time
  */
 function once(work) {
   /** @type {{result: T} | null} */
@@ -1354,10 +1354,10 @@ async function withTimeout(promise, ms) {
 
 /** @typedef {{beginMs: number, endMs: number, text: string}} Caption */
 
-const PAUSE_MARK = /[，。！？；：、,.!?;:]$/;
+const PAUSE_PUNCTUATION = /[，。！？；：、,.!?;:]$/;
 
 /**
- * Subtitles no longer than `maxChars`, cut between words and by preference after a mark.
+ * Return subtitles of at most `maxChars`, split between words, preferably after punctuation.
  * @param {Sentence[]} sentences
  * @param {number} [maxChars]
  * @returns {Caption[]}
@@ -1386,8 +1386,8 @@ function splitWords(words, maxChars) {
   for (const word of words) {
     const size = word.text.length + word.punctuation.length;
     const last = groups.at(-1)?.at(-1);
-    const isRested = length >= maxChars / 2 && PAUSE_MARK.test(last?.punctuation ?? '');
-    if (groups.length === 0 || length + size > maxChars || isRested) {
+    const isAtPause = length >= maxChars / 2 && PAUSE_PUNCTUATION.test(last?.punctuation ?? '');
+    if (groups.length === 0 || length + size > maxChars || isAtPause) {
       groups.push([]);
       length = 0;
     }
@@ -1417,7 +1417,7 @@ export function toVtt(sentences, maxChars) {
   return `WEBVTT\n\n${blocks.join('\n')}`;
 }
 
-/** @param {string} text @returns {string} as WebVTT spells it, where "<" opens a tag */
+/** @param {string} text @returns {string} escaped for WebVTT, where "<" opens a tag */
 const escaped = (text) =>
   text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
 

@@ -1,12 +1,16 @@
-// The demo page as one file that opens by a double click: `node make-standalone.js > standalone.html`.
+// Builds the demo page as one file that opens without a server: `npm run build`, or
+// `node make-standalone.js FILE`.
 //
-// Browsers load modules, worklets and style sheets from a server only. Here each module becomes a
+// Browsers do not load modules and worklets from the file system. Here each module becomes a
 // function in one inline script, and the worklet a data URL.
 
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 
 const read = (name) => readFileSync(new URL(name, import.meta.url), 'utf8');
 const WORKLET = 'pcm-worklet.js';
+const OUTPUT = process.argv[2] ?? new URL('standalone.html', import.meta.url);
+
+/** Each after those it imports. */
 const MODULES = [
   WORKLET,
   'AsrClient.js',
@@ -20,7 +24,7 @@ const MODULES = [
   'demo/demo.js',
 ];
 
-/** `export` and `import` as a function's result and constants. */
+/** Return a module as a function: its exports are the result, its imports become constants. */
 function wrap(name) {
   const exported = [];
   const body = read(name)
@@ -38,14 +42,14 @@ function wrap(name) {
 }
 
 function script() {
-  // A file's own blobs count as foreign to a worklet; a data URL does not.
+  // A page from a file may not load a worklet from a blob URL, but from a data URL.
   const worklet = JSON.stringify(`data:text/javascript,${encodeURIComponent(read(WORKLET))}`);
   const parts = MODULES.map(wrap).join('\n');
   return `const modules = { worklet: ${worklet} };\n${parts}`.replaceAll('</script', '<\\/script');
 }
 
 const page = read('demo/index.html')
-  .replace('<!doctype html>', '<!doctype html>\n<!-- Made by make-standalone.js. -->')
+  .replace('<!doctype html>', '<!doctype html>\n<!-- Built by make-standalone.js. -->')
   .replace(/<link rel="stylesheet".*>/, () => `<style>\n${read('demo/demo.css')}</style>`)
   .replace(
     /<script src="\.\/theme\.js"><\/script>/,
@@ -55,4 +59,4 @@ const page = read('demo/index.html')
     /<script type="module".*<\/script>/,
     () => `<script type="module">\n${script()}\n</script>`,
   );
-process.stdout.write(page);
+writeFileSync(OUTPUT, page);

@@ -4,16 +4,16 @@
  */
 export function toInt16(samples: Float32Array): Int16Array;
 /**
- * The mean of all channels.
+ * Return the mean of all channels.
  * @param {Float32Array[]} channels
  * @returns {Float32Array}
  */
 export function toMono(channels: Float32Array[]): Float32Array;
 /**
- * Changes the sample rate of a stream, block by block, without a seam between blocks.
+ * Converts the sample rate of a stream block by block, continuous across blocks.
  *
- * A polyphase low-pass: what lies above the target's Nyquist frequency is removed, not folded
- * into the speech band.
+ * A polyphase low-pass filter removes frequencies above the target's Nyquist frequency, which
+ * would alias into the speech band.
  */
 export class Resampler {
     /**
@@ -25,15 +25,15 @@ export class Resampler {
     down: number;
     half: number;
     phases: Float32Array<ArrayBuffer>[];
-    /** Input that later output still needs; begins with the silence before the stream. */
-    kept: Float32Array<ArrayBuffer>;
+    /** Input that later output needs; starts with the silence before the stream. */
+    history: Float32Array<ArrayBuffer>;
     next: number;
     /**
      * @param {Float32Array} input
-     * @returns {Float32Array} as much output as the input so far allows
+     * @returns {Float32Array} the output for which all input is there
      */
     process(input: Float32Array): Float32Array;
-    /** @returns {Float32Array} what was held back for samples that will not come */
+    /** @returns {Float32Array} the last output, with silence after the stream */
     flush(): Float32Array;
     /** @param {Float32Array} samples */
     filter(samples: Float32Array): Float32Array<ArrayBuffer>;

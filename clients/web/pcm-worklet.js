@@ -1,8 +1,8 @@
 // @ts-check
 /**
- * Sound card to recogniser: any number of channels at any rate in, mono 16-bit PCM frames out.
+ * Converts any number of channels at any sample rate to frames of mono 16-bit PCM.
  *
- * Runs as an AudioWorklet, and as a module of its own wherever a stateful resampler is wanted.
+ * Runs as an AudioWorklet; as a module it exports the stateful resampler.
  */
 
 const ZERO_CROSSINGS = 32; // of the sinc on either side: -90 dB beyond the transition band
@@ -10,10 +10,10 @@ const KAISER_BETA = 9;
 const PASS = 0.95; // of the lower Nyquist frequency; the transition ends just above it
 
 /**
- * Changes the sample rate of a stream, block by block, without a seam between blocks.
+ * Converts the sample rate of a stream block by block, continuous across blocks.
  *
- * A polyphase low-pass: what lies above the target's Nyquist frequency is removed, not folded
- * into the speech band.
+ * A polyphase low-pass filter removes frequencies above the target's Nyquist frequency, which
+ * would alias into the speech band.
  */
 export class Resampler {
   /**
@@ -26,28 +26,28 @@ export class Resampler {
     this.down = from / divisor;
     this.half = Math.ceil(ZERO_CROSSINGS * Math.max(1, from / to));
     this.phases = this.up === this.down ? [] : lowPass(this.up, this.half, from, to);
-    /** Input that later output still needs; begins with the silence before the stream. */
-    this.kept = new Float32Array(this.half);
+    /** Input that later output needs; starts with the silence before the stream. */
+    this.history = new Float32Array(this.half);
     this.next = this.half * this.up; // position of the next output, in 1/up input samples
   }
 
   /**
    * @param {Float32Array} input
-   * @returns {Float32Array} as much output as the input so far allows
+   * @returns {Float32Array} the output for which all input is there
    */
   process(input) {
     if (this.up === this.down) return input.slice();
-    const samples = new Float32Array(this.kept.length + input.length);
-    samples.set(this.kept);
-    samples.set(input, this.kept.length);
+    const samples = new Float32Array(this.history.length + input.length);
+    samples.set(this.history);
+    samples.set(input, this.history.length);
     const output = this.filter(samples);
     const done = Math.max(0, Math.floor(this.next / this.up) - this.half);
-    this.kept = samples.slice(done);
+    this.history = samples.slice(done);
     this.next -= done * this.up;
     return output;
   }
 
-  /** @returns {Float32Array} what was held back for samples that will not come */
+  /** @returns {Float32Array} the last output, with silence after the stream */
   flush() {
     return this.up === this.down ? new Float32Array(0) : this.process(new Float32Array(this.half));
   }
@@ -55,7 +55,7 @@ export class Resampler {
   /** @param {Float32Array} samples */
   filter(samples) {
     const { up, down, half } = this;
-    const last = (samples.length - half) * up; // the first position that lacks input after it
+    const last = (samples.length - half) * up; // the first position without enough input after it
     const count = Math.max(0, Math.ceil((last - this.next) / down));
     const output = new Float32Array(count);
     for (let n = 0; n < count; n += 1, this.next += down) {
@@ -70,7 +70,7 @@ export class Resampler {
 }
 
 /**
- * One row of taps for every fraction of an input sample an output can lie at.
+ * Return one row of taps for each phase, an output's fraction of an input sample.
  * @param {number} up @param {number} half @param {number} from @param {number} to
  */
 function lowPass(up, half, from, to) {
@@ -122,7 +122,7 @@ export function toInt16(samples) {
 }
 
 /**
- * The mean of all channels.
+ * Return the mean of all channels.
  * @param {Float32Array[]} channels
  * @returns {Float32Array}
  */
@@ -135,7 +135,7 @@ export function toMono(channels) {
   });
 }
 
-/** Collects samples into frames of one length. */
+/** Cuts samples into frames of one length. */
 class Framer {
   /** @param {number} size @param {(frame: Int16Array) => void} emit */
   constructor(size, emit) {
@@ -161,7 +161,7 @@ class Framer {
   }
 }
 
-// Only an AudioWorklet has these globals, and no type library describes them.
+// Only an AudioWorklet has these globals; no type library declares them.
 const scope = /** @type {any} */ (globalThis);
 
 if (typeof scope.registerProcessor === 'function') {

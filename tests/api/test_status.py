@@ -8,7 +8,7 @@ import pytest
 
 from asr_server.api.status import FILES, STATIC
 from asr_server.observability.history import FIGURES
-from tests.clients.nodejs import WEB, install_packages, needs_chromium, needs_node, node
+from tests.clients.nodejs import install_packages, needs_chromium, needs_node, node
 from tests.support.serving import LOUD, QUIET, connected, finish_task, run_task, serving
 
 PAGE = (STATIC / "index.html").read_text("utf-8")
@@ -128,14 +128,6 @@ def test_every_text_exists_in_both_languages(language):
     for figures in re.findall(r"figures: \[(.*?)\]", code, re.S):
         used |= set(re.findall(r"'(\w+)'", figures))
     assert used <= keys, used - keys
-
-
-@needs_node
-def test_the_style_is_that_of_the_clients():
-    install_packages()
-    prettier = str(WEB / "node_modules" / "prettier" / "bin" / "prettier.cjs")
-    options = ("--print-width", "100", "--single-quote", "--check")
-    node(prettier, *options, f"{STATIC}/*.js", f"{STATIC}/*.css")
 
 
 @needs_node

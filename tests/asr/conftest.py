@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from asr_server.asr.run.backend import PyTorchBackend, PyTorchOptions
+from asr_server.asr.run.backend import PyTorchBackend
+from tests.support.backends import load_backend
 from tests.support.funasr_model import random_config, small_vocabulary, write_model_dir
 
 CHUNK_SIZES = [(0, 10, 5), (0, 8, 4)]
@@ -41,7 +42,5 @@ def chunk_size(request: pytest.FixtureRequest) -> tuple[int, int, int]:
 
 @pytest.fixture(scope="session")
 def backend(model_dir: Path, chunk_size: tuple[int, int, int], device: str) -> PyTorchBackend:
-    options = PyTorchOptions(device=device, dtype="float32", chunk_size=chunk_size, slots=64)
-    backend = PyTorchBackend.load(model_dir, options, None)
-    backend.warm_up()  # so that its steps are recorded, or captured
-    return backend
+    # Warm, so that its steps are traced, or captured.
+    return load_backend(model_dir, warm=True, device=device, chunk_size=chunk_size)

@@ -87,15 +87,15 @@ def test_no_weight_fires_nothing_and_keeps_the_rest() -> None:
     assert fired.rest_hidden[0].tolist() == pytest.approx([1.0, 1.0, 1.0])
 
 
-def test_room_for_more_tokens_changes_nothing_else() -> None:
+def test_a_fixed_number_of_tokens_changes_nothing_but_the_padding() -> None:
     torch.manual_seed(1)
     weights, hidden = torch.rand(4, 15), torch.randn(4, 15, SIZE)
     inputs = (hidden, weights, torch.randn(4, SIZE), torch.rand(4), torch.zeros(4), 1.0)
-    exact, roomy = integrate_and_fire(*inputs), integrate_and_fire(*inputs, room=17)
+    exact, roomy = integrate_and_fire(*inputs), integrate_and_fire(*inputs, max_tokens=17)
     most = int(exact.counts.max())
     assert roomy.embeddings.shape == (4, 17, SIZE)
     assert not roomy.embeddings[:, most:].any()
-    assert torch.equal(exact.real, roomy.real[:, :most])
+    assert torch.equal(exact.token_mask, roomy.token_mask[:, :most])
     for name in ("counts", "rest_weight", "rest_hidden"):
         torch.testing.assert_close(getattr(roomy, name), getattr(exact, name))
     torch.testing.assert_close(roomy.embeddings[:, :most], exact.embeddings)

@@ -1,40 +1,44 @@
-"""The loop with a backend that needs no weights: sentences, isolation, failures, admission."""
+"""Check the engine with a backend that needs no weights: sentences, isolation, faults, limits."""
 
 import asyncio
 import random
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from asr_server.asr.admission import Limits
-from asr_server.asr.engine import Engine, EngineOptions
+from asr_server.asr import stage
+from asr_server.asr.engine import Engine
 from asr_server.asr.fake import FakeBackend
 from asr_server.asr.stream import Stream
 from asr_server.asr.types import (
     DecodeResult,
+    DecodeWork,
     OutOfMemoryError,
     Pcm,
-    Step,
-    StepResult,
     StreamOptions,
+    VadWork,
 )
 from asr_server.audio.endpointer import ONSET_LAG, RELEASE_LAG, WINDOW, EndpointingOptions
 from asr_server.errors import EngineDead, EngineError, InternalError, Throttled
 from asr_server.recognition import EndOfStream, Hypothesis, RecognitionEvent
+from tests.support.engines import engine_with
 
-PATIENCE_S = 10
+TIMEOUT_S = 10
+
+Works = Sequence[DecodeWork]
+Probabilities = list[np.ndarray]
 
 
-@pytest.fixture(params=[1, 2], ids=["one lane", "two lanes"], scope="module", autouse=True)
-def lanes(request: pytest.FixtureRequest) -> Iterator[int]:
-    """Whatever is true of one step after another is true of two side by side."""
+@pytest.fixture(params=[1, 2], ids=["one worker", "two workers"], scope="module", autouse=True)
+def workers(request: pytest.FixtureRequest) -> Iterator[int]:
+    """Run every test with decode steps one after another and with two side by side."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(FakeBackend, "lanes", request.param)
+        patch.setattr(FakeBackend, "workers", request.param)
         yield request.param
 
 
@@ -51,17 +55,17 @@ TWO_SENTENCES = np.concatenate((silence(0.5), speech(2.0), silence(1.2), speech(
 
 @pytest.fixture
 async def engine() -> AsyncIterator[Engine]:
-    engine = Engine(FakeBackend)
+    engine = engine_with()
     await engine.start()
     yield engine
     await engine.stop()
 
 
-async def listen(stream: Stream) -> list[RecognitionEvent]:
-    """Everything up to `EndOfStream`."""
+async def events_of(stream: Stream) -> list[RecognitionEvent]:
+    """Return all events up to `EndOfStream`."""
     events: list[RecognitionEvent] = []
     while not events or not isinstance(events[-1], EndOfStream):
-        events.append(await asyncio.wait_for(stream.next(), PATIENCE_S))
+        events.append(await asyncio.wait_for(stream.next(), TIMEOUT_S))
     return events
 
 
@@ -73,7 +77,7 @@ async def recognise(
         stream.push(piece)
         await asyncio.sleep(0)
     stream.finish()
-    events = await listen(stream)
+    events = await events_of(stream)
     stream.close()
     return events
 
@@ -90,7 +94,7 @@ async def test_each_stretch_of_speech_becomes_one_final(engine: Engine) -> None:
     (first, second) = finals(await recognise(engine, [TWO_SENTENCES]))
     assert first[0] == "天地玄黄宇"
     assert second[0] == "天地玄黄"
-    early, late = ONSET_LAG + WINDOW, RELEASE_LAG + WINDOW  # this backend's VAD lags not at all
+    early, late = ONSET_LAG + WINDOW, RELEASE_LAG + WINDOW  # this backend's VAD has no lag
     assert abs(first[1] - 8_000) <= early
     assert abs(first[2] - 40_000) <= late
     assert abs(second[1] - 59_200) <= early
@@ -113,7 +117,7 @@ def test_finals_do_not_depend_on_how_the_audio_was_cut(
     )
 
     async def run() -> None:
-        engine = Engine(FakeBackend)
+        engine = engine_with()
         await engine.start()
         whole = finals(await recognise(engine, [audio]))
         places = sorted(chance.sample(range(len(audio)), pieces))
@@ -124,16 +128,16 @@ def test_finals_do_not_depend_on_how_the_audio_was_cut(
     asyncio.run(run())
 
 
-async def test_a_chunk_does_not_wait_for_more_than_its_own_audio(lanes: int) -> None:
-    engine = Engine(FakeBackend, EngineOptions(preview_interval_ms=0))
+async def test_a_chunk_waits_for_no_more_than_its_own_audio() -> None:
+    engine = engine_with(previews=False)
     await engine.start()
     for message in (320, 512, 1_600, 9_600):
         stream = engine.open(StreamOptions())
         for _ in range(9_600 // message + (9_600 % message > 0)):
             stream.push(speech(message / 16_000))
             await asyncio.sleep(0.002)
-        heard = await asyncio.wait_for(stream.next(), PATIENCE_S)
-        assert isinstance(heard, Hypothesis), f"in messages of {message} samples"
+        event = await asyncio.wait_for(stream.next(), TIMEOUT_S)
+        assert isinstance(event, Hypothesis), f"in messages of {message} samples"
         stream.close()
     await engine.stop()
 
@@ -146,19 +150,19 @@ async def test_finals_are_the_same_with_and_without_interims(engine: Engine) -> 
     assert all(isinstance(event, EndOfStream) or event.final for event in hidden)
 
 
-async def test_streams_do_not_hear_each_other(engine: Engine) -> None:
+async def test_streams_do_not_affect_each_other(engine: Engine) -> None:
     lengths = [0.7 + 0.37 * n for n in range(20)]
     results = await asyncio.gather(*(recognise(engine, [speech(length)]) for length in lengths))
     alone = [finals(await recognise(engine, [speech(length)])) for length in lengths]
     assert [finals(events) for events in results] == alone
 
 
-async def test_silence_and_nothing_at_all_drain_without_a_word(engine: Engine) -> None:
+async def test_silence_and_no_audio_end_without_a_hypothesis(engine: Engine) -> None:
     assert await recognise(engine, [silence(3.0)]) == [EndOfStream()]
     assert await recognise(engine, []) == [EndOfStream()]
 
 
-async def test_speech_up_to_the_very_end_is_heard(engine: Engine) -> None:
+async def test_speech_up_to_the_very_end_is_recognised(engine: Engine) -> None:
     for samples in (9_600, 9_601, 10_000, 19_199, 19_200, 700, 1_100):
         events = finals(await recognise(engine, [speech(samples / 16_000)]))
         assert events[-1][2] == samples
@@ -184,18 +188,17 @@ async def test_a_sentence_without_a_pause_is_closed_when_it_grows_too_long(
     assert cut[-1][2] == whole[-1][2]
 
 
-async def test_sentences_end_where_punctuation_says_when_that_is_asked() -> None:
+async def test_semantic_punctuation_ends_sentences_where_it_is_asked_for() -> None:
     class Punctuating(FakeBackend):
-        def step(self, step: Step) -> StepResult:
-            result = super().step(step)
+        def decode(self, works: Works) -> list[DecodeResult]:
             marked = []
-            for work, heard in zip(step.chunks, result.heard, strict=True):
-                pieces = [*work.prefix, *(token.piece for token in heard.tokens)]
+            for work, result in zip(works, super().decode(works), strict=True):
+                pieces = [*work.prefix, *(token.piece for token in result.tokens)]
                 marks = tuple("。" if piece in "黄荒" else "" for piece in pieces)
-                marked.append(DecodeResult(heard.tokens, marks if work.punctuate else ()))
-            return StepResult(result.probabilities, marked)
+                marked.append(DecodeResult(result.tokens, marks if work.punctuate else ()))
+            return marked
 
-    engine = Engine(Punctuating)
+    engine = engine_with(Punctuating)
     await engine.start()
     silent = finals(await recognise(engine, [speech(7.0)]))
     semantic = finals(await recognise(engine, [speech(7.0)], StreamOptions(semantic=True)))
@@ -207,14 +210,14 @@ async def test_sentences_end_where_punctuation_says_when_that_is_asked() -> None
 async def test_a_final_comes_while_the_audio_goes_on(engine: Engine) -> None:
     stream = engine.open(StreamOptions(interim=False))
     stream.push(np.concatenate((speech(1.0), silence(1.0))))
-    event = await asyncio.wait_for(stream.next(), PATIENCE_S)
+    event = await asyncio.wait_for(stream.next(), TIMEOUT_S)
     assert isinstance(event, Hypothesis)
     assert event.final
     stream.close()
 
 
-async def test_one_stream_more_than_there_are_is_told_to_come_again() -> None:
-    engine = Engine(FakeBackend, EngineOptions(max_streams=2))
+async def test_a_stream_above_the_limit_is_throttled() -> None:
+    engine = engine_with(max_tasks=2)
     await engine.start()
     streams = [engine.open(StreamOptions()) for _ in range(2)]
     with pytest.raises(Throttled):
@@ -224,13 +227,13 @@ async def test_one_stream_more_than_there_are_is_told_to_come_again() -> None:
     await engine.stop()
 
 
-async def test_a_task_that_would_make_the_others_late_is_told_to_come_again(lanes: int) -> None:
+async def test_a_stream_that_would_delay_the_others_is_throttled(workers: int) -> None:
     class Slow(FakeBackend):
-        def step(self, step: Step) -> StepResult:
-            time.sleep(0.04 * lanes * len(step.chunks))
-            return super().step(step)
+        def decode(self, works: Works) -> list[DecodeResult]:
+            time.sleep(0.04 * workers * len(works))
+            return super().decode(works)
 
-    engine = Engine(Slow, EngineOptions(limits=Limits(max_delay_s=0.1)))
+    engine = engine_with(Slow, max_delay_ms=100)
     await engine.start()
     streams = [engine.open(StreamOptions(interim=False)) for _ in range(8)]
     for stream in streams:
@@ -250,65 +253,66 @@ async def test_ten_thousand_streams_leave_nothing_behind(engine: Engine) -> None
         stream.push(speech(0.1))
         stream.close()
     await recognise(engine, [speech(1.0)])
-    assert engine.open_streams == 0
-    backend = engine._device.backend
-    assert isinstance(backend, FakeBackend)
-    await recognise(engine, [speech(1.0)])
-    assert len(backend._chunks) <= 1
-    assert not engine._scheduler._last_taken
+    assert engine.open_streams == engine.used_slots == 0
 
 
-def held_up(entered: threading.Event, release: threading.Event) -> type[FakeBackend]:
-    """Computes no chunks before it is released."""
+def blocked(entered: threading.Event, release: threading.Event) -> type[FakeBackend]:
+    """Return a backend whose decode steps wait for `release`."""
 
-    class HeldUp(FakeBackend):
-        def step(self, step: Step) -> StepResult:
-            if step.chunks:
-                entered.set()
-                release.wait(PATIENCE_S)
-            return super().step(step)
+    class Blocked(FakeBackend):
+        def decode(self, works: Works) -> list[DecodeResult]:
+            entered.set()
+            release.wait(TIMEOUT_S)
+            return super().decode(works)
 
-    return HeldUp
-
-
-async def leave_during_a_step(engine: Engine, entered: threading.Event) -> None:
-    """Open a stream, and close it once its step has `entered` the device."""
-    leaver = engine.open(StreamOptions())
-    leaver.push(speech(2.0))
-    await asyncio.get_running_loop().run_in_executor(None, entered.wait, PATIENCE_S)
-    leaver.close()
+    return Blocked
 
 
-async def test_a_stream_closed_while_its_step_runs_bothers_nobody() -> None:
+async def close_during_a_step(engine: Engine, entered: threading.Event) -> None:
+    """Open a stream, and close it once its step has `entered` the backend."""
+    closing = engine.open(StreamOptions())
+    closing.push(speech(2.0))
+    await asyncio.get_running_loop().run_in_executor(None, entered.wait, TIMEOUT_S)
+    closing.close()
+
+
+async def test_a_stream_closed_during_its_step_does_not_affect_others() -> None:
     entered, release = threading.Event(), threading.Event()
-    engine = Engine(held_up(entered, release))
+    engine = engine_with(blocked(entered, release))
     await engine.start()
-    await leave_during_a_step(engine, entered)
+    await close_during_a_step(engine, entered)
     release.set()
     assert len(finals(await recognise(engine, [speech(1.0)]))) == 1
     await engine.stop()
 
 
-async def test_steps_run_side_by_side_on_as_many_lanes_and_share_no_stream(lanes: int) -> None:
-    running: list[Step] = []
-    judging: list[int] = []
-    hearing: list[int] = []
-    shared: list[frozenset[int]] = []
+async def test_steps_run_side_by_side_on_all_workers_and_share_no_slot(workers: int) -> None:
+    running: dict[str, list[set[int]]] = {"vad": [], "decode": []}
+    most = {"vad": 0, "decode": 0}
+    shared: list[set[int]] = []
 
     class Watched(FakeBackend):
-        def step(self, step: Step) -> StepResult:
-            running.append(step)
-            judging.append(sum(bool(step.judge) for step in running))
-            hearing.append(sum(bool(step.chunks) for step in running))
-            for other in running:
-                if other is not step and other.streams & step.streams:
-                    shared.append(other.streams & step.streams)
+        def watch(self, kind: str, works: Sequence[VadWork | DecodeWork]) -> set[int]:
+            slots = {work.slot for work in works}
+            shared.extend(slots & other for others in running.values() for other in others)
+            running[kind].append(slots)
+            most[kind] = max(most[kind], len(running[kind]))
             time.sleep(0.002)
-            result = super().step(step)
-            running.remove(step)
-            return result
+            return slots
 
-    engine = Engine(Watched)
+        def detect(self, works: Sequence[VadWork]) -> Probabilities:
+            slots = self.watch("vad", works)
+            results = super().detect(works)
+            running["vad"].remove(slots)
+            return results
+
+        def decode(self, works: Works) -> list[DecodeResult]:
+            slots = self.watch("decode", works)
+            results = super().decode(works)
+            running["decode"].remove(slots)
+            return results
+
+    engine = engine_with(Watched)
     await engine.start()
     results = await asyncio.gather(
         *(recognise(engine, np.split(TWO_SENTENCES, 50)) for _ in range(8))
@@ -317,101 +321,101 @@ async def test_steps_run_side_by_side_on_as_many_lanes_and_share_no_stream(lanes
     assert {tuple(text for text, _, _ in finals(events)) for events in results} == {
         ("天地玄黄宇", "天地玄黄")
     }
-    assert max(hearing) == lanes
-    assert max(judging) == 1
-    assert not shared
+    assert most == {"vad": 1, "decode": workers}
+    assert not any(shared)
 
 
-async def test_nobody_waits_for_a_step_of_others_to_know_where_a_sentence_ends() -> None:
+async def test_vad_does_not_wait_for_a_decode_step_of_other_streams() -> None:
     entered, release = threading.Event(), threading.Event()
-    engine = Engine(held_up(entered, release))
+    engine = engine_with(blocked(entered, release))
     await engine.start()
     quiet = engine.open(StreamOptions())
-    await leave_during_a_step(engine, entered)
+    await close_during_a_step(engine, entered)
     quiet.push(silence(1.0))
     for _ in range(100):
-        if not quiet.judge_due:
+        if not quiet.windows_due:
             break
         await asyncio.sleep(0.01)
-    assert not quiet.judge_due
+    assert not quiet.windows_due
     release.set()
     await engine.stop()
 
 
-async def test_a_slot_is_free_again_only_when_the_last_step_of_its_stream_is_done() -> None:
+async def test_a_slot_is_not_reused_while_a_step_of_its_stream_runs() -> None:
     entered, release = threading.Event(), threading.Event()
-    closed_while_computed: list[int] = []
-    computing: set[int] = set()
-
-    class Slow(FakeBackend):
-        def step(self, step: Step) -> StepResult:
-            closed_while_computed.extend(computing.intersection(step.closed))
-            if step.chunks and not entered.is_set():
-                computing.update(step.streams)
-                entered.set()
-                release.wait(PATIENCE_S)
-                computing.clear()
-            return super().step(step)
-
-    engine = Engine(Slow)
+    engine = engine_with(blocked(entered, release))
     await engine.start()
-    await leave_during_a_step(engine, entered)
-    others = asyncio.gather(*(recognise(engine, [speech(1.0)]) for _ in range(3)))
-    await asyncio.sleep(0.1)
+    await close_during_a_step(engine, entered)
+    assert (engine.open_streams, engine.used_slots) == (0, 1)
+    slots = {engine.open(StreamOptions()).slot for _ in range(3)}
+    assert 1 not in slots
     release.set()
-    await others
-    await recognise(engine, [speech(1.0)])
+    assert len(finals(await recognise(engine, [speech(1.0)]))) == 1
+    assert engine.used_slots == engine.open_streams == 3
     await engine.stop()
-    assert not closed_while_computed
 
 
-def failing(condition: Callable[[Step], bool]) -> type[FakeBackend]:
+async def test_a_stream_without_a_slot_is_throttled() -> None:
+    class Narrow(FakeBackend):
+        slots = 3  # with the dummy
+
+    engine = engine_with(Narrow)
+    await engine.start()
+    streams = [engine.open(StreamOptions()) for _ in range(2)]
+    with pytest.raises(Throttled):
+        engine.open(StreamOptions())
+    streams[0].close()
+    engine.open(StreamOptions())
+    await engine.stop()
+
+
+def failing(condition: Callable[[Works], bool]) -> type[FakeBackend]:
+    """Return a backend whose decode steps fail where the condition holds."""
+
     class Failing(FakeBackend):
-        def step(self, step: Step) -> StepResult:
-            if condition(step):
+        def decode(self, works: Works) -> list[DecodeResult]:
+            if condition(works):
                 raise RuntimeError("device fault")
-            return super().step(step)
+            return super().decode(works)
 
     return Failing
 
 
 async def test_a_fault_in_a_step_fails_only_the_stream_that_caused_it() -> None:
-    culprit = 2
-    backend = failing(lambda step: any(w.stream == culprit for w in step.chunks))
-    engine = Engine(backend)
+    engine = engine_with(failing(lambda works: any(work.slot == 2 for work in works)))
     await engine.start()
     streams = [engine.open(StreamOptions(interim=False)) for _ in range(3)]
     for stream in streams:
         stream.push(speech(2.0))
         stream.finish()
     with pytest.raises(EngineError):
-        await listen(streams[1])
-    assert len(finals(await listen(streams[0]))) == 1
-    assert len(finals(await listen(streams[2]))) == 1
+        await events_of(streams[1])
+    assert len(finals(await events_of(streams[0]))) == 1
+    assert len(finals(await events_of(streams[2]))) == 1
     assert engine.ready
     await engine.stop()
 
 
-async def test_a_fault_that_passes_costs_nothing() -> None:
+async def test_a_transient_fault_loses_nothing() -> None:
     faults = iter([True])
-    engine = Engine(failing(lambda step: bool(step.chunks) and next(faults, False)))
+    engine = engine_with(failing(lambda works: next(faults, False)))
     await engine.start()
     whole = finals(await recognise(engine, [speech(2.0)]))
     assert [text for text, _, _ in whole] == ["天地玄黄"]
     await engine.stop()
 
 
-async def test_too_little_device_memory_makes_the_steps_smaller_and_loses_nothing() -> None:
+async def test_out_of_memory_makes_batches_smaller_and_loses_nothing() -> None:
     sizes: list[int] = []
 
     class Small(FakeBackend):
-        def step(self, step: Step) -> StepResult:
-            sizes.append(len(step.chunks))
-            if len(step.chunks) > 4:
+        def decode(self, works: Works) -> list[DecodeResult]:
+            sizes.append(len(works))
+            if len(works) > 4:
                 raise OutOfMemoryError
-            return super().step(step)
+            return super().decode(works)
 
-    engine = Engine(Small)
+    engine = engine_with(Small)
     await engine.start()
     audio = speech(2.0)
     results = await asyncio.gather(*(recognise(engine, [audio]) for _ in range(16)))
@@ -421,8 +425,50 @@ async def test_too_little_device_memory_makes_the_steps_smaller_and_loses_nothin
     await engine.stop()
 
 
+async def test_infinite_and_huge_samples_never_reach_the_backend() -> None:
+    peaks: list[float] = []
+
+    class Watched(FakeBackend):
+        def decode(self, works: Works) -> list[DecodeResult]:
+            peaks.extend(float(np.abs(work.pcm).max()) for work in works)
+            return super().decode(works)
+
+    engine = engine_with(Watched)
+    await engine.start()
+    audio = speech(2.0)
+    audio[100:104] = np.nan, np.inf, -np.inf, 3e38
+    assert [text for text, _, _ in finals(await recognise(engine, [audio]))] == ["天地玄黄"]
+    assert max(peaks) == 1.0
+    await engine.stop()
+
+
+async def test_streams_that_fail_by_themselves_never_end_the_device() -> None:
+    class Picky(FakeBackend):
+        def decode(self, works: Works) -> list[DecodeResult]:
+            if any(work.pcm.max() > 0.5 for work in works):
+                raise RuntimeError("bad samples")
+            return super().decode(works)
+
+    engine = engine_with(Picky)
+    await engine.start()
+    bystander = engine.open(StreamOptions())
+    for _ in range(3 * stage.MAX_FAILED_STEPS):
+        culprit = engine.open(StreamOptions())
+        culprit.push(9 * speech(1.0))
+        with pytest.raises(EngineError):
+            await events_of(culprit)
+    bystander.push(speech(1.0))
+    bystander.finish()
+    assert len(finals(await events_of(bystander))) == 1
+    assert engine.ready
+    await engine.stop()
+
+
 @pytest.mark.parametrize("fault", ["exit", "hang", "every step fails"])
-async def test_a_dead_device_ends_every_task_and_comes_back(fault: str) -> None:
+async def test_a_dead_device_fails_every_task_and_is_restarted(
+    fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "MAX_FAILED_STEPS", 2)
     loads: list[FakeBackend] = []
     release = threading.Event()
 
@@ -431,25 +477,25 @@ async def test_a_dead_device_ends_every_task_and_comes_back(fault: str) -> None:
             super().__init__()
             loads.append(self)
 
-        def step(self, step: Step) -> StepResult:
-            if len(loads) == 1 and step.judge:
+        def detect(self, works: Sequence[VadWork]) -> Probabilities:
+            if len(loads) == 1:
                 if fault == "exit":
                     raise SystemExit
                 if fault == "hang":
-                    release.wait(PATIENCE_S)
+                    release.wait(TIMEOUT_S)
                 raise RuntimeError("device lost")
-            return super().step(step)
+            return super().detect(works)
 
-    engine = Engine(Mortal, EngineOptions(step_timeout_s=0.2, failed_steps=2))
+    engine = engine_with(Mortal, step_timeout_s=0.2)
     await engine.start()
     bystander = engine.open(StreamOptions())
     for _ in range(2 if fault == "every step fails" else 1):
-        unlucky = engine.open(StreamOptions())
-        unlucky.push(speech(1.0))
+        victim = engine.open(StreamOptions())
+        victim.push(speech(1.0))
         with pytest.raises(InternalError):
-            await listen(unlucky)
+            await events_of(victim)
     with pytest.raises(EngineDead):
-        await listen(bystander)
+        await events_of(bystander)
     release.set()
     for _ in range(100):
         if engine.ready:
@@ -464,16 +510,16 @@ async def test_stopping_ends_open_streams_with_an_error(engine: Engine) -> None:
     stream = engine.open(StreamOptions())
     await engine.stop()
     with pytest.raises(EngineError):
-        await asyncio.wait_for(stream.next(), PATIENCE_S)
+        await asyncio.wait_for(stream.next(), TIMEOUT_S)
     with pytest.raises(EngineError):
         engine.open(StreamOptions())
 
 
-async def test_a_stream_has_room_again_when_the_recogniser_caught_up(engine: Engine) -> None:
+async def test_room_returns_when_the_backlog_is_below_its_limit(engine: Engine) -> None:
     stream = engine.open(StreamOptions())
     stream.push(speech(30.0))
     assert stream.backlog > 16_000
-    await asyncio.wait_for(stream.room(16_000), PATIENCE_S)
+    await asyncio.wait_for(stream.room(16_000), TIMEOUT_S)
     assert stream.backlog <= 16_000
     stream.close()
 
@@ -485,18 +531,18 @@ async def test_an_unread_interim_is_replaced_and_finals_are_kept(engine: Engine)
         await asyncio.sleep(0.002)
     stream.finish()
     await asyncio.sleep(0.2)
-    events = await listen(stream)
+    events = await events_of(stream)
     assert [isinstance(e, EndOfStream) or e.final for e in events] == [True, True, True]
     stream.close()
 
 
 @pytest.mark.parametrize("turns", range(6))
 async def test_the_engine_stops_even_if_work_comes_at_that_moment(turns: int) -> None:
-    engine = Engine(FakeBackend)
+    engine = engine_with()
     await engine.start()
     stream = engine.open(StreamOptions())
     stream.push(np.zeros(512, dtype=np.float32))
-    await asyncio.sleep(0.005)  # it waits for company, with a timeout
+    await asyncio.sleep(0.005)  # the batching delay has a timer
     stream.push(np.zeros(512, dtype=np.float32))
     for _ in range(turns):
         await asyncio.sleep(0)

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from asr_server.asr.loading.model_dir import ModelDir, read_cmvn
+from asr_server.asr.loading.networks import load_frontend
 from asr_server.asr.nn.frontend import CONTEXT, FRAME, Features, Frontend
 from asr_server.asr.types import Pcm
 from tests.support.chunks import speechlike
@@ -16,7 +18,7 @@ AUDIO = speechlike(3.0)
 
 @pytest.fixture(scope="module")
 def frontend(model_dir: Path) -> Frontend:
-    return Frontend.from_file(model_dir / "am.mvn")
+    return load_frontend(ModelDir.open(model_dir))
 
 
 def features(frontend: Frontend, pieces: Sequence[Pcm], first: Sequence[bool]) -> Features:
@@ -64,7 +66,23 @@ def test_digital_silence_has_finite_features(frontend: Frontend) -> None:
     assert features(frontend, [silence], [True]).frames.isfinite().all()
 
 
-def test_a_file_that_is_no_mean_and_variance_is_named(tmp_path: Path) -> None:
-    (tmp_path / "am.mvn").write_text("<Nnet> nothing here")
-    with pytest.raises(ValueError, match=r"am\.mvn"):
-        Frontend.from_file(tmp_path / "am.mvn")
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("<Nnet> nothing here </Nnet>", "holds no means and variances"),
+        ("<Nnet> <AddShift> [ 1 ] <Rescale> [ 1 ] </Nnet>", "has 1 values, the model needs 560"),
+    ],
+)
+def test_a_file_without_means_and_variances_is_refused(tmp_path: Path, text: str, why: str) -> None:
+    (tmp_path / "am.mvn").write_text(text)
+    with pytest.raises(ValueError, match=why):
+        read_cmvn(tmp_path / "am.mvn")
+
+
+def test_a_file_of_means_and_variances_that_is_cut_off_is_refused(
+    model_dir: Path, tmp_path: Path
+) -> None:
+    text = (model_dir / "am.mvn").read_text()
+    (tmp_path / "am.mvn").write_text(text[: -len("</Nnet>\n")])
+    with pytest.raises(ValueError, match="holds no means and variances"):
+        read_cmvn(tmp_path / "am.mvn")

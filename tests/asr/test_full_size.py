@@ -1,20 +1,20 @@
-"""The production model's sizes, with random weights: they load and run."""
+"""Models of the production size, with random weights, load and run."""
 
 from pathlib import Path
 
 import pytest
 import torch
 
-from asr_server.asr.loading.config import ParaformerConfig
-from asr_server.asr.run.backend import PyTorchBackend, PyTorchOptions
+from asr_server.asr.loading.config import paraformer_config
 from asr_server.asr.run.state import ParaformerState
+from tests.support.backends import load_backend
 from tests.support.chunks import speechlike, transcribe
 from tests.support.funasr_model import random_config, write_model_dir
 
 pytest.importorskip("funasr")
 
 PROCESS, MAPPED = Path("/proc/self/status"), Path("/proc/self/maps")
-linux = pytest.mark.skipif(not PROCESS.exists(), reason="asks Linux what is in memory")
+linux = pytest.mark.skipif(not PROCESS.exists(), reason="reads /proc")
 VOCABULARY = ["<blank>", "<s>", "</s>", *(chr(0x4E00 + n) for n in range(8_400)), "<unk>"]
 
 
@@ -25,21 +25,19 @@ def build(path: Path, encoder_layers: int, decoder_layers: int) -> Path:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
-def test_layers_of_the_production_size_load_and_hear(
+def test_layers_of_the_production_size_load_and_fire_tokens(
     tmp_path: Path, device: str, dtype: str
 ) -> None:
     if device == "cuda" and dtype == "int8":
         pytest.skip("8-bit integers are for CPUs")
-    options = PyTorchOptions(device=device, dtype=dtype, slots=1)
-    backend = PyTorchBackend.load(build(tmp_path, 2, 1), options, None)
+    backend = load_backend(build(tmp_path, 2, 1), device=device, dtype=dtype, slots=1)
     assert sum(len(chunk) for chunk in transcribe(backend, speechlike(2.0))) > 3
 
 
 @pytest.mark.slow
-def test_the_whole_production_size_loads_and_hears(tmp_path: Path, device: str) -> None:
-    options = PyTorchOptions(device=device, dtype="float32", slots=1)
-    backend = PyTorchBackend.load(build(tmp_path, 50, 16), options, None)
-    layers = [m for m in backend._paraformer.modules() if hasattr(m, "in_features")]
+def test_the_whole_production_size_loads_and_fires_tokens(tmp_path: Path, device: str) -> None:
+    backend = load_backend(build(tmp_path, 50, 16), device=device, slots=1)
+    layers = [m for m in backend.paraformer.modules() if hasattr(m, "in_features")]
     assert sum(layer.in_features * layer.out_features for layer in layers) > 210e6
     assert sum(len(chunk) for chunk in transcribe(backend, speechlike(2.0))) > 3
 
@@ -54,27 +52,26 @@ def resident(kind: str) -> int:
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
 def test_nothing_of_the_checkpoint_stays_mapped(tmp_path: Path, dtype: str) -> None:
     path = build(tmp_path, 2, 1)
-    options = PyTorchOptions(device="cpu", dtype=dtype, slots=1)
-    backend = PyTorchBackend.load(path, options, None)
+    backend = load_backend(path, dtype=dtype, slots=1)
     assert str(path) not in MAPPED.read_text()
     (path / "model.pt").write_bytes(b"another one")  # what is mapped would end the process now
     assert transcribe(backend, speechlike(1.0))
 
 
 @linux
-def test_streams_that_may_come_cost_no_memory(tmp_path: Path) -> None:
+def test_slots_take_no_memory_until_they_are_written(tmp_path: Path) -> None:
     config = random_config(512, 50, 16)
-    sizes = ParaformerConfig.from_funasr(config, 8_404, (0, 10, 5))
+    sizes = paraformer_config(config, 8_404, (0, 10, 5))
     before = resident("RssAnon")
     state = ParaformerState(sizes, 256, torch.bfloat16, torch.device("cpu"))
-    memories = (state.encoder_memory, state.decoder_memory, state.history)
-    per_stream = sum(memory.nbytes for memory in memories) / 256
+    caches = (state.encoder_kv_cache, state.decoder_kv_cache, state.decoder_fsmn_cache)
+    per_stream = sum(cache.nbytes for cache in caches) / 256
     assert 4e6 < per_stream < 6e6
     assert resident("RssAnon") - before < 10 * per_stream
     before = resident("RssAnon")
-    for memory in memories:
-        memory[100] = 1
-    huge_pages = 2 * len(memories) * 2**21  # begun on both sides of a row
+    for cache in caches:
+        cache[100] = 1
+    huge_pages = 2 * len(caches) * 2**21  # begun on both sides of a row
     assert resident("RssAnon") - before < per_stream + huge_pages
 
 
@@ -83,7 +80,7 @@ def test_weights_that_do_not_fit_the_configuration_are_refused_by_name(tmp_path:
     config = (path / "config.yaml").read_text().replace("linear_units: 2048", "linear_units: 1024")
     (path / "config.yaml").write_text(config)
     with pytest.raises(ValueError, match="do not fit"):
-        PyTorchBackend.load(path, PyTorchOptions(), None)
+        load_backend(path)
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "model.pt", "tokens.json"])
@@ -92,7 +89,7 @@ def test_a_missing_file_is_named(model_dir: Path, tmp_path: Path, name: str) -> 
         if file.name != name:
             (tmp_path / file.name).symlink_to(file)
     with pytest.raises(FileNotFoundError, match=name.replace(".", r"\.")):
-        PyTorchBackend.load(tmp_path, PyTorchOptions(), None)
+        load_backend(tmp_path)
 
 
 def test_a_damaged_checkpoint_is_named(model_dir: Path, tmp_path: Path) -> None:
@@ -100,5 +97,5 @@ def test_a_damaged_checkpoint_is_named(model_dir: Path, tmp_path: Path) -> None:
         (tmp_path / file.name).symlink_to(file)
     (tmp_path / "model.pt").unlink()
     (tmp_path / "model.pt").write_bytes(b"not a checkpoint")
-    with pytest.raises(ValueError, match=r"model\.pt is damaged"):
-        PyTorchBackend.load(tmp_path, PyTorchOptions(), None)
+    with pytest.raises(ValueError, match=r"model\.pt cannot be read"):
+        load_backend(tmp_path)

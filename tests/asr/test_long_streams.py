@@ -1,4 +1,4 @@
-"""A stream's tenth hour costs what its first minute did, and a closed stream leaves nothing."""
+"""A stream's tenth hour costs what its first minute costs, and a closed stream leaves nothing."""
 
 import asyncio
 import gc
@@ -12,15 +12,16 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from asr_server.asr.engine import Engine, EngineOptions
 from asr_server.asr.fake import FakeBackend
-from asr_server.asr.run.backend import PyTorchBackend, PyTorchOptions
+from asr_server.asr.run.backend import PyTorchBackend
 from asr_server.asr.stream import Stream
-from asr_server.asr.types import DecodeWork, Kind, Pcm, Step, StreamOptions
+from asr_server.asr.types import DecodeWork, Kind, Pcm, StreamOptions
 from asr_server.audio.decode import open_decoder
 from asr_server.audio.units import from_ms
 from asr_server.recognition import EndOfStream
+from tests.support.backends import load_backend
 from tests.support.chunks import speechlike
+from tests.support.engines import engine_with
 
 DATA = Path(__file__).parents[1] / "data"
 SECOND = 16_000
@@ -31,7 +32,7 @@ CHUNKS_IN_TEN_HOURS = 10 * 3600 * 10 // 6
 
 
 class Cost(TorchDispatchMode):
-    """Counts what torch is told to do, and how many numbers come of it."""
+    """Counts torch's operators and the numbers in their results."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,7 +48,7 @@ class Cost(TorchDispatchMode):
         return result
 
 
-def test_a_chunk_after_ten_hours_without_a_pause_costs_what_an_early_one_did(
+def test_a_chunk_after_ten_hours_without_a_pause_costs_what_an_early_one_costs(
     backend: PyTorchBackend,
 ) -> None:
     """FunASR's table of positions alone is 134 MB after one hour."""
@@ -55,61 +56,69 @@ def test_a_chunk_after_ten_hours_without_a_pause_costs_what_an_early_one_did(
     audio = speechlike(10.0)
 
     def dearest(chunks: int) -> tuple[int, int]:
-        """The most operations and numbers of some chunks: how much one says varies."""
+        """Return the most operations and numbers of some chunks, since their tokens vary."""
         costs = []
         for begin in range(0, chunks * stride, stride):
             pcm = audio[begin : begin + context + stride]
             with Cost() as cost:
-                backend.step(Step(chunks=(DecodeWork(1, Kind.COMMIT, False, pcm),)))
+                backend.decode([DecodeWork(1, Kind.COMMIT, False, pcm)])
             costs.append((cost.operations, cost.numbers))
         operations, numbers = zip(*costs, strict=True)
         return max(operations), max(numbers)
 
-    backend.step(Step(opened=(1,), chunks=(DecodeWork(1, Kind.COMMIT, True, audio[:stride]),)))
+    backend.decode([DecodeWork(1, Kind.COMMIT, True, audio[:stride])])
     early = dearest(10)
-    backend._state.chunks[backend._slots[1]] = CHUNKS_IN_TEN_HOURS
+    backend.state.chunks[1] = CHUNKS_IN_TEN_HOURS
     late = dearest(10)
-    backend.step(Step(closed=(1,)))
     assert early[0] > 50
     assert late[0] == early[0]
     assert late[1] < 1.5 * early[1]
 
 
-# What surrounds it -------------------------------------------------------------------------------
+# The stream -----------------------------------------------------------------------------------
 
 
-def held(root: object) -> int:
-    """Bytes of arrays and number of other objects that can be reached from `root`."""
-    seen, waiting, size = {id(root)}, [root], 0
+def size_of(root: object) -> int:
+    """Return bytes of arrays plus number of other objects that can be reached from `root`."""
+    found, waiting, size = {id(root)}, [root], 0
     while waiting:
         thing = waiting.pop()
         size += thing.nbytes if isinstance(thing, np.ndarray) else 1
         for other in gc.get_referents(thing):
-            if id(other) not in seen and not isinstance(other, (type, ModuleType, FunctionType)):
-                seen.add(id(other))
+            if id(other) not in found and not isinstance(other, (type, ModuleType, FunctionType)):
+                found.add(id(other))
                 waiting.append(other)
     return size
 
 
-def talk(stream: Stream, backend: FakeBackend, sound: Pcm) -> None:
-    """Push a piece and do at once everything that becomes due, then read all events."""
-    stream.push(sound)
-    while stream.judge_due or stream.chunk_due:
-        if stream.judge_due:
-            result = backend.step(Step(judge=(stream.cut_judge(),)))
-            stream.accept_probabilities(result.probabilities[0])
+async def recognise(stream: Stream, backend: FakeBackend, audio: Pcm) -> None:
+    """Push audio, run every step that becomes due, and let the reader read all events."""
+    stream.push(audio)
+    while stream.windows_due or stream.chunk_due:
+        if stream.windows_due:
+            [probabilities] = backend.detect([stream.cut_windows()])
+            stream.accept_probabilities(probabilities)
         if stream.chunk_due:
             work = stream.cut_chunk()
-            stream.accept_chunk(work, backend.step(Step(chunks=(work,))).heard[0])
-    stream._collector._events.clear()
+            [result] = backend.decode([work])
+            stream.accept_chunk(work, result)
+    await asyncio.sleep(0)  # the reader's turn
 
 
 @pytest.mark.parametrize("pause_s", [0, 1, 30])
-def test_a_stream_holds_no_more_after_an_hour_than_in_its_first_minutes(pause_s: int) -> None:
+async def test_a_stream_holds_no_more_after_an_hour_than_in_its_first_minutes(
+    pause_s: int,
+) -> None:
     backend = FakeBackend()
-    backend.step(Step(opened=(1,)))
     nothing = lambda stream: None  # noqa: E731
-    stream = Stream(1, StreamOptions(), backend.geometry, 3_200, nothing, nothing, time.monotonic)
+    options = StreamOptions()
+    stream = Stream(1, 1, options, backend.geometry, True, nothing, nothing, clock=time.monotonic)
+
+    async def read() -> None:
+        while True:
+            await stream.next()
+
+    reader = asyncio.create_task(read(), name="read")
     minute = np.full(60 * SECOND, 0.1, dtype=np.float32)
     if pause_s:
         minute[-pause_s * SECOND :] = 0
@@ -117,9 +126,10 @@ def test_a_stream_holds_no_more_after_an_hour_than_in_its_first_minutes(pause_s:
     for _ in range(60):
         sizes = []
         for piece in np.split(minute, 60):
-            talk(stream, backend, piece)
-            sizes.append(held(stream))
+            await recognise(stream, backend, piece)
+            sizes.append(size_of(stream))
         most.append(max(sizes))
+    reader.cancel()
     assert max(most[3:]) < max(most[:3]) + 57  # not even one object a minute
 
 
@@ -127,33 +137,30 @@ def test_a_stream_holds_no_more_after_an_hour_than_in_its_first_minutes(pause_s:
 
 
 async def test_two_thousand_streams_opened_and_closed_leave_nothing(model_dir: Path) -> None:
-    """Counted in objects: the process's memory says less, and later."""
+    """Counted in objects: the process's memory shows less, and later."""
     at_once, rounds = 50, 40
-    options = PyTorchOptions(device="cpu", dtype="float32", slots=at_once)
-    engine = Engine(
-        lambda: PyTorchBackend.load(model_dir, options, None), EngineOptions(max_streams=at_once)
-    )
+    engine = engine_with(lambda: load_backend(model_dir, slots=at_once), max_tasks=at_once)
     await engine.start()
-    said = open_decoder("wav", SECOND).feed((DATA / "greeting.wav").read_bytes())
-    sound = said[from_ms(400) : from_ms(1_200)]
-    heard = 0
+    recording = open_decoder("wav", SECOND).feed((DATA / "greeting.wav").read_bytes())
+    audio = recording[from_ms(400) : from_ms(1_200)]
+    tokens = 0
 
-    async def one(number: int) -> None:
-        nonlocal heard
+    async def run(number: int) -> None:
+        nonlocal tokens
         stream = engine.open(StreamOptions(punctuate=False))
-        stream.push(sound)
+        stream.push(audio)
         if number % 2:
             stream.finish()
             while not isinstance(event := await stream.next(), EndOfStream):
-                heard += len(event.tokens)
+                tokens += len(event.tokens)
         stream.close()  # every other one in the middle of its audio
 
     sizes = []
     for _ in range(rounds):
-        await asyncio.gather(*map(one, range(at_once)))
+        await asyncio.gather(*map(run, range(at_once)))
         assert engine.open_streams == 0
-        sizes.append(held(engine))
+        sizes.append(size_of(engine))
     await engine.stop()
     grown = max(sizes[-5:]) - max(sizes[:5])
-    assert heard > at_once * rounds // 2
+    assert tokens > at_once * rounds // 2
     assert grown < at_once  # not even one object for every forty streams

@@ -1,4 +1,4 @@
-"""Products of every size do not fill the memory with what was compiled for them."""
+"""Products of every size do not fill the memory with what oneDNN compiles for them."""
 
 import ctypes
 import os
@@ -8,12 +8,12 @@ import sys
 import pytest
 import torch
 
-from asr_server.asr.loading.packing import packs
+from asr_server.asr.loading.packing import can_pack
 
 IN_USE = """
 import ctypes, sys
 import torch
-from asr_server.asr.loading.packing import PackedLinear, keep_compiled_once
+from asr_server.asr.loading.packing import PackedLinear, limit_product_cache
 
 class Account(ctypes.Structure):
     _fields_ = [(name, ctypes.c_size_t) for name in (
@@ -28,7 +28,7 @@ def in_use():
     now = account()
     return now.uordblks + now.hblkhd
 
-keep_compiled_once()
+limit_product_cache()
 layer = PackedLinear(torch.nn.Linear(256, 768))
 rows = torch.zeros(600, 256)
 with torch.inference_mode():
@@ -54,8 +54,8 @@ def left_mb(**capacities: str) -> float:
 
 
 @pytest.mark.skipif(
-    not hasattr(ctypes.CDLL(None), "mallinfo2") or not packs(torch.device("cpu"), torch.float32),
-    reason="counts what glibc hands out to oneDNN",
+    not hasattr(ctypes.CDLL(None), "mallinfo2") or not can_pack(torch.device("cpu"), torch.float32),
+    reason="measures what glibc allocates for oneDNN",
 )
 def test_what_is_compiled_for_many_sizes_stays_bounded_unless_the_environment_says_otherwise():
     bounded = left_mb()

@@ -1,11 +1,11 @@
-"""Which models the engine runs, and what it says of those it does not."""
+"""Models that the engine can run are read, and others refused with the reason."""
 
 import copy
 from typing import Any
 
 import pytest
 
-from asr_server.asr.loading.config import ParaformerConfig
+from asr_server.asr.loading.config import paraformer_config
 from tests.support.funasr_model import random_config
 
 CONFIG = random_config(32, 2, 2)
@@ -19,7 +19,7 @@ def changed(part: str, name: str, value: Any) -> dict[str, Any]:
 
 
 def test_a_streaming_paraformer_is_read():
-    config = ParaformerConfig.from_funasr(CONFIG, 10, (0, 10, 5))
+    config = paraformer_config(CONFIG, 10, (0, 10, 5))
     assert (config.size, config.encoder_layers, config.decoder_layers) == (32, 2, 2)
     assert (config.stride, config.look_ahead) == (10, 5)
 
@@ -39,9 +39,9 @@ def test_a_model_that_cannot_be_streamed_is_refused_with_the_reason(
     part: str, name: str, value: Any, why: str
 ) -> None:
     with pytest.raises(ValueError, match=why):
-        ParaformerConfig.from_funasr(changed(part, name, value), 10, (0, 10, 5))
+        paraformer_config(changed(part, name, value), 10, (0, 10, 5))
 
 
 def test_left_context_is_refused():
     with pytest.raises(ValueError, match="must begin with 0"):
-        ParaformerConfig.from_funasr(CONFIG, 10, (5, 10, 5))
+        paraformer_config(CONFIG, 10, (5, 10, 5))

@@ -1,4 +1,4 @@
-"""Endpoints on recordings of people, where a collection of them lies beside the project."""
+"""Endpoints on human recordings, where a collection of them lies beside the project."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asr_server.asr.run.vad_state import VadState
+from asr_server.asr.run.vad_runner import VadRunner
+from asr_server.asr.types import VadWork
 from asr_server.audio.decode import open_decoder
 from asr_server.audio.endpointer import (
     WINDOW,
@@ -33,7 +34,7 @@ def sentences(path: Path, silence_ms: int = 800) -> tuple[list[Span], int]:
     endpointer = Endpointer(EndpointingOptions(max_sentence_silence_ms=silence_ms))
     changes = [
         change
-        for probability in VadState(1).judge([0], [padded])[0]
+        for probability in VadRunner(2).detect([VadWork(1, True, padded)])[0]
         for change in endpointer.accept(float(probability))
     ]
     changes += endpointer.finish(len(samples))
@@ -60,7 +61,7 @@ def test_pauses_in_running_speech_are_found() -> None:
     assert len(ours) >= 6
 
 
-def test_every_read_sentence_of_a_corpus_is_heard_as_speech() -> None:
+def test_every_read_sentence_of_a_corpus_is_found() -> None:
     recordings = sorted((DATA / "audio/aishell_sample").glob("*.wav"))[:40]
     assert recordings
     for path in recordings:

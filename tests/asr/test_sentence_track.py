@@ -1,9 +1,10 @@
-"""One sentence on its way from chunks to hypotheses."""
+"""Check how one sentence gets from chunks to hypotheses."""
 
 import numpy as np
 import pytest
 
-from asr_server.asr.hotwords import HotwordSearch, compiled
+from asr_server.asr.hotword_compiler import compile_hotwords
+from asr_server.asr.hotwords import HotwordSearch
 from asr_server.asr.sentence_track import SentenceTrack
 from asr_server.asr.types import ChunkGeometry, DecodedToken, DecodeResult, Kind, StreamOptions
 from asr_server.audio.units import from_ms
@@ -13,8 +14,8 @@ STRIDE = 9_600
 GEOMETRY = ChunkGeometry(STRIDE, 480)
 
 
-def heard(text: str, marks: str, *rows: list[float]) -> DecodeResult:
-    """`marks` has one character for every token of the sentence so far, "-" for none."""
+def decoded(text: str, marks: str, *rows: list[float]) -> DecodeResult:
+    """Return a result; `marks` has a character for every token of the sentence, "-" for none."""
     tokens = tuple(DecodedToken(c, (n + 1) * 1_000.0, 1.0) for n, c in enumerate(text))
     evidence = np.array(rows, dtype=np.float32) if rows else None
     return DecodeResult(tokens, tuple(mark.strip("-") for mark in marks), evidence)
@@ -25,80 +26,80 @@ def text(hypothesis: Hypothesis | None) -> str:
     return "".join(token.piece for token in hypothesis.tokens)
 
 
-def test_what_was_closed_at_a_pause_is_not_said_again() -> None:
+def test_text_that_was_closed_at_a_pause_is_not_repeated() -> None:
     track = SentenceTrack(0, 0, GEOMETRY, StreamOptions(semantic=True), 0)
     track.advance(STRIDE)
-    track.accept(Kind.COMMIT, STRIDE, heard("对好我们走吧", "。。----"))
+    track.accept(Kind.COMMIT, STRIDE, decoded("对好我们走吧", "。。----"))
     assert text(track.split()) == "对"
     track.pause(STRIDE, STRIDE + 2_000)
-    track.accept(Kind.SPECULATE, track.audio_end, heard("了", "。----。"))
+    track.accept(Kind.SPECULATE, track.audio_end, decoded("了", "。----。"))
     assert text(track.split()) == "好"
     track.end(STRIDE, STRIDE + 2_000)
     assert [text(final) for final in track.finals()] == ["我们走吧了"]
 
 
 def test_a_part_that_is_closed_has_its_hotwords() -> None:
-    words = compiled((("长安", 4),), tuple("长安常今天在"))
+    words = compile_hotwords((("长安", 4),), tuple("长安常今天在"))
     assert words is not None
     assert words.pieces == ("安", "长")
-    said, near, no = [0.0, -9.0], [-9.0, -1.0], [-9.0, -9.0]
+    best, near, no = [0.0, -9.0], [-9.0, -1.0], [-9.0, -9.0]
     options = StreamOptions(semantic=True)
     track = SentenceTrack(0, 0, GEOMETRY, options, 0, HotwordSearch(words))
     track.advance(STRIDE)
-    first = heard("在常安今天在常", "--。----", no, near, said, no, no, no, near)
+    first = decoded("在常安今天在常", "--。----", no, near, best, no, no, no, near)
     track.accept(Kind.COMMIT, STRIDE, first)
     assert text(track.split()) == "在长安"
     track.end(STRIDE, STRIDE + 2_000)
-    track.accept(Kind.FLUSH, track.audio_end, heard("安", "-----", said))
+    track.accept(Kind.FLUSH, track.audio_end, decoded("安", "-----", best))
     assert [text(final) for final in track.finals()] == ["今天在长安"]
 
 
-def test_a_sentence_that_was_told_of_gets_a_final_even_without_text() -> None:
+def test_a_sentence_that_showed_text_gets_a_final_even_without_text() -> None:
     track = SentenceTrack(0, 0, GEOMETRY, StreamOptions(), 3_200)
     track.advance(4_000)
-    assert text(track.accept(Kind.PREVIEW, 4_000, heard("对", "-"))) == "对"
+    assert text(track.accept(Kind.PREVIEW, 4_000, decoded("对", "-"))) == "对"
     track.end(4_000, 6_000)
-    track.accept(Kind.FLUSH, track.audio_end, heard("", ""))
+    track.accept(Kind.FLUSH, track.audio_end, decoded("", ""))
     assert [text(final) for final in track.finals()] == [""]
 
 
-def test_noise_that_was_never_told_of_has_no_final() -> None:
+def test_noise_that_never_showed_text_has_no_final() -> None:
     track = SentenceTrack(0, 0, GEOMETRY, StreamOptions(), 3_200)
     track.advance(4_000)
-    assert track.accept(Kind.PREVIEW, 4_000, heard("", "")) is None
+    assert track.accept(Kind.PREVIEW, 4_000, decoded("", "")) is None
     track.end(4_000, 6_000)
-    track.accept(Kind.FLUSH, track.audio_end, heard("", ""))
+    track.accept(Kind.FLUSH, track.audio_end, decoded("", ""))
     assert track.finals() == []
 
 
 def fired(*tokens: tuple[str, int, float]) -> DecodeResult:
-    """Tokens with the milliseconds at which they fired, counted from the chunk, and confidences."""
+    """Return tokens with the time in ms at which they fired, from the chunk on, and confidences."""
     return DecodeResult(tuple(DecodedToken(piece, from_ms(ms), sure) for piece, ms, sure in tokens))
 
 
-def listening(preview_ms: int = 200) -> SentenceTrack:
+def track_with(preview_ms: int = 200) -> SentenceTrack:
     return SentenceTrack(0, 0, GEOMETRY, StreamOptions(), from_ms(preview_ms))
 
 
-def test_a_preview_keeps_back_what_it_guesses_at_the_end_of_the_audio() -> None:
-    track = listening()
+def test_a_preview_holds_back_unsure_tokens_at_the_end_of_the_audio() -> None:
+    track = track_with()
     track.advance(from_ms(500))
-    guessed = fired(("今", 200, 0.9), ("田", 400, 0.5), ("气", 480, 0.2))
+    unsure = fired(("今", 200, 0.9), ("田", 400, 0.5), ("气", 480, 0.2))
     assert text(track.accept(Kind.PREVIEW, from_ms(300), fired(("今", 200, 0.9)))) == "今"
-    assert text(track.accept(Kind.PREVIEW, from_ms(500), guessed)) == "今"
-    assert text(track.accept(Kind.PREVIEW, from_ms(570), guessed)) == "今田"  # 田 is old enough
+    assert text(track.accept(Kind.PREVIEW, from_ms(500), unsure)) == "今"
+    assert text(track.accept(Kind.PREVIEW, from_ms(570), unsure)) == "今田"  # 田 is old enough
 
 
-@pytest.mark.parametrize(("likely", "shown"), [(0.4, True), (0.2, False)])
-def test_the_first_text_need_not_be_as_sure(likely: float, shown: bool) -> None:
-    track = listening()
+@pytest.mark.parametrize(("confidence", "shown"), [(0.4, True), (0.2, False)])
+def test_the_first_text_needs_less_confidence(confidence: float, shown: bool) -> None:
+    track = track_with()
     track.advance(from_ms(500))
-    interim = track.accept(Kind.PREVIEW, from_ms(500), fired(("田", 450, likely)))
+    interim = track.accept(Kind.PREVIEW, from_ms(500), fired(("田", 450, confidence)))
     assert (interim is not None) == shown
 
 
-def test_at_a_pause_even_a_guess_is_shown() -> None:
-    track = listening()
+def test_at_a_pause_even_unsure_tokens_are_shown() -> None:
+    track = track_with()
     track.advance(from_ms(500))
     track.pause(from_ms(200), from_ms(520))
     interim = track.accept(Kind.SPECULATE, from_ms(520), fired(("田", 450, 0.3)))
@@ -107,8 +108,8 @@ def test_at_a_pause_even_a_guess_is_shown() -> None:
     assert interim.paused
 
 
-def test_a_chunk_that_decodes_less_far_than_a_preview_takes_nothing_back() -> None:
-    track = listening()
+def test_a_chunk_that_decodes_less_than_a_preview_retracts_nothing() -> None:
+    track = track_with()
     track.advance(from_ms(580))
     seen = fired(("今", 200, 0.9), ("天", 400, 0.9))
     assert text(track.accept(Kind.PREVIEW, from_ms(580), seen)) == "今天"
@@ -120,14 +121,14 @@ def test_a_chunk_that_decodes_less_far_than_a_preview_takes_nothing_back() -> No
 
 
 def test_without_previews_every_chunk_with_text_is_shown() -> None:
-    track = listening(preview_ms=0)
+    track = track_with(preview_ms=0)
     track.advance(2 * STRIDE)
     assert text(track.accept(Kind.COMMIT, STRIDE, fired(("今", 200, 0.9)))) == "今"
     assert text(track.accept(Kind.COMMIT, 2 * STRIDE, fired(("天", 0, 0.9)))) == "今天"
 
 
 def test_previews_come_closer_together_until_there_is_text() -> None:
-    track = listening()
+    track = track_with()
     track.advance(from_ms(99))
     assert track.due is None
     track.advance(from_ms(100))
@@ -139,17 +140,17 @@ def test_previews_come_closer_together_until_there_is_text() -> None:
     assert track.due is Kind.PREVIEW
 
 
-def test_the_last_token_tells_where_speech_ended_in_noise() -> None:
+def test_speech_in_noise_ends_shortly_after_its_last_token() -> None:
     for noise_ms, end in ((0, 400), (600, 200 + 48)):
-        track = listening()
+        track = track_with()
         track.advance(from_ms(200))
         track.end(from_ms(400 + noise_ms), from_ms(1_500))
         track.accept(Kind.FLUSH, track.audio_end, fired(("今", 200 if noise_ms else 390, 0.9)))
         assert [final.end for final in track.finals()] == [from_ms(end)]
 
 
-def test_no_token_lies_behind_the_audio_it_was_heard_in() -> None:
-    track = listening()
+def test_no_token_ends_after_the_audio_of_its_chunk() -> None:
+    track = track_with()
     track.advance(from_ms(500))
     track.end(from_ms(300), from_ms(500))
     track.accept(Kind.FLUSH, from_ms(500), fired(("今", 1_200, 0.9)))

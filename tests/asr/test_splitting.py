@@ -1,4 +1,4 @@
-"""Where an open sentence is closed between two tokens."""
+"""Check where an open sentence is closed between two tokens."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from asr_server.text.tokens import Token
 
 
 def tokens(text: str, ends: list[int] | None = None) -> list[Token]:
-    """Characters of 1000 samples each; a mark belongs to the character before it."""
+    """Return characters of 1000 samples each; a mark belongs to the character before it."""
     made: list[Token] = []
     for character in text:
         if character in "，。？！":
@@ -25,7 +25,7 @@ def tokens(text: str, ends: list[int] | None = None) -> list[Token]:
     [
         ("今天天气好", None),
         ("今天天气好。", None),
-        ("今天天气好。我们去", None),  # the mark may still move
+        ("今天天气好。我们去", None),  # the mark may still change
         ("今天天气好。我们去公园", 5),
         ("好吗？好的。我们去公园吧", 2),
         ("今天，我们去公园吧", None),
@@ -39,12 +39,12 @@ def test_a_sentence_that_is_not_too_long_is_not_cut() -> None:
     assert forced_cut(tokens("一二三四五"), 0, 5_001) is None
 
 
-def test_a_long_sentence_is_cut_where_the_next_word_comes_latest() -> None:
+def test_a_long_sentence_is_cut_where_the_gap_to_the_next_word_is_longest() -> None:
     ends = [1_000, 2_000, 3_000, 7_000, 8_000]
     assert forced_cut(tokens("一二三四五", ends), 0, 8_000) == 3
 
 
-def test_a_long_sentence_is_rather_cut_behind_a_mark() -> None:
+def test_a_long_sentence_is_preferably_cut_behind_a_mark() -> None:
     ends = [1_000, 2_000, 3_000, 7_000, 8_000]
     assert forced_cut(tokens("一二，三四五", ends), 0, 8_000) == 2
 

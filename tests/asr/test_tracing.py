@@ -1,6 +1,7 @@
-"""What runs without the interpreter says what it said with it."""
+"""Traced layers compute what eager ones compute, to the bit."""
 
 import logging
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -8,103 +9,108 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from asr_server.asr.loader import precision
-from asr_server.asr.loader import quantise as quantization
-from asr_server.asr.run.backend import PyTorchBackend, PyTorchOptions
-from asr_server.asr.run.tracing import interpreted, recorded
-from asr_server.asr.run.vad_state import VadState
-from asr_server.asr.types import DecodeWork, Kind, Step, StepResult
+from asr_server.asr.loading import precision, quantise
+from asr_server.asr.nn.layer_loop import run_layers
+from asr_server.asr.run.backend import PyTorchBackend
+from asr_server.asr.run.tracing import Example, traced
+from asr_server.asr.run.vad_runner import VadRunner
+from asr_server.asr.types import DecodeResult, DecodeWork, Kind, VadWork
 from asr_server.audio.endpointer import WINDOW
+from tests.support.backends import load_backend
 from tests.support.chunks import speechlike
 
 
-def loaded(model_dir: Path, dtype: str = "float32") -> PyTorchBackend:
-    return PyTorchBackend.load(model_dir, PyTorchOptions("cpu", dtype, slots=8), None)
-
-
-def chunk(backend: PyTorchBackend, stream: int, kind: Kind, first: bool) -> DecodeWork:
+def chunk(backend: PyTorchBackend, slot: int, kind: Kind, first: bool) -> DecodeWork:
     length = backend.geometry.stride + (0 if first else backend.geometry.context)
-    return DecodeWork(stream, kind, first, speechlike(2.0, 7 * stream)[:length])
+    return DecodeWork(slot, kind, first, speechlike(2.0, 7 * slot)[:length])
 
 
-def conversation(backend: PyTorchBackend) -> list[StepResult]:
-    """Steps of one row and of several, of which all, some or none advance their stream."""
-    everybody = range(1, 6)
-    steps = [Step(opened=tuple(everybody))]
+def batches(backend: PyTorchBackend) -> Iterator[list[DecodeWork]]:
+    """Yield batches of one row and of several, of which all, some or none commit."""
     for number, kinds in enumerate(
         ([Kind.COMMIT], [Kind.PREVIEW], [Kind.COMMIT, Kind.PREVIEW], [Kind.COMMIT], [Kind.FLUSH])
     ):
         works = [
-            chunk(backend, stream, kinds[stream % len(kinds)], number == 0) for stream in everybody
+            chunk(backend, slot, kinds[slot % len(kinds)], number == 0) for slot in range(1, 6)
         ]
-        steps += [Step(chunks=tuple(works[:1])), Step(chunks=tuple(works[1:]))]
-    steps.append(Step(closed=tuple(everybody)))
-    return [backend.step(step) for step in steps]
+        yield works[:1]
+        yield works[1:]
+
+
+def decode(backend: PyTorchBackend) -> list[DecodeResult]:
+    return [result for works in batches(backend) for result in backend.decode(works)]
 
 
 @pytest.mark.parametrize("packed", [True, False], ids=["packed", "plain"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
-def test_recorded_layers_say_the_same_to_the_bit(model_dir, monkeypatch, dtype, packed):
+def test_traced_layers_give_the_results_of_eager_ones_to_the_bit(
+    model_dir: Path, monkeypatch: pytest.MonkeyPatch, dtype: str, packed: bool
+) -> None:
     if not packed:  # as on every processor but x86, and on those without VNNI
-        for module in (precision, quantization):
-            monkeypatch.setattr(module, "packs", lambda *_: False)
-    backend = loaded(model_dir, dtype)
-    before = conversation(backend)
+        for module in (precision, quantise):
+            monkeypatch.setattr(module, "can_pack", lambda *_: False)
+    backend = load_backend(model_dir, dtype=dtype, slots=8)
+    before = decode(backend)
     backend.warm_up()
-    network = backend._paraformer
-    assert isinstance(network.encoder._run, partial)  # of a recording and the weights
-    assert isinstance(network.decoder._run, partial)
-    assert conversation(backend) == before
-    assert sum(len(heard.tokens) for result in before for heard in result.heard) > 10
+    for network in (backend.paraformer.encoder, backend.paraformer.decoder):
+        assert isinstance(network.layer_loop, partial)
+        assert network.layer_loop.func is not run_layers
+    assert decode(backend) == before
+    assert sum(len(result.tokens) for result in before) > 10
 
 
-def test_where_pytorch_records_no_more_the_layers_run_as_they_are(model_dir, monkeypatch, caplog):
+def test_where_pytorch_cannot_trace_the_layers_stay_eager(
+    model_dir: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     def removed(*_: object, **__: object) -> None:
         raise RuntimeError("torch.jit is gone")
 
-    backend = loaded(model_dir)
-    before = conversation(backend)
+    backend = load_backend(model_dir, slots=8)
+    before = decode(backend)
     monkeypatch.setattr(torch.jit, "trace", removed)
     monkeypatch.setattr(torch.jit, "script", removed)
     with caplog.at_level(logging.WARNING):
         backend.warm_up()
-    assert "PyTorch cannot record them (RuntimeError)" in caplog.text
-    assert conversation(backend) == before
+    assert "PyTorch cannot trace them (RuntimeError)" in caplog.text
+    assert decode(backend) == before
 
 
-def judged(vad: VadState) -> list[list[float]]:
-    """Streams together and alone, of one window and of many."""
+def detect(vad: VadRunner) -> list[list[float]]:
+    """Return probabilities of streams together and alone, of one window and of many."""
     audio = speechlike(3.0, 1)
-    told = []
+    probabilities = []
     for begin, lengths in ((0, [4]), (4, [1, 7]), (11, [19, 3]), (30, [2, 2])):
         pieces = [audio[begin * WINDOW : (begin + length) * WINDOW] for length in lengths]
-        told += [row.tolist() for row in vad.judge(range(1, 1 + len(pieces)), pieces)]
-    return told
+        works = [VadWork(slot, begin == 0, pcm) for slot, pcm in enumerate(pieces, start=1)]
+        probabilities += [row.tolist() for row in vad.detect(works)]
+    return probabilities
 
 
-def test_the_vad_without_the_interpreter_judges_the_same_to_the_bit():
-    plain, quick = VadState(4), VadState(4)
+def test_the_compiled_vad_gives_the_probabilities_of_the_eager_one_to_the_bit() -> None:
+    eager, compiled = VadRunner(4), VadRunner(4)
     with torch.inference_mode():
-        quick.record()
-        assert isinstance(quick._vad, torch.jit.ScriptModule)
-        assert judged(quick) == judged(plain)
+        compiled.compile()
+        assert isinstance(compiled.vad, torch.jit.ScriptModule)
+        assert detect(compiled) == detect(eager)
 
 
-def counts_rows(
-    layer: nn.Module, x: Tensor, own: list[Tensor], shared: list[Tensor]
-) -> tuple[Tensor, list[Tensor]]:
-    """Reads a size that a recording takes for a constant."""
-    return layer(x) + len(x.tolist()), [x]
+class DependsOnSize(nn.Linear):
+    """Reads a size that a trace takes for a constant."""
+
+    def forward(self, x: Tensor, cache: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
+        return super().forward(x) + len(x.tolist()), x
 
 
-def test_a_recording_that_would_say_something_else_is_not_used(caplog):
-    layers = [nn.Linear(4, 4), nn.Linear(4, 4)]
+def test_traced_layers_that_differ_from_the_eager_ones_are_not_used(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    layers = [DependsOnSize(4, 4), DependsOnSize(4, 4)]
 
-    def example(rows: int) -> tuple[Tensor, list[Tensor], list[Tensor], list[Tensor]]:
-        stacks, shared = [torch.zeros(rows, 2, 1)], [torch.ones(1)]
-        return torch.ones(rows, 4), stacks, shared, [torch.zeros(rows, 2, 4)]
+    def example(rows: int) -> Example:
+        caches, shared = [torch.zeros(rows, 2, 1)], [torch.ones(1)]
+        return torch.ones(rows, 4), caches, shared, [torch.zeros(rows, 2, 4)]
 
     with torch.inference_mode(), caplog.at_level(logging.WARNING):
-        run = recorded(counts_rows, layers, [example(2), example(3)])
-        assert "not faithful" in caplog.text
-        assert torch.equal(run(*example(5)), interpreted(counts_rows, layers)(*example(5)))
+        loop = traced(layers, [example(2), example(3)])
+        assert "differ from the eager ones" in caplog.text
+        assert torch.equal(loop(*example(5)), run_layers(layers, *example(5)))

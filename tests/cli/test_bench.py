@@ -12,7 +12,7 @@ from tests.support.processes import COMMAND, asr_server, environment
 from tests.support.serving import FRAME, LOUD, QUIET, RATE, serving
 
 LENIENT = ("--goal-first-text-ms", "9000", "--goal-final-ms", "9000", "--goal-tail-ms", "9000")
-"""What any machine keeps, however busy."""
+"""Goals that any machine keeps, however busy."""
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def recording(tmp_path):
 
 
 async def bench(url: str, *options: str) -> tuple[int, str]:
-    """Exit status and what was said, while this process's server answers."""
+    """Return exit status and output, while this process's server answers."""
     process = await asyncio.create_subprocess_exec(
         *COMMAND, "bench", url, "--quiet", "0.9", "--seconds", "2.5", "--most-late-ms", "2000",
         *options,
@@ -33,22 +33,22 @@ async def bench(url: str, *options: str) -> tuple[int, str]:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
-    said, _ = await process.communicate()
+    output, _ = await process.communicate()
     assert process.returncode is not None
-    return process.returncode, said.decode()
+    return process.returncode, output.decode()
 
 
-async def test_a_ramp_ends_where_the_server_does_and_is_written_and_drawn(tmp_path, recording):
-    written, drawn = tmp_path / "run.json", tmp_path / "run.html"
+async def test_a_ramp_ends_at_the_first_broken_goal_and_is_written_and_plotted(tmp_path, recording):
+    written, plotted = tmp_path / "run.json", tmp_path / "run.html"
     async with serving(max_tasks=2) as served:
-        status, said = await bench(
+        status, output = await bench(
             served.url, "--recordings", recording, "--ramp", "linear", "--streams", "2",
             "--step", "1", "--require", "3", *LENIENT, "--json", str(written),
-            "--plot", str(drawn),
+            "--plot", str(plotted),
         )  # fmt: skip
-    assert status == 3, said
-    assert "2 streams held" in said
-    assert "refused" in said
+    assert status == 3, output
+    assert "2 streams held" in output
+    assert "refused" in output
     run = json.loads(written.read_text("utf-8"))
     assert [(level["streams"], level["held"]) for level in run["levels"]] == [
         (2, True),
@@ -59,41 +59,41 @@ async def test_a_ramp_ends_where_the_server_does_and_is_written_and_drawn(tmp_pa
     assert first["clients"]["finished"] >= 1
     assert first["clients"]["first_text"]["p95"] > 0
     assert first["server"]["rss_mb"] > 10
-    page = drawn.read_text("utf-8")
+    page = plotted.read_text("utf-8")
     assert "<svg" in page
     assert "first text" in page
 
 
-async def test_goals_that_are_broken_are_said_and_end_with_3(recording):
+async def test_broken_goals_are_named_and_give_exit_status_3(recording):
     async with serving() as served:
         options = ("--recordings", recording, "--streams", "1", "--goal-first-text-ms", "1")
-        status, said = await bench(served.url, *options)
-    assert status == 3, said
-    assert "first text p95" in said
+        status, output = await bench(served.url, *options)
+    assert status == 3, output
+    assert "first text p95" in output
 
 
-def test_no_server_is_not_measured(tmp_path):
+def test_without_a_server_nothing_is_measured(tmp_path):
     done = asr_server("bench", "ws://127.0.0.1:9", "--streams", "1", "--seconds", "1", cwd=tmp_path)
     assert done.returncode == 1
     assert "ConnectionRefusedError" in done.stderr
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "output"),
     [
-        (("--require", "5"), "is for --ramp"),
+        (("--require", "5"), "needs --ramp"),
         (("--plot", "a.pdf"), ".png, .svg or .html"),
         (("--recordings", "absent.wav"), "no such file"),
         (("--streams", "0"), "--streams"),
     ],
 )
-def test_what_makes_no_sense_is_said_before_anything_is_measured(tmp_path, options, said):
+def test_an_invalid_command_is_refused_before_anything_is_measured(tmp_path, options, output):
     done = asr_server("bench", *options, cwd=tmp_path)
     assert done.returncode == 2
-    assert said in done.stderr
+    assert output in done.stderr
 
 
-def test_it_needs_no_torch():
-    code = "import sys, asr_server.cli.bench, asr_server.load.plot, asr_server.load.crowd"
+def test_bench_needs_no_torch():
+    code = "import sys, asr_server.cli.bench, asr_server.load.plot, asr_server.load.load_generator"
     check = f"{code}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check]).returncode == 0

@@ -1,4 +1,4 @@
-"""`asr-server serve` as users meet it."""
+"""`asr-server serve` as users run it."""
 
 import json
 import socket
@@ -12,7 +12,7 @@ from tests.support.processes import asr_server, serving
 from tests.support.serving import finish_task, run_task
 
 
-def test_without_a_model_it_stops_and_names_the_next_command(tmp_path, offline):
+def test_without_a_model_serve_ends_and_names_the_next_command(tmp_path, offline):
     began = time.monotonic()
     done = asr_server("serve", cwd=tmp_path, **offline)
     assert time.monotonic() - began < 10
@@ -22,7 +22,7 @@ def test_without_a_model_it_stops_and_names_the_next_command(tmp_path, offline):
     assert "Traceback" not in done.stderr
 
 
-def test_a_download_that_fails_stops_it_too(tmp_path, offline):
+def test_a_failed_download_ends_serve_too(tmp_path, offline):
     done = asr_server("serve", "--download", cwd=tmp_path, **offline)
     assert done.returncode == 1
     assert "not reachable" in done.stderr
@@ -45,7 +45,7 @@ def test_an_option_overrules_the_environment_and_that_the_env_file(tmp_path, tin
     assert "'again' is neither a directory" in done.stderr
 
 
-def test_it_says_where_it_listens_serves_and_stops_when_told(tmp_path, tiny_model):
+def test_a_server_prints_its_address_serves_and_stops_on_sigterm(tmp_path, tiny_model):
     options = ("--model", str(tiny_model), "--port", "0", "--log-format", "text")
     with serving(*options, cwd=tmp_path) as server:
         port = server.port()
@@ -80,13 +80,13 @@ def test_a_port_in_use_is_an_error_not_a_hang(tmp_path, tiny_model):
 @pytest.mark.parametrize(
     "command", [(), ("serve",), ("transcribe",), ("evaluate",), ("models", "download")]
 )
-def test_help_teaches(tmp_path, command):
+def test_help_has_examples(tmp_path, command):
     done = asr_server(*command, "--help", cwd=tmp_path)
     assert done.returncode == 0
     assert not command or "Example" in done.stdout
 
 
-def test_the_version_is_said(tmp_path):
+def test_the_version_is_shown(tmp_path):
     from asr_server import __version__
 
     assert asr_server("--version", cwd=tmp_path).stdout.strip() == __version__

@@ -32,7 +32,7 @@ def samples(path: Path) -> np.ndarray:
 @needs_demo
 def test_several_recordings_are_printed_in_their_order_and_a_bad_one_does_not_stop_them(tmp_path):
     (tmp_path / "film.m4a").write_bytes(encode(samples(TWO), "m4a"))
-    (tmp_path / "notes.wav").write_text("nothing to hear", "utf-8")
+    (tmp_path / "notes.wav").write_text("no audio", "utf-8")
     with wave.open(str(tmp_path / "silence.wav"), "wb") as silence:
         silence.setparams((1, 2, 16_000, 0, "NONE", ""))
         silence.writeframes(bytes(32_000))
@@ -46,8 +46,8 @@ def test_several_recordings_are_printed_in_their_order_and_a_bad_one_does_not_st
     assert lines[0] == f"{TWO}:"
     assert lines[3] == "film.m4a:"
     said = bare(sentence["text"] for sentence in RECORDINGS[TWO.name]["sentences"])
-    for heard in (lines[1:3], lines[4:]):
-        assert error_rate(zip(said, bare(heard), strict=True)) <= 0.25
+    for texts in (lines[1:3], lines[4:]):
+        assert error_rate(zip(said, bare(texts), strict=True)) <= 0.25
 
 
 @needs_demo
@@ -75,7 +75,7 @@ def milliseconds(clock: str) -> int:
 
 
 @needs_demo
-def test_what_is_piped_in_becomes_json_with_confidences(tmp_path):
+def test_stdin_becomes_json_with_confidences(tmp_path):
     done = subprocess.run(
         [*COMMAND, "transcribe", "--model", DEMO, "-", "--format", "json", "--confidence"],
         cwd=tmp_path,

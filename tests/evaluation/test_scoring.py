@@ -9,8 +9,8 @@ from asr_server.evaluation.scoring import Score, align, confidence_interval, sco
 TEXTS = st.text("天地玄黄宇宙12ab ", max_size=12)
 
 
-def counts(said: str, heard: str, **options: bool) -> tuple[int, int, int]:
-    scored = score(said, heard, **options)
+def counts(reference: str, hypothesis: str, **options: bool) -> tuple[int, int, int]:
+    scored = score(reference, hypothesis, **options)
     return scored.substitutions, scored.deletions, scored.insertions
 
 
@@ -27,11 +27,11 @@ def test_more_can_be_heard_than_was_said():
 
 
 @given(TEXTS, TEXTS)
-def test_an_alignment_holds_both_texts_and_nothing_else(said, heard):
-    edits = align(units(said), units(heard)).edits
-    assert [edit.said for edit in edits if edit.said] == units(said)
-    assert [edit.heard for edit in edits if edit.heard] == units(heard)
-    assert all((edit.kind == "equal") == (edit.said == edit.heard) for edit in edits)
+def test_an_alignment_holds_both_texts_and_nothing_else(reference, hypothesis):
+    edits = align(units(reference), units(hypothesis)).edits
+    assert [edit.reference for edit in edits if edit.reference] == units(reference)
+    assert [edit.hypothesis for edit in edits if edit.hypothesis] == units(hypothesis)
+    assert all((edit.kind == "equal") == (edit.reference == edit.hypothesis) for edit in edits)
 
 
 @given(TEXTS)
@@ -41,7 +41,7 @@ def test_a_text_has_no_error_against_itself(text):
 
 def test_runs_are_the_text_in_pieces():
     runs = score("打开smart home的灯", "打开smart phone灯").runs
-    assert [(run.kind, run.said, run.heard) for run in runs] == [
+    assert [(run.kind, run.reference, run.hypothesis) for run in runs] == [
         ("equal", "打开smart", "打开smart"),
         ("substitute", "home", "phone"),
         ("delete", "的", ""),
@@ -55,9 +55,9 @@ def test_a_number_in_its_other_form_is_an_error_unless_asked():
 
 
 def test_an_error_inside_a_number_does_not_count_more_for_it():
-    said, heard = "百分之七十三点八", "百分之七十三店八"
-    assert score(said, heard).errors == 1
-    assert score(said, heard, normalise_numbers=True).errors == 1
+    reference, hypothesis = "百分之七十三点八", "百分之七十三店八"
+    assert score(reference, hypothesis).errors == 1
+    assert score(reference, hypothesis, normalise_numbers=True).errors == 1
 
 
 def several(*errors: int, characters: int = 10) -> list[Score]:

@@ -1,4 +1,4 @@
-"""What the clients say, and where speech begins and ends in it."""
+"""The load generator's recordings, and the times of speech in them."""
 
 import json
 import wave
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asr_server.load.recordings import FRAME_S, read_recordings, samples, spoken
+from asr_server.load.recordings import FRAME_S, bundled_manifest, find_speech, read_recordings
 from asr_server.recordings.files import RecordingError
 
 DATA = Path(__file__).parents[1] / "data"
@@ -24,9 +24,9 @@ def test_the_recordings_that_come_with_the_package_are_found():
 
 
 def test_without_a_manifest_speech_is_found_to_a_tenth_of_a_second():
-    told = read_recordings([samples()], 2.0, 0.8)
-    measured = read_recordings([DATA / one.name for one in told], 2.0, 0.8)
-    for a, b in zip(told, measured, strict=True):
+    from_manifest = read_recordings([bundled_manifest()], 2.0, 0.8)
+    measured = read_recordings([DATA / one.name for one in from_manifest], 2.0, 0.8)
+    for a, b in zip(from_manifest, measured, strict=True):
         assert len(a.speech) == len(b.speech), a.name
         for one, other in zip(a.speech, b.speech, strict=True):
             assert one.begin_s == pytest.approx(other.begin_s, abs=0.1), a.name
@@ -34,14 +34,14 @@ def test_without_a_manifest_speech_is_found_to_a_tenth_of_a_second():
 
 
 def test_silence_and_a_click_are_no_speech():
-    sound = np.zeros(32_000, np.int16)
-    assert spoken(sound, 0.8) == ()
-    sound[8000:8100] = 20_000
-    assert spoken(sound, 0.8) == ()
-    assert spoken(sound[:10], 0.8) == ()
+    audio = np.zeros(32_000, np.int16)
+    assert find_speech(audio, 0.8) == ()
+    audio[8000:8100] = 20_000
+    assert find_speech(audio, 0.8) == ()
+    assert find_speech(audio[:10], 0.8) == ()
 
 
-def test_a_folder_and_any_format_and_rate_will_do(tmp_path):
+def test_a_folder_may_hold_any_format_and_rate(tmp_path):
     with wave.open(str(tmp_path / "a.wav"), "wb") as file:
         file.setparams((2, 2, 8000, 0, "NONE", ""))
         file.writeframes(bytes(4 * 8000))
@@ -52,7 +52,7 @@ def test_a_folder_and_any_format_and_rate_will_do(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "reason"),
     [
         ("absent.wav", None, "there is no such file"),
         ("a.wav", "RIFF", "cannot be read as sound"),
@@ -61,11 +61,11 @@ def test_a_folder_and_any_format_and_rate_will_do(tmp_path):
         ("empty", "/", "there is no recording"),
     ],
 )
-def test_what_cannot_be_said_is_told_before_anything_is_measured(tmp_path, name, content, said):
+def test_an_unreadable_recording_is_refused_at_once(tmp_path, name, content, reason):
     path = tmp_path / name
     if content == "/":
         path.mkdir()
     elif content is not None:
         path.write_text(content)
-    with pytest.raises(RecordingError, match=said):
+    with pytest.raises(RecordingError, match=reason):
         read_recordings([path], 0, 0.8)

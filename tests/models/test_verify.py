@@ -7,7 +7,7 @@ import pytest
 import torch
 import yaml
 
-from asr_server.models.verify import Check, verify
+from asr_server.asr.loading.verify import Check, verify
 
 CONFIG = {
     "model": "ParaformerStreaming",

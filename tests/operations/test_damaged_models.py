@@ -104,8 +104,8 @@ async def test_a_file_damaged_at_run_time_keeps_the_server_unready_until_repair(
     stream = running.open(StreamOptions())
     stream.push(np.zeros(16_000, dtype=np.float32))
     await becomes(running, "failed")
-    assert running.trouble.startswith("asr/tokens.json cannot be read")
+    assert running.failure.startswith("asr/tokens.json cannot be read")
     (model / "asr" / "tokens.json").write_bytes(whole)
     await becomes(running, "ready")
-    assert running.trouble == ""
+    assert running.failure == ""
     await running.stop()

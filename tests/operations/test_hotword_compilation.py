@@ -6,9 +6,9 @@ import threading
 import numpy as np
 
 from asr_server.asr import engine as engine_module
-from asr_server.asr.engine import Engine
-from asr_server.asr.fake import TEXT, FakeBackend
-from asr_server.asr.hotwords import compiled
+from asr_server.asr.fake import TEXT
+from asr_server.asr.hotword_compiler import compile_hotwords
+from tests.support.engines import engine_with
 from tests.support.serving import LOUD, connected, finish_task, run_task, serving, texts
 
 
@@ -23,16 +23,16 @@ def words(seed: int, count: int = 2000) -> dict[str, int]:
 
 async def test_a_list_is_compiled_once_off_the_event_loop_and_no_audio_is_lost(monkeypatch):
     threads = []
-    before = compiled.cache_info()
+    before = compile_hotwords.cache_info()
 
     def watched(*arguments):
-        misses = compiled.cache_info().misses
-        result = compiled(*arguments)
-        if compiled.cache_info().misses > misses:
+        misses = compile_hotwords.cache_info().misses
+        result = compile_hotwords(*arguments)
+        if compile_hotwords.cache_info().misses > misses:
             threads.append(threading.current_thread().name)
         return result
 
-    monkeypatch.setattr(engine_module, "compiled", watched)
+    monkeypatch.setattr(engine_module, "compile_hotwords", watched)
     vocabulary = words(seed=1)
     async with serving() as served, connected(served) as one, connected(served) as other:
         for client in (one, other):  # audio behind run-task, without waiting
@@ -42,7 +42,7 @@ async def test_a_list_is_compiled_once_off_the_event_loop_and_no_audio_is_lost(m
         plain = texts(await one.until("task-finished"))
     assert [list(map(len, said)) for said in heard] == [list(map(len, plain))] * 2
     assert [name.startswith("hotwords") for name in threads] == [True]
-    assert compiled.cache_info().misses == before.misses + 1
+    assert compile_hotwords.cache_info().misses == before.misses + 1
 
 
 async def test_other_streams_are_decoded_while_a_list_is_compiled(monkeypatch):
@@ -51,9 +51,9 @@ async def test_other_streams_are_decoded_while_a_list_is_compiled(monkeypatch):
     def slow(*arguments):
         began.set()
         release.wait(5)
-        return compiled(*arguments)
+        return compile_hotwords(*arguments)
 
-    monkeypatch.setattr(engine_module, "compiled", slow)
+    monkeypatch.setattr(engine_module, "compile_hotwords", slow)
     async with serving() as served, connected(served) as patient, connected(served) as other:
         await patient.say(run_task(vocabulary={"天地玄黄": 4}), LOUD, finish_task())
         await asyncio.to_thread(began.wait, 5)
@@ -66,7 +66,9 @@ async def test_other_streams_are_decoded_while_a_list_is_compiled(monkeypatch):
 async def test_a_client_that_leaves_during_compilation_leaves_no_stream(monkeypatch):
     release = threading.Event()
     monkeypatch.setattr(
-        engine_module, "compiled", lambda *given: release.wait(5) and compiled(*given)
+        engine_module,
+        "compile_hotwords",
+        lambda *given: release.wait(5) and compile_hotwords(*given),
     )
     async with serving() as served:
         async with connected(served) as client:
@@ -79,8 +81,8 @@ async def test_a_client_that_leaves_during_compilation_leaves_no_stream(monkeypa
         assert served.engine.open_streams == 0
 
 
-async def test_an_empty_list_starts_no_thread():
-    engine = Engine(FakeBackend)
+async def test_an_empty_list_costs_no_thread():
+    engine = engine_with()
     await engine.start()
     await engine.prepare(())
     assert not engine._compiler._threads

@@ -15,8 +15,7 @@ from asr_server import app
 from asr_server.asr import engine as engine_module
 from asr_server.asr.engine import Engine, EngineOptions
 from asr_server.asr.fake import FakeBackend
-from asr_server.asr.load import build_engine
-from asr_server.asr.loader import Loader
+from asr_server.asr.load import Loader, build_engine
 from asr_server.asr.types import DeviceLostError, StreamOptions
 from asr_server.asr.worker import accelerator_fails
 from asr_server.errors import EngineDead, InternalError
@@ -304,8 +303,8 @@ async def test_a_lost_gpu_without_leave_for_the_cpu_is_the_end_of_the_engine(ask
         assert await outcome(engine) is EngineDead
         await asyncio.wait_for(engine.lost.wait(), 5)
         assert engine.state == "failed"
-        assert "No CUDA GPUs are available" in engine.trouble
-        assert "ASR_DEVICE_FALLBACK=cpu" in engine.trouble
+        assert "No CUDA GPUs are available" in engine.failure
+        assert "ASR_DEVICE_FALLBACK=cpu" in engine.failure
         assert gpu.built == ["cuda"]
 
 
@@ -336,7 +335,7 @@ import sys, threading
 from tests.operations.test_recovery import Gpu
 from asr_server import app
 from asr_server.asr import engine
-from asr_server.asr.loader import Loader
+from asr_server.asr.load import Loader
 from asr_server.asr.types import StreamOptions
 from asr_server.process.serving import serve
 from asr_server.settings import Settings

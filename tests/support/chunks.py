@@ -1,14 +1,14 @@
-"""Recordings cut into chunks for a backend, as the engine does it."""
+"""Recordings cut into chunks for a backend, as the engine cuts them."""
 
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from asr_server.asr.types import Backend, DecodedToken, DecodeWork, Kind, Pcm, Step, StreamId
+from asr_server.asr.types import Backend, DecodedToken, DecodeWork, Kind, Pcm, Slot
 
 
 def speechlike(seconds: float, seed: int = 0) -> Pcm:
-    """Noise whose loudness and colour change a few times a second, so that features vary."""
+    """Return noise whose loudness and colour change a few times a second, so that features vary."""
     random = np.random.default_rng(seed)
     time = np.arange(int(seconds * 16_000)) / 16_000
     knots = np.arange(0, seconds + 0.2, 0.1)
@@ -23,8 +23,8 @@ def speechlike(seconds: float, seed: int = 0) -> Pcm:
     return (0.05 * curve(0, 1) * samples).astype(np.float32)
 
 
-def chunks_of(backend: Backend, stream: StreamId, samples: Pcm) -> Iterator[DecodeWork]:
-    """The whole chunks of a sentence, then what is left."""
+def chunks_of(backend: Backend, slot: Slot, samples: Pcm) -> Iterator[DecodeWork]:
+    """Yield the whole chunks of a sentence, then the rest."""
     stride, context = backend.geometry.stride, backend.geometry.context
     position = 0
     while True:
@@ -32,33 +32,28 @@ def chunks_of(backend: Backend, stream: StreamId, samples: Pcm) -> Iterator[Deco
         end = len(samples) if last else position + stride
         begin = position - context if position else 0
         kind = Kind.FLUSH if last else Kind.COMMIT
-        yield DecodeWork(stream, kind, position == 0, samples[begin:end])
+        yield DecodeWork(slot, kind, position == 0, samples[begin:end])
         if last:
             return
         position = end
 
 
-def transcribe(
-    backend: Backend, samples: Pcm, stream: StreamId = 1
-) -> list[tuple[DecodedToken, ...]]:
-    """What each chunk of one sentence gives when nobody else is there."""
-    backend.step(Step(opened=(stream,)))
-    heard = [
-        backend.step(Step(chunks=(work,))).heard[0].tokens
-        for work in chunks_of(backend, stream, samples)
-    ]
-    backend.step(Step(closed=(stream,)))
-    return heard
+def decode_one(backend: Backend, work: DecodeWork) -> tuple[DecodedToken, ...]:
+    """Return the tokens of a chunk in a step of its own."""
+    [result] = backend.decode([work])
+    return result.tokens
+
+
+def transcribe(backend: Backend, samples: Pcm, slot: Slot = 1) -> list[tuple[DecodedToken, ...]]:
+    """Return the tokens of each chunk of one sentence, decoded alone."""
+    return [decode_one(backend, work) for work in chunks_of(backend, slot, samples)]
 
 
 def transcribe_together(backend: Backend, recordings: Sequence[Pcm]) -> list[list[str]]:
-    """The pieces of every sentence, one chunk of each in every step."""
-    streams = range(len(recordings))
-    backend.step(Step(opened=tuple(streams)))
-    waiting = [list(chunks_of(backend, stream, recordings[stream])) for stream in streams]
-    heard: list[list[str]] = [[] for _ in streams]
-    while works := tuple(chunks.pop(0) for chunks in waiting if chunks):
-        for work, result in zip(works, backend.step(Step(chunks=works)).heard, strict=True):
-            heard[work.stream] += [token.piece for token in result.tokens]
-    backend.step(Step(closed=tuple(streams)))
-    return heard
+    """Return the pieces of every sentence, with one chunk of each in every step."""
+    waiting = [list(chunks_of(backend, slot, pcm)) for slot, pcm in enumerate(recordings, start=1)]
+    pieces: list[list[str]] = [[] for _ in recordings]
+    while works := [chunks.pop(0) for chunks in waiting if chunks]:
+        for work, result in zip(works, backend.decode(works), strict=True):
+            pieces[work.slot - 1] += [token.piece for token in result.tokens]
+    return pieces

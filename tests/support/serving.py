@@ -1,4 +1,4 @@
-"""A real server on a free port in this event loop, and a client that knows nothing but the wire."""
+"""A real server on a free port in this event loop, and a client of raw frames."""
 
 import asyncio
 import contextlib
@@ -12,6 +12,8 @@ import numpy as np
 import websockets
 from uvicorn import Config
 
+from asr_client import protocol
+from asr_client.protocol import DEFAULT_MODEL, PATH
 from asr_server.app import create_app
 from asr_server.asr.engine import Engine
 from asr_server.process.serving import Server, options
@@ -21,24 +23,24 @@ RATE = 16_000
 QUIET = np.zeros(RATE, "<i2").tobytes()
 """A second of silence."""
 LOUD = (8000 * np.sin(np.arange(RATE) * 0.3)).astype("<i2").tobytes()
-"""A second of what the fake backend takes for speech: about two 字."""
+"""A second that the fake backend classifies as speech: about two 字."""
 FRAME = 3200
 """Bytes of 100 ms."""
 
-PATIENT = {"max_delay_ms": 0}
-"""Refuses nobody for being late: that would test how busy this machine is."""
+NO_LOAD_LIMIT = {"max_delay_ms": 0}
+"""Admission must not depend on how busy this machine is."""
 
 
 @dataclass(frozen=True)
 class Served:
-    """Where a server listens, and its inside."""
+    """The port of a running server, and its engine."""
 
     port: int
     engine: Engine
 
     @property
     def url(self) -> str:
-        return f"ws://127.0.0.1:{self.port}/api-ws/v1/inference"
+        return f"ws://127.0.0.1:{self.port}{PATH}"
 
     @property
     def http(self) -> str:
@@ -47,11 +49,13 @@ class Served:
 
 @asynccontextmanager
 async def serving(uvicorn: dict[str, Any] | None = None, **overrides: Any) -> AsyncIterator[Served]:
-    """A server with the fake backend unless the settings say otherwise.
+    """Run a server, with the fake backend unless the settings name another.
 
-    `uvicorn` overrules what the server tells uvicorn, as somebody's command line might.
+    `uvicorn` overrides the server's options of uvicorn, as a command line might.
     """
-    settings = Settings(**{"model": "fake", "host": "127.0.0.1", "port": 0, **PATIENT, **overrides})
+    settings = Settings(
+        **{"model": "fake", "host": "127.0.0.1", "port": 0, **NO_LOAD_LIMIT, **overrides}
+    )
     app = create_app(settings)
     ports: asyncio.Queue[int] = asyncio.Queue()
     server = Server(Config(app, **{**options(settings), **(uvicorn or {})}), ports.put_nowait)
@@ -68,61 +72,46 @@ async def serving(uvicorn: dict[str, Any] | None = None, **overrides: Any) -> As
         await running
 
 
-def run_task(
-    task_id: str = "task", model: str = "paraformer-realtime-v2", **parameters: Any
-) -> str:
-    """A run-task frame."""
-    parameters = {"format": "pcm", "sample_rate": RATE, **parameters}
-    return json.dumps(
-        {
-            "header": {"action": "run-task", "task_id": task_id, "streaming": "duplex"},
-            "payload": {
-                "task_group": "audio",
-                "task": "asr",
-                "function": "recognition",
-                "model": model,
-                "parameters": parameters,
-                "input": {},
-            },
-        }
-    )
+def run_task(task_id: str = "task", model: str = DEFAULT_MODEL, **parameters: Any) -> str:
+    """Return a run-task frame."""
+    return protocol.run_task(task_id, model, {"format": "pcm", "sample_rate": RATE, **parameters})
 
 
 def finish_task(task_id: str = "task") -> str:
-    """A finish-task frame."""
-    header = {"action": "finish-task", "task_id": task_id, "streaming": "duplex"}
-    return json.dumps({"header": header, "payload": {"input": {}}})
+    """Return a finish-task frame."""
+    return protocol.finish_task(task_id)
 
 
 class Client:
-    """Sends what it is told and keeps what it gets."""
+    """Sends and receives frames, whether or not they follow the protocol."""
 
     def __init__(self, socket: websockets.ClientConnection) -> None:
         self.socket = socket
 
     async def say(self, *messages: str | bytes) -> None:
+        """Send frames."""
         for message in messages:
             await self.socket.send(message)
 
     async def stream(self, audio: bytes, frame: int = FRAME) -> None:
-        """Audio in frames, as quickly as the socket takes them."""
+        """Send audio in frames, as fast as the socket takes them."""
         for begin in range(0, len(audio), frame):
             await self.socket.send(audio[begin : begin + frame])
 
     async def event(self) -> dict[str, Any]:
-        """The next message."""
+        """Return the next event."""
         async with within(5):
             return json.loads(await self.socket.recv())
 
     async def until(self, *names: str) -> list[dict[str, Any]]:
-        """Every message up to the first with one of these names, or with task-failed."""
+        """Return all events up to the first with one of these names, or task-failed."""
         events = [await self.event()]
         while events[-1]["header"]["event"] not in (*names, "task-failed"):
             events.append(await self.event())
         return events
 
     async def closed(self) -> int:
-        """The code with which the server closes, whatever it says before."""
+        """Return the close code of the server, whatever events come before."""
         async with within(5):
             with contextlib.suppress(websockets.ConnectionClosed):
                 while True:
@@ -133,7 +122,7 @@ class Client:
 
 @asynccontextmanager
 async def connected(served: Served, path: str = "", **options: Any) -> AsyncIterator[Client]:
-    """A client of a server."""
+    """Connect a client to a server."""
     url = f"ws://127.0.0.1:{served.port}{path}" if path else served.url
     async with websockets.connect(url, compression=None, proxy=None, **options) as socket:
         yield Client(socket)
@@ -141,7 +130,7 @@ async def connected(served: Served, path: str = "", **options: Any) -> AsyncIter
 
 @asynccontextmanager
 async def within(seconds: float) -> AsyncIterator[None]:
-    """Cancel what takes longer; `asyncio.timeout` for Python 3.10 as well."""
+    """Raise TimeoutError if the block takes longer: `asyncio.timeout` for Python 3.10 as well."""
     task = asyncio.current_task()
     assert task is not None
     expired = False
@@ -156,7 +145,7 @@ async def within(seconds: float) -> AsyncIterator[None]:
         yield
     except asyncio.CancelledError:
         if expired:
-            raise TimeoutError(f"nothing happened within {seconds} s") from None
+            raise TimeoutError(f"the block took longer than {seconds} s") from None
         raise
     finally:
         timer.cancel()
@@ -168,11 +157,11 @@ async def becomes(engine: Engine, state: str) -> None:
         if engine.state == state:
             return
         await asyncio.sleep(0.005)
-    raise AssertionError(f"it is {engine.state}, not {state}")
+    raise AssertionError(f"the engine is {engine.state}, not {state}")
 
 
 def texts(events: list[dict[str, Any]]) -> list[str]:
-    """The finals among events."""
+    """Return the texts of the finals among events."""
     sentences = [
         event["payload"]["output"]["sentence"]
         for event in events
@@ -182,11 +171,11 @@ def texts(events: list[dict[str, Any]]) -> list[str]:
 
 
 def names(events: list[dict[str, Any]]) -> list[str]:
-    """What events are called."""
+    """Return the names of events."""
     return [event["header"]["event"] for event in events]
 
 
 def error(events: list[dict[str, Any]]) -> tuple[str, str]:
-    """Code and message of the task-failed at the end of events."""
+    """Return code and message of the task-failed at the end of events."""
     header = events[-1]["header"]
     return header["error_code"], header["error_message"]

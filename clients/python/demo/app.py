@@ -1,9 +1,9 @@
-"""Subtitles for a recording: upload sound or video, watch the text come, take srt, vtt or txt.
+"""Serve subtitles for recordings: upload audio or video, download srt, vtt or txt.
 
     python app.py --url ws://127.0.0.1:8000          then open http://127.0.0.1:8010/
 
-All recognition goes through AsrClient.py. Uploads live in a temporary folder: the oldest goes when
-there are too many, and the folder when the service ends.
+Recognition uses AsrClient.py. Uploads are stored in a temporary folder: above 20 jobs the oldest
+is deleted, and the folder when the service ends.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))  # AsrClient.py lies one folder up
+sys.path.insert(0, str(HERE.parent))  # AsrClient.py is one folder up
 
 from AsrClient import (  # noqa: E402 - needs the path
     AsrClient,
@@ -56,7 +56,7 @@ WRITERS = {
 
 @dataclass
 class Job:
-    """One recording on its way to subtitles."""
+    """One recording and the state of its recognition."""
 
     id: str
     name: str
@@ -71,7 +71,7 @@ class Job:
     task: asyncio.Task[None] | None = None
 
     def status(self) -> dict[str, Any]:
-        """What the page shows of it, sentences aside."""
+        """Return the fields that the page shows, without the sentences."""
         return {
             "id": self.id,
             "name": self.name,
@@ -83,7 +83,7 @@ class Job:
         }
 
     async def update(self, **values: Any) -> None:
-        """Change something and tell whoever watches."""
+        """Set attributes and wake the event streams that wait for a change."""
         for name, value in values.items():
             setattr(self, name, value)
         async with self.changed:
@@ -91,23 +91,23 @@ class Job:
             self.changed.notify_all()
 
     async def wait(self, seen: int) -> None:
-        """Until there are other changes than those `seen`."""
+        """Wait until the number of changes is not `seen`."""
         async with self.changed:
             await self.changed.wait_for(lambda: self.changes != seen)
 
 
 class Subtitler:
-    """The jobs, at most `parallel` of them at work."""
+    """Runs the jobs, at most `parallel` of them at a time."""
 
     def __init__(self, url: str, api_key: str | None, folder: Path, parallel: int = 2) -> None:
         self._url = url
         self._api_key = api_key
         self._folder = folder
-        self._places = asyncio.Semaphore(parallel)
+        self._running = asyncio.Semaphore(parallel)
         self.jobs: dict[str, Job] = {}
 
     def add(self, name: str) -> Job:
-        """A job whose file is still to come; the oldest finished one makes room."""
+        """Return a new job without its file; delete the oldest finished jobs above the limit."""
         for old in [job for job in self.jobs.values() if job.state in ("done", "failed")]:
             if len(self.jobs) >= MAX_JOBS:
                 self.remove(old)
@@ -117,25 +117,25 @@ class Subtitler:
         return job
 
     def start(self, job: Job) -> None:
-        """Begin with the recognition."""
+        """Start the recognition."""
         job.task = asyncio.create_task(self._run(job), name=f"subtitles {job.id}")
 
     def remove(self, job: Job) -> None:
-        """Forget a job, its file and whatever runs for it."""
+        """Cancel a job and delete it with its file."""
         if job.task:
             job.task.cancel()
         self.jobs.pop(job.id, None)
         job.path.unlink(missing_ok=True)
 
     async def close(self) -> None:
-        """End everything."""
+        """Cancel all jobs."""
         tasks = [job.task for job in self.jobs.values() if job.task]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _run(self, job: Job) -> None:
-        async with self._places:
+        async with self._running:
             try:
                 duration_ms = await asyncio.to_thread(duration_of, job.path)
                 await job.update(state="running", duration_ms=duration_ms)
@@ -152,18 +152,18 @@ class Subtitler:
 
 
 def duration_of(path: Path) -> int:
-    """Milliseconds; 0 where the file does not say. Raises ValueError if it holds no sound."""
+    """Return milliseconds, 0 if the file has no duration. Raises ValueError without audio."""
     try:
         with av.open(str(path)) as container:
             if not container.streams.audio:
-                raise ValueError("there is no sound in this file")
+                raise ValueError("the file has no audio")
             return int((container.duration or 0) / 1000)
     except av.error.FFmpegError as error:
-        raise ValueError(f"this file cannot be read: {error.strerror}") from error
+        raise ValueError(f"the file cannot be read: {error.strerror}") from error
 
 
 def pcm_of(path: Path) -> Iterator[bytes]:
-    """The first audio track as 16 kHz mono PCM, a second at a time."""
+    """Yield the first audio track as 16 kHz mono PCM, one second at a time."""
     second = bytearray()
     with av.open(str(path)) as container:
         resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
@@ -190,7 +190,7 @@ def _job(request: Request) -> Job | None:
 
 
 async def create(request: Request) -> Response:
-    """The body is the file itself, so that it streams to disk and needs no form parser."""
+    """Create a job from the request body: the file itself, so that it streams to disk unparsed."""
     subtitler: Subtitler = request.app.state.subtitler
     job = subtitler.add(Path(request.query_params.get("name", "recording")).name[:120])
     size = 0
@@ -206,13 +206,13 @@ async def create(request: Request) -> Response:
 
 
 async def jobs(request: Request) -> Response:
-    """Every job, the newest first."""
+    """Return all jobs, the newest first."""
     subtitler: Subtitler = request.app.state.subtitler
     return JSONResponse([job.status() for job in reversed(subtitler.jobs.values())])
 
 
 async def watch(request: Request) -> Response:
-    """Progress and sentences as server-sent events, from the first sentence on."""
+    """Stream progress and sentences as server-sent events, from the first sentence on."""
     job = _job(request)
     if job is None:
         return Response(status_code=404)
@@ -237,7 +237,7 @@ def _event(name: str, data: Any) -> str:
 
 
 async def download(request: Request) -> Response:
-    """The subtitles so far, as srt, vtt, txt or json."""
+    """Return the subtitles recognised so far, as srt, vtt, txt or json."""
     job, suffix = _job(request), request.path_params["suffix"]
     if job is None or suffix not in WRITERS:
         return Response(status_code=404)
@@ -248,20 +248,20 @@ async def download(request: Request) -> Response:
 
 
 async def media(request: Request) -> Response:
-    """The recording itself, for the player."""
+    """Return the recording for the player."""
     job = _job(request)
     return FileResponse(job.path) if job and job.path.exists() else Response(status_code=404)
 
 
 async def delete(request: Request) -> Response:
-    """Forget a job."""
+    """Delete a job."""
     if job := _job(request):
         request.app.state.subtitler.remove(job)
     return Response(status_code=204)
 
 
 def create_app(url: str, api_key: str | None = None) -> Starlette:
-    """The service, recognising with the server at `url`."""
+    """Return the service that recognises with the server at `url`."""
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -285,7 +285,7 @@ def create_app(url: str, api_key: str | None = None) -> Starlette:
 
 
 def main() -> None:
-    """Read the command line and serve."""
+    """Parse the command line and serve."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     url = os.environ.get("ASR_URL", "ws://127.0.0.1:8000")
     parser.add_argument("--url", default=url, help="of the ASR server (default: %(default)s)")

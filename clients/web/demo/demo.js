@@ -1,6 +1,6 @@
-// The demo page: a recorder, a transcript, and what a developer wants to see of the two.
+// The demo page: recorder, transcript, latency, exports, code samples and wire log.
 
-import { AsrClient, endpoint, toSrt, toTxt, toVtt } from '../AsrClient.js';
+import { AsrClient, toSrt, toTxt, toVtt, websocketUrl } from '../AsrClient.js';
 import { language, t, translate } from './i18n.js';
 import { Recording } from './recording.js';
 import { Settings } from './settings.js';
@@ -10,7 +10,7 @@ import { Waveform } from './waveform.js';
 import { WireLog } from './wirelog.js';
 
 const $ = (id) => document.getElementById(id);
-const NEAREST = 'ws://127.0.0.1:8000'; // for the page opened as a file
+const LOCAL_SERVER = 'ws://127.0.0.1:8000'; // default of the page opened as a file
 
 const settings = new Settings();
 const recording = new Recording();
@@ -27,11 +27,11 @@ let state = 'idle';
 let health = null;
 let latencies = { first: [], final: [] };
 let isPaced = true;
-let isSpeaking = null; // index of the sentence whose first text has been seen
-let sampleSound = null;
+let firstTextIndex = null; // the last sentence whose first text was measured
+let sampleAudio = null;
 let tabName = 'DashScope';
 
-// ------------------------------------------------------------------------------------- a session
+// --------------------------------------------------------------------------------------- session
 
 /**
  * @param {import('../AsrClient.js').Source} source
@@ -48,7 +48,7 @@ async function begin(source, options = {}) {
     await asr.start(source, options);
     if (state === 'starting') setState('live');
   } catch {
-    // told by the 'failed' event
+    // the 'failed' event shows the error
   }
 }
 
@@ -64,7 +64,7 @@ function makeClient() {
 }
 
 function serverUrl() {
-  return location.protocol.startsWith('http') ? location.origin : NEAREST;
+  return location.protocol.startsWith('http') ? location.origin : LOCAL_SERVER;
 }
 
 function listen(client) {
@@ -75,8 +75,8 @@ function listen(client) {
     showTime();
   });
   client.on('level', showLevel);
-  client.on('interim', hearInterim);
-  client.on('final', hearFinal);
+  client.on('interim', onInterim);
+  client.on('final', onFinal);
   client.on('started', ({ resumed }) => {
     if (resumed > 0 && !$('alert').hidden) hideAlert();
     if (resumed > 0) announce(t('state.resumed'));
@@ -94,9 +94,9 @@ function listen(client) {
   });
 }
 
-function hearInterim(sentence) {
-  if (sentence.text && isSpeaking !== sentence.index) {
-    isSpeaking = sentence.index;
+function onInterim(sentence) {
+  if (sentence.text && firstTextIndex !== sentence.index) {
+    firstTextIndex = sentence.index;
     measure('first', sentence.beginMs);
   }
   if (sentence.text) transcript.showInterim(sentence);
@@ -104,7 +104,7 @@ function hearInterim(sentence) {
   showCharacters(sentence.text.length);
 }
 
-function hearFinal(sentence) {
+function onFinal(sentence) {
   measure('final', sentence.endMs);
   transcript.showFinal(sentence);
   waveform.open = null;
@@ -115,7 +115,7 @@ function hearFinal(sentence) {
   enableExports();
 }
 
-/** How long ago the sample at `ms` was sent, as the median of the session. */
+/** Record the time since the sample at `ms` was sent, and show the session's median. */
 function measure(kind, ms) {
   const sent = recording.wallClockOf(ms);
   if (!isPaced || sent === null) return;
@@ -128,7 +128,7 @@ function measure(kind, ms) {
 async function end() {
   if (state !== 'live' && state !== 'starting') return;
   setState('stopping');
-  sampleSound?.pause();
+  sampleAudio?.pause();
   await asr.stop().catch(() => {});
 }
 
@@ -138,11 +138,11 @@ function clearSession() {
   wireLog.clear();
   Object.assign(waveform, { sentences: [], open: null, headMs: null });
   latencies = { first: [], final: [] };
-  isSpeaking = null;
+  firstTextIndex = null;
   hideAlert();
   asr?.close();
-  sampleSound?.pause();
-  sampleSound = null;
+  sampleAudio?.pause();
+  sampleAudio = null;
   for (const id of ['first-text', 'final-text']) $(id).textContent = '–';
   showCharacters(0);
   showTime();
@@ -211,8 +211,8 @@ function explain(error) {
 function enableExports() {
   const isEmpty = transcript.sentences.length === 0;
   for (const button of $('exports').children) {
-    const needsSound = button.dataset.export === 'wav';
-    button.disabled = needsSound ? state !== 'idle' || recording.samples === 0 : isEmpty;
+    const needsAudio = button.dataset.export === 'wav';
+    button.disabled = needsAudio ? state !== 'idle' || recording.samples === 0 : isEmpty;
   }
 }
 
@@ -272,15 +272,15 @@ async function recogniseFile(file) {
 
 async function loadSamples() {
   try {
-    const answer = await fetch(new URL('manifest.json', samplesRoot()));
-    if (!answer.ok) return;
-    showSamples(await answer.json());
+    const response = await fetch(new URL('manifest.json', samplesRoot()));
+    if (!response.ok) return;
+    showSamples(await response.json());
   } catch {
     // the page works without samples
   }
 }
 
-/** Where the samples lie: beside the page, or at the server where the page is a file. */
+/** Return the folder of the samples: beside the page, or on the server if the page is a file. */
 function samplesRoot() {
   return new URL('samples/', location.protocol.startsWith('http') ? location.href : httpUrl());
 }
@@ -293,7 +293,7 @@ function showSamples(samples) {
   });
   $('sample-list').replaceChildren(...items);
   $('samples').hidden = items.length === 0;
-  // On a phone the list lies far below: the first ones wait where the text will be.
+  // On a phone the list is far below, so the empty transcript offers the first samples.
   $('quick').replaceChildren(...samples.slice(0, 3).map(sampleButton));
   showHint();
 }
@@ -314,11 +314,11 @@ function sampleButton(sample) {
 
 async function recogniseSample(sample) {
   const url = new URL(sample.file, samplesRoot());
-  const sound = await (await fetch(url)).arrayBuffer();
-  await begin(sound, { pace: 1 });
+  const audio = await (await fetch(url)).arrayBuffer();
+  await begin(audio, { pace: 1 });
   if (!settings.values.aloud || state !== 'live') return;
-  sampleSound = new Audio(url);
-  sampleSound.play().catch(() => {}); // a browser may want another click first
+  sampleAudio = new Audio(url);
+  sampleAudio.play().catch(() => {}); // the browser may require another user gesture
 }
 
 function setUpDropping() {
@@ -371,8 +371,8 @@ async function copy(text, button) {
 
 async function checkHealth() {
   try {
-    const answer = await fetch(new URL('healthz', httpUrl()));
-    health = await answer.json();
+    const response = await fetch(new URL('healthz', httpUrl()));
+    health = await response.json();
   } catch {
     health = null;
   }
@@ -380,19 +380,21 @@ async function checkHealth() {
 }
 
 function httpUrl() {
-  const url = new URL(endpoint(settings.values.url || serverUrl()));
+  const url = new URL(websocketUrl(settings.values.url || serverUrl()));
   url.protocol = url.protocol.replace('ws', 'http');
   return new URL('/', url);
 }
 
 function showHealth() {
-  // A server says so when people must be told what its model cannot do.
+  // Only the demo model has a notice.
   const isDemo = Boolean(health?.notice);
   $('model').dataset.state = health ? (isDemo ? 'demo' : 'ok') : 'away';
-  const device = health?.device ? ` · ${health.device}` : '';
+  const device = document.createElement('span');
+  device.className = 'device';
+  device.textContent = health?.device ? ` · ${health.device}` : '';
   const name = isDemo ? t('model.demo') : health?.model;
   const link = $('model-name');
-  link.textContent = health ? `${name}${device}` : t('model.away');
+  link.replaceChildren(health ? name : t('model.away'), device);
   link.title = health ? t('model.status') : '';
   if (health) link.setAttribute('href', String(new URL('status', httpUrl())));
   else link.removeAttribute('href');
@@ -418,7 +420,7 @@ function showHint() {
 }
 
 function showCode() {
-  const url = new URL(endpoint(settings.values.url || serverUrl()));
+  const url = new URL(websocketUrl(settings.values.url || serverUrl()));
   const code = snippets({ ws: url.href });
   const tabs = Object.keys(code).map((name) => {
     const tab = document.createElement('button');
@@ -439,7 +441,7 @@ function chooseTab(name) {
   showCode();
 }
 
-function turnTabs(event) {
+function onTabKey(event) {
   const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
   if (!step) return;
   const names = [...$('code-tabs').children].map(({ textContent }) => textContent);
@@ -506,14 +508,14 @@ function setUpSettings() {
   });
 }
 
-// ----------------------------------------------------------------------------------------- begin
+// ----------------------------------------------------------------------------------------- start
 
 function setUpControls() {
   $('record').addEventListener('click', () => (state === 'idle' ? begin('microphone') : end()));
   $('pick').addEventListener('click', () => $('file').click());
   $('file').addEventListener('change', () => {
     recogniseFile($('file').files[0]);
-    $('file').value = ''; // the same file again is a change, too
+    $('file').value = ''; // so that choosing the same file again fires a change event
   });
   $('play').addEventListener('click', togglePlayback);
   $('alert-close').addEventListener('click', hideAlert);
@@ -527,12 +529,12 @@ function setUpControls() {
   $('code-copy').addEventListener('click', ({ target }) =>
     copy($('code-text').textContent, target),
   );
-  $('code-tabs').addEventListener('keydown', turnTabs);
+  $('code-tabs').addEventListener('keydown', onTabKey);
   $('wire-copy').addEventListener('click', ({ target }) => copy(wireLog.toString(), target));
   addEventListener('keydown', (event) => {
-    const isFree = event.target === document.body || event.target === $('transcript');
+    const isUnfocused = event.target === document.body || event.target === $('transcript');
     if (event.key === 'Escape') recording.stop();
-    if (event.code !== 'Space' || !isFree || event.repeat) return;
+    if (event.code !== 'Space' || !isUnfocused || event.repeat) return;
     event.preventDefault();
     $('record').click();
   });

@@ -1,4 +1,4 @@
-// The sound of a session: kept as it was sent, so that any word of it can be heard again.
+// The audio of a session as it was sent, for playback, the waveform and WAV export.
 
 import { levelOf } from '../AsrClient.js';
 
@@ -14,8 +14,8 @@ export class Recording {
     this.sampleRate = sampleRate;
     this.blocks = [];
     this.samples = 0;
-    this.peaks = []; // loudest sample of every 20 ms, 0 to 1
-    this.sentAt = []; // when each block was handed to the server: [endMs, wall clock]
+    this.peaks = []; // peak amplitude of every 20 ms, 0 to 1
+    this.sentAt = []; // [end of the block in ms, wall clock at which it was sent]
     this.buffer = null;
   }
 
@@ -36,7 +36,7 @@ export class Recording {
     }
   }
 
-  /** When the sample at `ms` was handed to the server, or null. */
+  /** Return the wall clock at which the sample at `ms` was sent, or null. */
   wallClockOf(ms) {
     let low = 0;
     let high = this.sentAt.length;
@@ -48,7 +48,7 @@ export class Recording {
     return this.sentAt[Math.min(low, this.sentAt.length - 1)]?.[1] ?? null;
   }
 
-  /** The loudest sample between two times, 0 to 1. */
+  /** Return the peak amplitude between two times, 0 to 1. */
   peakBetween(fromMs, toMs) {
     let peak = 0;
     const last = Math.min(this.peaks.length, Math.ceil(toMs / PEAK_MS));
@@ -62,13 +62,13 @@ export class Recording {
     return Boolean(this.source);
   }
 
-  /** Where the playback is, in ms; null when it rests. */
+  /** The position of playback in ms; null while stopped. */
   get positionMs() {
     if (!this.source) return null;
     return Math.min(this.toMs, this.fromMs + (this.context.currentTime - this.startedAt) * 1000);
   }
 
-  /** @param {() => void} onEnd called when the end is reached or stop() was called */
+  /** @param {() => void} onEnd called at the end and by stop() */
   play(fromMs, toMs, onEnd) {
     this.stop();
     if (this.samples === 0) return;

@@ -1,11 +1,11 @@
-// What a visitor has chosen, kept in this browser. The API key alone is kept nowhere.
+// The user's settings, stored in this browser, except the API key.
 
 import { DEFAULT_MODEL } from '../AsrClient.js';
 
 const STORE = 'asr-demo';
 
 const DEFAULTS = {
-  language: null, // the browser's, until chosen
+  language: null, // until chosen, the browser's
   theme: 'auto',
   silence: 800,
   punctuation: true,
@@ -32,7 +32,7 @@ export class Settings {
     try {
       localStorage.setItem(STORE, JSON.stringify(kept));
     } catch {
-      // private windows may forbid it: then they last as long as the page
+      // private windows may forbid storage: the settings then last until the page closes
     }
   }
 
@@ -42,7 +42,7 @@ export class Settings {
       this.set(name, value);
   }
 
-  /** The task's parameters; what equals the server's default is left out. */
+  /** The parameters of the task, without those that equal the server's default. */
   get parameters() {
     const { silence, punctuation, itn, fillers, confidence, hotwords } = this.values;
     const words = parseHotwords(hotwords);
@@ -88,7 +88,7 @@ function read() {
   }
 }
 
-/** @param {string} text one word a line, with or without a weight */
+/** @param {string} text one hotword per line, optionally with a weight */
 function parseHotwords(text) {
   const words = {};
   for (const line of text.split('\n')) {

@@ -1,4 +1,4 @@
-// How to reach this very server from a program.
+// Code samples that use this server.
 
 /** @param {{ws: string, http: string}} address @returns {Record<string, string>} code by its name */
 export function snippets({ ws }) {

@@ -1,6 +1,6 @@
-// The text as it grows: an open sentence that is replaced, final ones whose words can be heard.
+// The transcript: an open sentence that each interim replaces, and finals with playable words.
 
-const DOUBT = 0.6; // confidence below which a word is marked
+const LOW_CONFIDENCE = 0.6; // words below are marked
 
 export class Transcript {
   /**
@@ -26,21 +26,21 @@ export class Transcript {
     this.follow = true;
   }
 
-  /** Words already there stay as they are, so that only what is new appears. */
+  /** Replace the open sentence; only the text after the common prefix is animated. */
   showInterim({ text, beginMs }) {
     this.empty.hidden = true;
     this.open ??= this.#append('open', beginMs);
     const body = this.open.lastElementChild;
     const before = body.textContent;
-    let same = 0;
-    while (same < text.length && text[same] === before[same]) same += 1;
-    const kept = document.createElement('span');
+    let common = 0;
+    while (common < text.length && text[common] === before[common]) common += 1;
+    const stable = document.createElement('span');
     const fresh = document.createElement('span');
-    kept.textContent = text.slice(0, same);
-    fresh.textContent = text.slice(same);
+    stable.textContent = text.slice(0, common);
+    fresh.textContent = text.slice(common);
     fresh.className = 'fresh';
-    body.replaceChildren(kept, fresh);
-    this.#keepUp();
+    body.replaceChildren(stable, fresh);
+    this.#followEnd();
   }
 
   showFinal(sentence) {
@@ -57,17 +57,17 @@ export class Transcript {
     item.firstElementChild.textContent = clock(sentence.beginMs);
     item.firstElementChild.dataset.index = String(this.sentences.length - 1);
     item.lastElementChild.replaceChildren(...this.#words(sentence));
-    this.#keepUp();
+    this.#followEnd();
   }
 
-  /** The open sentence will get no final: the connection is gone for good. */
+  /** Remove the open sentence: the stream failed and sends no final. */
   dropOpen() {
     this.open?.remove();
     this.open = null;
     this.empty.hidden = this.sentences.length > 0;
   }
 
-  /** Light up the word that is being played; null for none. */
+  /** Mark the word under the playback position; null marks none. */
   highlight(ms) {
     const word = ms === null ? null : this.#wordAt(ms);
     if (word === this.lit) return;
@@ -99,11 +99,12 @@ export class Transcript {
       button.textContent = word.text;
       button.dataset.beginMs = word.beginMs;
       button.dataset.endMs = word.endMs;
-      // One stop for the whole sentence; the arrow keys go from word to word.
+      // One tab stop per sentence; the arrow keys move between words.
       button.tabIndex = i === 0 ? 0 : -1;
-      if (word.confidence !== null && word.confidence < DOUBT) button.classList.add('doubt');
+      if (word.confidence !== null && word.confidence < LOW_CONFIDENCE)
+        button.classList.add('doubt');
       const unit = document.createElement('span');
-      unit.className = 'unit'; // no line begins with a comma
+      unit.className = 'unit'; // keeps punctuation on the line of its word
       unit.append(button, word.punctuation);
       return unit;
     });
@@ -141,7 +142,7 @@ export class Transcript {
     this.toEnd.hidden = this.follow;
   }
 
-  #keepUp() {
+  #followEnd() {
     if (this.follow) this.scroller.scrollTop = this.scroller.scrollHeight;
   }
 
@@ -152,7 +153,7 @@ export class Transcript {
   }
 }
 
-/** @param {number} ms @returns {string} minutes and seconds */
+/** @param {number} ms @returns {string} mm:ss */
 export function clock(ms) {
   const seconds = Math.floor(ms / 1000);
   return `${String(Math.floor(seconds / 60)).padStart(2, '0')}:${String(seconds % 60).padStart(2, '0')}`;

@@ -1,6 +1,6 @@
-// The recording as a picture: what was heard, which sentence it belongs to, where playback is.
+// The waveform of the recording, with the spans of the sentences and the playback position.
 
-const WINDOW_MS = 12_000; // shown while listening; afterwards everything is shown
+const WINDOW_MS = 12_000; // shown during recording; afterwards the whole recording is shown
 const BAR = 3; // CSS pixels from one bar to the next
 
 export class Waveform {
@@ -17,7 +17,7 @@ export class Waveform {
     new ResizeObserver(() => this.#resize()).observe(element);
   }
 
-  /** Draw soon, once, however often asked. */
+  /** Draw once at the next animation frame. */
   refresh() {
     this.frame ??= requestAnimationFrame(() => {
       this.frame = null;
@@ -25,7 +25,7 @@ export class Waveform {
     });
   }
 
-  /** The time under a point of the screen. */
+  /** Return the time at a horizontal position of the screen. */
   timeAt(clientX) {
     const { left, width } = this.canvas.getBoundingClientRect();
     const [fromMs, toMs] = this.#view();
@@ -65,7 +65,7 @@ export class Waveform {
     this.#drawHead(view, paint);
   }
 
-  /** A second is a dot: without sound there is still a scale of time. */
+  /** Draw the time axis, a dot per second, so that silence shows a scale too. */
   #drawAxis({ x, width, height }, paint) {
     this.context.fillStyle = paint('--line');
     const stepMs = x(1000) - x(0) > 14 ? 1000 : 10_000;
@@ -90,7 +90,7 @@ export class Waveform {
 
   #drawBars({ x, width, height }, paint, msPerPixel, fromMs) {
     const bars = Math.ceil(width / BAR) + 1;
-    // Bars stand on a grid of time, not of the window: otherwise they shimmer while it moves.
+    // Bars are aligned to multiples of stepMs, so that scrolling does not change their heights.
     const stepMs = BAR * msPerPixel;
     const first = Math.floor(fromMs / stepMs);
     this.context.fillStyle = paint('--bar');

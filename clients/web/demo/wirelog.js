@@ -1,4 +1,4 @@
-// Every message of the session, for whoever writes a client of their own.
+// All protocol messages of the session, for developers of other clients.
 
 import { t } from './i18n.js';
 
@@ -45,7 +45,7 @@ export class WireLog {
     if (this.details.open && this.#isShown(line)) this.#append(line);
   }
 
-  /** @returns {string} what is shown, as text */
+  /** @returns {string} the shown lines as text */
   toString() {
     return this.lines
       .filter((line) => this.#isShown(line))

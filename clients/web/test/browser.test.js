@@ -3,11 +3,11 @@
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
-import { ScriptedServer, say } from './scripted-server.js';
+import { ScriptedServer, pcmOf } from './scripted-server.js';
 import { CHROMIUM, launch, visit, wav } from './support.js';
 
-const SAID = '今天天气不错';
-const SOUND = wav(say(`${SAID}${' '.repeat(9)}`)).toString('base64');
+const TEXT = '今天天气不错';
+const AUDIO = wav(pcmOf(`${TEXT}${' '.repeat(9)}`)).toString('base64');
 
 describe('AsrClient.js in Chromium', { skip: !existsSync(CHROMIUM), timeout: 180_000 }, () => {
   let server;
@@ -23,11 +23,11 @@ describe('AsrClient.js in Chromium', { skip: !existsSync(CHROMIUM), timeout: 180
     server = new ScriptedServer();
     await server.start();
     page = await visit(browser, server.url.replace('ws', 'http'));
-    await page.evaluate(async (sound) => {
+    await page.evaluate(async (audio) => {
       const { AsrClient } = await import('/AsrClient.js');
       window.asr = new AsrClient(); // the page's own server
-      window.wav = Uint8Array.from(atob(sound), (c) => c.charCodeAt(0));
-    }, SOUND);
+      window.wav = Uint8Array.from(atob(audio), (c) => c.charCodeAt(0));
+    }, AUDIO);
   });
   afterEach(async () => {
     assert.deepEqual(page.faults, []);
@@ -35,14 +35,14 @@ describe('AsrClient.js in Chromium', { skip: !existsSync(CHROMIUM), timeout: 180
     await server.stop();
   });
 
-  test('a File', async () => {
+  test('a File becomes its transcript', async () => {
     const texts = await page.evaluate(async () => {
       const texts = [];
       for await (const { text } of window.asr.transcribe(new File([window.wav], 'a.wav')))
         texts.push(text);
       return texts;
     });
-    assert.deepEqual(texts, [`${SAID}。`]);
+    assert.deepEqual(texts, [`${TEXT}。`]);
   });
 
   test('a compressed file is decoded by the browser', async () => {
@@ -55,9 +55,11 @@ describe('AsrClient.js in Chromium', { skip: !existsSync(CHROMIUM), timeout: 180
       tone.start();
       const recorder = new MediaRecorder(target.stream);
       const parts = [];
-      recorder.ondataavailable = ({ data }) => parts.push(data);
-      recorder.start();
-      await new Promise((resolve) => setTimeout(resolve, 600));
+      const isRecorded = new Promise((resolve) => {
+        recorder.ondataavailable = ({ data }) => parts.push(data) > 6 && resolve();
+      });
+      recorder.start(100); // a part every 100 ms
+      await isRecorded;
       recorder.stop();
       await new Promise((resolve) => (recorder.onstop = resolve));
       await window.asr.start(new Blob(parts));
@@ -69,7 +71,7 @@ describe('AsrClient.js in Chromium', { skip: !existsSync(CHROMIUM), timeout: 180
     assert.ok(server.tasks[0].audio.length > 10_000);
   });
 
-  test('an audio element is heard until it ends', async () => {
+  test('an audio element is recognised until it ends', async () => {
     const durationMs = await page.evaluate(async () => {
       const element = new Audio(URL.createObjectURL(new Blob([window.wav])));
       const finished = new Promise((resolve) => window.asr.on('finished', resolve));
@@ -80,39 +82,40 @@ describe('AsrClient.js in Chromium', { skip: !existsSync(CHROMIUM), timeout: 180
     assert.ok(durationMs > 1300 && durationMs < 4000, `${durationMs} ms`);
   });
 
-  test('a MediaStream is heard until stop()', async () => {
+  test('a MediaStream is recognised until stop()', async () => {
     const live = await page.evaluate(async () => {
       const stream = await navigator.mediaDevices.getUserMedia({ audio: true });
       await window.asr.start(stream);
-      await new Promise((resolve) => setTimeout(resolve, 500));
+      await new Promise((resolve) => {
+        window.asr.on('audio', ({ beginMs }) => beginMs >= 300 && resolve());
+      });
       await window.asr.stop();
-      return stream.getTracks()[0].readyState; // not ours to end
+      return stream.getTracks()[0].readyState; // stop() ends only tracks that start() opened
     });
     assert.equal(live, 'live');
     assert.ok(server.tasks[0].audio.length > 6000);
   });
 
   test('stop() ends the microphone it opened, cancel() too', async () => {
-    const states = await page.evaluate(async () => {
-      const tracks = [];
+    await page.evaluate(async () => {
+      window.tracks = [];
       const devices = navigator.mediaDevices;
       const real = devices.getUserMedia.bind(devices);
       devices.getUserMedia = async (wanted) => {
         const stream = await real(wanted);
-        tracks.push(...stream.getTracks());
+        window.tracks.push(...stream.getTracks());
         return stream;
       };
       await window.asr.start('microphone');
       await window.asr.stop();
       await window.asr.start('microphone');
       window.asr.cancel();
-      await new Promise((resolve) => setTimeout(resolve, 1500));
-      return tracks.map(({ readyState }) => readyState);
     });
-    assert.deepEqual(states, ['ended', 'ended']);
+    assert.equal(await page.evaluate(() => window.tracks.length), 2);
+    await page.waitForFunction(() => window.tracks.every((track) => track.readyState === 'ended'));
   });
 
-  test('a worklet that cannot be loaded is said so', async () => {
+  test('a worklet that cannot be loaded is an error that names it', async () => {
     const error = await page.evaluate(async () => {
       window.asr.workletUrl = '/no-such.js';
       return window.asr.start('microphone').catch(({ code, message }) => ({ code, message }));

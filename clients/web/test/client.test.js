@@ -1,4 +1,4 @@
-// AsrClient.js in Node over a socket: sources, events, and nothing lost when the server goes away.
+// AsrClient.js in Node over a socket: sources, events, errors, and no loss on reconnection.
 
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
@@ -8,14 +8,14 @@ import {
   AsrClient,
   AsrError,
   captions,
-  endpoint,
   levelOf,
   readSentence,
   toSrt,
   toTxt,
   toVtt,
+  websocketUrl,
 } from '../AsrClient.js';
-import { BLOCK, ScriptedServer, say, textOf } from './scripted-server.js';
+import { BLOCK, ScriptedServer, pcmOf, textOf } from './scripted-server.js';
 
 const PAUSE = ' '.repeat(8); // ends a sentence
 const FAST = { firstDelayMs: 10, maxDelayMs: 20 };
@@ -40,14 +40,14 @@ function connect(options = {}) {
   return client;
 }
 
-async function heard(client, source, options) {
+async function transcribe(client, source, options) {
   const sentences = [];
   for await (const sentence of client.transcribe(source, options)) sentences.push(sentence);
   return sentences;
 }
 
 async function textsOf(client, source, options) {
-  return (await heard(client, source, options)).map(({ text }) => text);
+  return (await transcribe(client, source, options)).map(({ text }) => text);
 }
 
 function audioOf(task = server.tasks.at(-1)) {
@@ -89,13 +89,13 @@ async function golden(name) {
 
 describe('sources', () => {
   test('a WAV file becomes sentences with times', async () => {
-    const said = textOf('abc');
-    const sentences = await heard(connect(), wav(say(`  ${said}${PAUSE}${said}`)));
+    const text = textOf('abc');
+    const sentences = await transcribe(connect(), wav(pcmOf(`  ${text}${PAUSE}${text}`)));
     assert.deepEqual(
       sentences.map((s) => [s.index, s.beginMs, s.endMs, s.text]),
       [
-        [0, 200, 500, `${said}。`],
-        [1, 1300, 1600, `${said}。`],
+        [0, 200, 500, `${text}。`],
+        [1, 1300, 1600, `${text}。`],
       ],
     );
     const last = sentences[0].words.at(-1);
@@ -103,26 +103,26 @@ describe('sources', () => {
   });
 
   test('a Blob is read as a file', async () => {
-    const blob = new Blob([wav(say(textOf('a')))]);
+    const blob = new Blob([wav(pcmOf(textOf('a')))]);
     assert.deepEqual(await textsOf(connect(), blob), [`${textOf('a')}。`]);
   });
 
   test('stereo is mixed down', async () => {
-    const mono = say(textOf('xy'));
+    const mono = pcmOf(textOf('xy'));
     const stereo = new Int16Array(mono.length * 2).map((_, i) => mono[i >> 1]);
     assert.deepEqual(await textsOf(connect(), wav(stereo, { channels: 2 })), [`${textOf('xy')}。`]);
   });
 
-  test('what Node cannot decode goes as it is', async () => {
+  test('a format that Node cannot decode is sent as it is', async () => {
     const mp3 = new Uint8Array(10_000).map((_, i) => i);
     mp3.set([0x49, 0x44, 0x33]);
-    await heard(connect(), mp3);
+    await transcribe(connect(), mp3);
     assert.equal(server.tasks[0].payload.parameters.format, 'mp3');
     assert.deepEqual(new Uint8Array(server.tasks[0].audio), mp3);
   });
 
-  test('an asynchronous iterable of uneven chunks', async () => {
-    const pcm = say(textOf('hello'));
+  test('chunks of an asynchronous iterable may have any size', async () => {
+    const pcm = pcmOf(textOf('hello'));
     async function* chunks() {
       for (let at = 0; at < pcm.length; at += 777) yield pcm.subarray(at, at + 777);
     }
@@ -130,12 +130,12 @@ describe('sources', () => {
     assert.deepEqual(audioOf(), pcm);
   });
 
-  test('an error in the source reaches the reader', async () => {
+  test('an error in the source is thrown to the caller', async () => {
     async function* chunks() {
-      yield say(textOf('a'));
-      throw new Error('the tape broke');
+      yield pcmOf(textOf('a'));
+      throw new Error('the source failed');
     }
-    await assert.rejects(heard(connect(), chunks()), /the tape broke/);
+    await assert.rejects(transcribe(connect(), chunks()), /the source failed/);
   });
 
   test('Float32 samples are converted', async () => {
@@ -152,14 +152,14 @@ describe('sources', () => {
 
   test('pacing follows the clock', async () => {
     const begun = Date.now();
-    await heard(connect(), wav(say(' '.repeat(10))), { pace: 4 });
+    await transcribe(connect(), wav(pcmOf(' '.repeat(10))), { pace: 4 });
     const took = Date.now() - begun;
     assert.ok(took >= 240 && took < 5000, `${took} ms`);
   });
 });
 
 describe('a stream', () => {
-  test('its events, in order', async () => {
+  test('its events come in order', async () => {
     const client = connect();
     const names = [];
     for (const name of ['started', 'interim', 'final', 'finished', 'failed']) {
@@ -167,14 +167,14 @@ describe('a stream', () => {
     }
     await client.start();
     assert.equal(client.state, 'listening');
-    client.push(say(textOf('a') + PAUSE));
+    client.push(pcmOf(textOf('a') + PAUSE));
     const sentences = await client.stop();
     assert.deepEqual(names, ['started', 'interim', 'final', 'finished']);
     assert.equal(sentences[0].text, `${textOf('a')}。`);
     assert.equal(client.state, 'idle');
   });
 
-  test('levels and audio are announced with their place in time', async () => {
+  test('level and audio events carry their time', async () => {
     const client = connect();
     const levels = [];
     const begins = [];
@@ -188,7 +188,7 @@ describe('a stream', () => {
     assert.deepEqual(begins, [0, 100]);
   });
 
-  test('frames are 100 ms and the last is what is left', async () => {
+  test('frames are 100 ms and the last is the rest', async () => {
     const client = connect();
     const sizes = [];
     client.on('wire', ({ direction, data }) => {
@@ -203,10 +203,10 @@ describe('a stream', () => {
   test('flush closes a sentence and the stream goes on', async () => {
     const client = connect();
     await client.start();
-    client.push(say(textOf('ab')));
+    client.push(pcmOf(textOf('ab')));
     client.flush();
     await next(client, 'final');
-    client.push(say(textOf('cd')));
+    client.push(pcmOf(textOf('cd')));
     const sentences = await client.stop();
     assert.deepEqual(
       sentences.map((s) => [s.index, s.text, s.beginMs, s.endMs]),
@@ -221,7 +221,7 @@ describe('a stream', () => {
   test('one connection serves one stream after the other', async () => {
     const client = connect();
     for (const c of 'abc') {
-      assert.deepEqual(await textsOf(client, wav(say(textOf(c)))), [`${textOf(c)}。`]);
+      assert.deepEqual(await textsOf(client, wav(pcmOf(textOf(c)))), [`${textOf(c)}。`]);
     }
     assert.equal(server.connections, 1);
     assert.equal(new Set(server.tasks.map(({ id }) => id)).size, 3);
@@ -229,28 +229,29 @@ describe('a stream', () => {
 
   test('a connection that the server closed meanwhile is replaced', async () => {
     const client = connect();
-    await heard(client, wav(say(textOf('a'))));
+    await transcribe(client, wav(pcmOf(textOf('a'))));
     await server.stop();
     await server.start();
-    assert.deepEqual(await textsOf(client, wav(say(textOf('b')))), [`${textOf('b')}。`]);
+    assert.deepEqual(await textsOf(client, wav(pcmOf(textOf('b')))), [`${textOf('b')}。`]);
   });
 
   test('leaving the loop cancels the rest', async () => {
     const client = connect();
-    let pulled = 0;
+    let closeSource;
+    const isClosed = new Promise((resolve) => (closeSource = resolve));
     async function* endless() {
-      for (;;) {
-        pulled += 1;
-        yield say(textOf('a') + PAUSE);
-        await new Promise((resolve) => setTimeout(resolve, 2));
+      try {
+        for (;;) {
+          yield pcmOf(textOf('a') + PAUSE);
+          await new Promise((resolve) => setTimeout(resolve, 2)); // lets the socket read
+        }
+      } finally {
+        closeSource();
       }
     }
     for await (const _ of client.transcribe(endless())) break;
     assert.equal(client.state, 'idle');
-    await new Promise((resolve) => setTimeout(resolve, 20));
-    const before = pulled;
-    await new Promise((resolve) => setTimeout(resolve, 50));
-    assert.equal(pulled, before);
+    await isClosed;
   });
 
   test('pushing before the start or after the end is refused', async () => {
@@ -268,9 +269,9 @@ describe('a stream', () => {
     await client.stop();
   });
 
-  test('sentences() tells them from the first one on', async () => {
+  test('sentences() yields all finals from the first one on', async () => {
     const client = connect();
-    await client.start(wav(say(textOf('a') + PAUSE + textOf('b'))));
+    await client.start(wav(pcmOf(textOf('a') + PAUSE + textOf('b'))));
     const done = client.done();
     const texts = [];
     for await (const { text } of client.sentences()) texts.push(text);
@@ -280,30 +281,30 @@ describe('a stream', () => {
 });
 
 describe('when the connection is lost', () => {
-  const said = ['abcde', 'fghij', 'k'].map(textOf);
-  const recording = wav(say(said.join(PAUSE)));
+  const lines = ['abcde', 'fghij', 'k'].map(textOf);
+  const recording = wav(pcmOf(lines.join(PAUSE)));
 
   for (const block of [1, 3, 5, 12, 14, 19]) {
     test(`after ${block} frames nothing is lost or doubled`, async () => {
-      const whole = await heard(connect(), recording, { pace: 20 });
+      const whole = await transcribe(connect(), recording, { pace: 20 });
       server.dropAfter = [block * BLOCK];
-      assert.deepEqual(await heard(connect(), recording, { pace: 20 }), whole);
+      assert.deepEqual(await transcribe(connect(), recording, { pace: 20 }), whole);
       assert.equal(server.dropAfter.length, 0);
     });
   }
 
-  test('in mid-sentence, and the server comes back', async () => {
+  test('in mid-sentence, the sentence is recognised after the restart of the server', async () => {
     const client = connect({ retry: { firstDelayMs: 30 } });
     const events = [];
     for (const name of ['started', 'reconnecting', 'failed']) {
       client.on(name, (detail) => events.push([name, detail.resumed ?? detail.attempt]));
     }
     await client.start();
-    client.push(say(textOf('one') + PAUSE + textOf('tw')));
+    client.push(pcmOf(textOf('one') + PAUSE + textOf('tw')));
     await next(client, 'final');
     await next(client, 'interim');
     await server.stop();
-    client.push(say(textOf('o') + PAUSE));
+    client.push(pcmOf(textOf('o') + PAUSE));
     await next(client, 'reconnecting');
     await server.start();
     const sentences = await client.stop();
@@ -316,11 +317,11 @@ describe('when the connection is lost', () => {
     );
     assert.deepEqual(events[0], ['started', 0]);
     assert.deepEqual(events.at(-1), ['started', 1]);
-    // What was final is not sent again.
+    // Final audio is not sent again.
     assert.equal(server.tasks.at(-1).audio.length, 14 * BLOCK + 8 * BLOCK - 3 * BLOCK);
   });
 
-  test('a server that stays away is an error after the last attempt', async () => {
+  test('a server that stays unreachable is an error after the last attempt', async () => {
     const client = connect({ retry: { attempts: 2, firstDelayMs: 5 } });
     await client.start();
     const failed = next(client, 'failed');
@@ -330,35 +331,37 @@ describe('when the connection is lost', () => {
     await server.start();
   });
 
-  test('a silence timeout is no failure', async () => {
+  test('a timeout on silence is no failure', async () => {
     server.failAfter = Array.from({ length: 12 }, () => [
       5 * BLOCK,
       'ResponseTimeout',
       'Response timeout!',
     ]);
     const client = connect({ retry: { attempts: 12, firstDelayMs: 5 } });
-    const sentences = await heard(client, wav(say(' '.repeat(100) + textOf('a'))), { pace: 50 });
+    const sentences = await transcribe(client, wav(pcmOf(' '.repeat(100) + textOf('a'))), {
+      pace: 50,
+    });
     assert.deepEqual(
       sentences.map((s) => [s.text, s.beginMs]),
       [[`${textOf('a')}。`, 10_000]],
     );
   });
 
-  test('an idle speaker in mid-sentence gets the final', async () => {
+  test('an idle timeout in mid-sentence yields the final', async () => {
     const client = connect();
     await client.start();
-    client.push(say(textOf('ab')));
+    client.push(pcmOf(textOf('ab')));
     await next(client, 'interim');
     server.failAfter = [[0, 'CLIENT_ERROR', 'request timeout after 23 seconds.']];
     const final = next(client, 'final');
-    client.push(say(' '));
+    client.push(pcmOf(' '));
     assert.equal((await final).text, `${textOf('ab')}。`);
     await client.stop();
   });
 });
 
 describe('errors', () => {
-  test('a server that is away is reported at once', async () => {
+  test('an unreachable server is reported at once', async () => {
     const client = connect({ url: 'ws://127.0.0.1:9' });
     const failed = next(client, 'failed');
     await assert.rejects(client.start(), { code: 'server-away', message: /cannot reach/ });
@@ -392,18 +395,18 @@ describe('errors', () => {
     });
   }
 
-  test('a fault of ours is not tried again', async () => {
+  test('a client error is not retried', async () => {
     server.failAfter = [[BLOCK, 'InvalidParameter', 'Failed to decode audio']];
-    await assert.rejects(heard(connect(), wav(say('   '))), /Failed to decode audio/);
+    await assert.rejects(transcribe(connect(), wav(pcmOf('   '))), /Failed to decode audio/);
     assert.equal(server.tasks.length, 1);
   });
 
-  test('a task the server broke is tried again', async () => {
+  test('a task that failed by a server error is retried', async () => {
     server.failAfter = [[BLOCK, 'InternalError', 'oops']];
-    assert.deepEqual(await textsOf(connect(), wav(say(textOf('abc')))), [`${textOf('abc')}。`]);
+    assert.deepEqual(await textsOf(connect(), wav(pcmOf(textOf('abc')))), [`${textOf('abc')}。`]);
   });
 
-  test('without a WebSocket class it says what to do', async () => {
+  test('without a WebSocket class the error names the option', async () => {
     const client = connect({ WebSocket: null });
     client.WebSocket = undefined;
     await assert.rejects(client.start(), {
@@ -413,8 +416,8 @@ describe('errors', () => {
   });
 });
 
-describe('the wire', () => {
-  test('the request is what the protocol asks for', async () => {
+describe('the protocol', () => {
+  test('the request equals the golden file', async () => {
     const client = connect({ apiKey: 'k', parameters: { language_hints: ['zh'] } });
     await client.start();
     await client.stop();
@@ -426,7 +429,7 @@ describe('the wire', () => {
     assert.equal(server.requests[0].headers.authorization, 'Bearer k');
   });
 
-  test('every golden event', async () => {
+  test('every golden event is read', async () => {
     const names = [
       'task-started',
       'result-generated.heartbeat',
@@ -443,7 +446,7 @@ describe('the wire', () => {
     assert.deepEqual(interims, ['你', '你好啊']);
   });
 
-  test('the golden failure', async () => {
+  test('the golden failure is an idle timeout', async () => {
     server.replay = [await golden('task-failed')];
     const error = await connect()
       .start()
@@ -452,7 +455,7 @@ describe('the wire', () => {
     assert.ok(error.isIdleTimeout && error.retryable);
   });
 
-  test('Gummy results and confidence', async () => {
+  test('Gummy results and confidence are read', async () => {
     const read = async (name) =>
       readSentence(JSON.parse(await golden(name)).payload.output, 3, 1000);
     const final = await read('gummy.result-generated.final');
@@ -466,11 +469,11 @@ describe('the wire', () => {
     assert.ok(Math.abs(confidence - (0.98 + 0.97 + 0.914) / 3) < 1e-9);
   });
 
-  test('addresses', () => {
-    assert.equal(endpoint('ws://h:1'), 'ws://h:1/api-ws/v1/inference');
-    assert.equal(endpoint('h:1'), 'ws://h:1/api-ws/v1/inference');
-    assert.equal(endpoint('https://h/'), 'wss://h/api-ws/v1/inference');
-    assert.equal(endpoint('wss://h/x/api-ws/v1/inference/'), 'wss://h/x/api-ws/v1/inference/');
+  test('an address gets its scheme and path', () => {
+    assert.equal(websocketUrl('ws://h:1'), 'ws://h:1/api-ws/v1/inference');
+    assert.equal(websocketUrl('h:1'), 'ws://h:1/api-ws/v1/inference');
+    assert.equal(websocketUrl('https://h/'), 'wss://h/api-ws/v1/inference');
+    assert.equal(websocketUrl('wss://h/x/api-ws/v1/inference/'), 'wss://h/x/api-ws/v1/inference/');
   });
 });
 
@@ -486,7 +489,7 @@ describe('formats', () => {
   const long = { index: 0, beginMs: 0, endMs: 1400, text, words, isFinal: true, confidence: null };
   const short = { ...long, beginMs: 3_661_001, endMs: 3_661_601, text: '今天', words: [] };
 
-  test('subtitles', () => {
+  test('subtitles have the times and escapes of their format', () => {
     assert.equal(toSrt([short]), '1\n01:01:01,001 --> 01:01:01,601\n今天\n');
     assert.equal(toVtt([short]), 'WEBVTT\n\n01:01:01.001 --> 01:01:01.601\n今天\n');
     assert.match(toVtt([{ ...short, text: 'A<B>&C' }]), /\nA&lt;B&gt;&amp;C\n$/);
@@ -500,7 +503,7 @@ describe('formats', () => {
     ]);
   });
 
-  test('levels', () => {
+  test('levels are in dB of full scale', () => {
     assert.deepEqual(levelOf(new Int16Array(0)), { rmsDb: -100, peakDb: -100 });
     assert.equal(Math.round(levelOf(new Int16Array([-32768, 0])).peakDb), 0);
   });

@@ -1,32 +1,37 @@
-// The demo page in Chromium, against a server that does as told.
+// The demo page in Chromium, against the scripted server.
 
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
-import { BLOCK, ScriptedServer, say } from './scripted-server.js';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { BLOCK, ScriptedServer, pcmOf } from './scripted-server.js';
 import {
   CHROMIUM,
   finals,
   keepScreenshot,
   launch,
-  passed,
   state,
   visit,
+  wasShown,
   wav,
   wavFile,
 } from './support.js';
 
 const axe = createRequire(import.meta.url).resolve('axe-core');
-const SAID = [
+const BUILDER = fileURLToPath(new URL('../make-standalone.js', import.meta.url));
+const LINES = [
   '今天天气不错我们去公园散步吧',
   '请把客厅的空调调到二十六度',
   '明天上午九点半在三号会议室开会',
 ];
-const PCM = say(`  ${SAID.join(' '.repeat(9))}${' '.repeat(9)}`);
-const FILE = { name: 'said.wav', mimeType: 'audio/wav', buffer: wav(PCM) };
-const TEXTS = SAID.map((text) => `${text.replaceAll('一', '')}。`); // the server's silence is 一
+const PCM = pcmOf(`  ${LINES.join(' '.repeat(9))}${' '.repeat(9)}`);
+const FILE = { name: 'lines.wav', mimeType: 'audio/wav', buffer: wav(PCM) };
+const TEXTS = LINES.map((text) => `${text.replaceAll('一', '')}。`); // 一 encodes silence
 
 describe('the demo page', { skip: !existsSync(CHROMIUM), timeout: 280_000 }, () => {
   let server;
@@ -34,7 +39,7 @@ describe('the demo page', { skip: !existsSync(CHROMIUM), timeout: 280_000 }, () 
   let url;
 
   before(async () => {
-    // A tone that rises and falls, unlike anything the browser makes by itself.
+    // A tone that rises and falls, unlike the beeps of the browser's fake microphone.
     const tone = new Int16Array(32_000).map(
       (_, i) => 12_000 * Math.sin(i * 0.3) * Math.sin(i / 9000),
     );
@@ -58,7 +63,7 @@ describe('the demo page', { skip: !existsSync(CHROMIUM), timeout: 280_000 }, () 
     await state(page, 'idle');
   }
 
-  test('a file becomes text, and the text can be taken along', async () => {
+  test('a file becomes text, and the text can be exported', async () => {
     const page = await visit(browser, url);
     await page.setInputFiles('#file', FILE);
     await page.waitForFunction(() => document.querySelectorAll('.final').length === 3);
@@ -70,20 +75,20 @@ describe('the demo page', { skip: !existsSync(CHROMIUM), timeout: 280_000 }, () 
     const srt = await readFile(await download.path(), 'utf8');
     assert.match(srt, /^1\n00:00:00,200 --> 00:00:0\d,\d{3}\n今天天气/);
     await state(page, 'idle');
-    const [sound] = await Promise.all([
+    const [audio] = await Promise.all([
       page.waitForEvent('download'),
       page.click('[data-export="wav"]'),
     ]);
-    const kept = await readFile(await sound.path());
-    assert.deepEqual(kept.subarray(44), FILE.buffer.subarray(44));
+    const exported = await readFile(await audio.path());
+    assert.deepEqual(exported.subarray(44), FILE.buffer.subarray(44));
     assert.deepEqual(page.faults, []);
   });
 
-  test('a word that is clicked is played and lit', async () => {
+  test('a word that is clicked is played and marked', async () => {
     const page = await visit(browser, url);
     await recognise(page);
     await page.click('.word >> nth=3');
-    await passed(page, 'lit', [...TEXTS[0]][3]);
+    await wasShown(page, 'lit', [...TEXTS[0]][3]);
     await page.waitForFunction(() => !document.querySelector('.word.lit'));
     await page.click('#play');
     await page.waitForSelector('#play.on');
@@ -92,7 +97,7 @@ describe('the demo page', { skip: !existsSync(CHROMIUM), timeout: 280_000 }, () 
     assert.deepEqual(page.faults, []);
   });
 
-  test('the keyboard alone does', async () => {
+  test('the page can be used with the keyboard alone', async () => {
     const page = await visit(browser, url);
     await recognise(page);
     await page.focus('.word');
@@ -100,7 +105,7 @@ describe('the demo page', { skip: !existsSync(CHROMIUM), timeout: 280_000 }, () 
     await page.keyboard.press('ArrowRight');
     assert.equal(await page.evaluate(() => document.activeElement.textContent), [...TEXTS[0]][2]);
     await page.keyboard.press('Enter');
-    await passed(page, 'lit', [...TEXTS[0]][2]);
+    await wasShown(page, 'lit', [...TEXTS[0]][2]);
     await page.evaluate(() => document.activeElement.blur());
     await page.keyboard.press('Space');
     await state(page, 'live');
@@ -110,11 +115,11 @@ describe('the demo page', { skip: !existsSync(CHROMIUM), timeout: 280_000 }, () 
     assert.deepEqual(page.faults, []);
   });
 
-  test('the microphone is really heard', async () => {
+  test('the audio of the microphone reaches the server', async () => {
     const page = await visit(browser, url);
     await page.click('#record');
     await state(page, 'live');
-    await page.waitForTimeout(1200);
+    await recordedFor(page, 1.1);
     await page.click('#record');
     await state(page, 'idle');
     const { audio, payload } = server.tasks[0];
@@ -123,21 +128,21 @@ describe('the demo page', { skip: !existsSync(CHROMIUM), timeout: 280_000 }, () 
     const samples = new Int16Array(
       audio.buffer.slice(audio.byteOffset, audio.byteOffset + audio.length),
     );
-    const loudest = samples.reduce((peak, x) => Math.max(peak, Math.abs(x)), 0);
-    assert.ok(loudest > 1000, `peak ${loudest}`);
+    const peak = samples.reduce((max, x) => Math.max(max, Math.abs(x)), 0);
+    assert.ok(peak > 1000, `peak ${peak}`);
     // 0.3 radians a sample at 16 kHz is 764 Hz, whatever rate the sound card has.
     assert.ok(Math.abs(frequencyOf(samples) - 764) < 25, `${frequencyOf(samples)} Hz`);
     assert.deepEqual(page.faults, []);
   });
 
-  test('the server dies in mid-sentence and comes back: nothing is lost', async () => {
+  test('a connection lost in mid-sentence loses no text', async () => {
     const page = await visit(browser, url, {
       settings: { realtime: true },
       expected: /WebSocket|ERR_/,
     });
     server.dropAfter = [22 * BLOCK]; // in the second sentence
     await page.setInputFiles('#file', FILE);
-    await passed(page, 'alerts', '重连');
+    await wasShown(page, 'alerts', '重连');
     await keepScreenshot(page, 'reconnecting');
     await state(page, 'idle');
     assert.deepEqual(await finals(page), TEXTS);
@@ -146,7 +151,7 @@ describe('the demo page', { skip: !existsSync(CHROMIUM), timeout: 280_000 }, () 
     assert.deepEqual(page.faults, []);
   });
 
-  test('the network goes and comes back: nothing is lost', async () => {
+  test('a network outage loses no text', async () => {
     const page = await visit(browser, url, {
       settings: { realtime: true },
       expected: /WebSocket|ERR_/,
@@ -154,7 +159,7 @@ describe('the demo page', { skip: !existsSync(CHROMIUM), timeout: 280_000 }, () 
     await page.setInputFiles('#file', FILE);
     await page.waitForSelector('.sentences .final');
     await page.context().setOffline(true);
-    await passed(page, 'alerts', '重连');
+    await wasShown(page, 'alerts', '重连');
     await page.context().setOffline(false);
     await state(page, 'idle', 30_000);
     assert.deepEqual(await finals(page), TEXTS);
@@ -162,25 +167,25 @@ describe('the demo page', { skip: !existsSync(CHROMIUM), timeout: 280_000 }, () 
     assert.deepEqual(page.faults, []);
   });
 
-  test('a server that is away is said so', async () => {
+  test('an unreachable server is reported', async () => {
     const page = await visit(browser, url, { expected: /WebSocket|ERR_/ });
     await server.stop();
     await page.setInputFiles('#file', FILE);
     await page.waitForSelector('#alert:not([hidden])');
-    assert.match(await page.textContent('#alert-text'), /连不上服务器/);
+    assert.match(await page.textContent('#alert-text'), /无法连接服务器/);
     await state(page, 'idle');
     await server.start();
   });
 
-  test('a busy server is said so', async () => {
+  test('a server at capacity is reported', async () => {
     const page = await visit(browser, url, { locale: 'en-US' });
     server.failRun = [['Throttling.RateQuota', 'Requests rate limit exceeded']];
     await page.setInputFiles('#file', FILE);
     await page.waitForSelector('#alert:not([hidden])');
-    assert.match(await page.textContent('#alert-text'), /busy/);
+    assert.match(await page.textContent('#alert-text'), /at capacity/);
   });
 
-  test('a microphone that is not allowed is said so', async () => {
+  test('a denied microphone is reported', async () => {
     const strict = await launch({ allow: false });
     try {
       const page = await visit(strict, url);
@@ -193,7 +198,7 @@ describe('the demo page', { skip: !existsSync(CHROMIUM), timeout: 280_000 }, () 
     }
   });
 
-  test('settings reach the wire and survive a reload; the key does not', async () => {
+  test('settings are sent with the task and stored, the API key is not stored', async () => {
     const page = await visit(browser, url);
     await page.click('#open-settings');
     await page.fill('[name=hotwords]', '达摩院 5\n霍聪慧');
@@ -211,12 +216,12 @@ describe('the demo page', { skip: !existsSync(CHROMIUM), timeout: 280_000 }, () 
       sample_rate: 16000,
     });
     assert.match(server.requests[0].url, /\?api_key=secret$/);
-    const kept = await page.evaluate(() => localStorage.getItem('asr-demo'));
-    assert.match(kept, /霍聪慧/);
-    assert.doesNotMatch(kept, /secret/);
+    const stored = await page.evaluate(() => localStorage.getItem('asr-demo'));
+    assert.match(stored, /霍聪慧/);
+    assert.doesNotMatch(stored, /secret/);
   });
 
-  test('it speaks both languages', async () => {
+  test('the page switches its language', async () => {
     const page = await visit(browser, url, { locale: 'en-US' });
     assert.equal(await page.title(), 'Dictation · asr_server');
     await page.click('#language');
@@ -224,17 +229,17 @@ describe('the demo page', { skip: !existsSync(CHROMIUM), timeout: 280_000 }, () 
     assert.equal(await page.getAttribute('html', 'lang'), 'zh-CN');
   });
 
-  test('it says what the demo model cannot hear', async () => {
+  test('the demo notice lists what the model does not recognise', async () => {
     server.health = { status: 'ok', model: 'demo', device: 'cpu', notice: 'DEMO MODEL' };
     const page = await visit(browser, url);
     await page.waitForSelector('#demo-notice:not([hidden])');
-    assert.match(await page.textContent('#demo-notice'), /听不懂真人/);
+    assert.match(await page.textContent('#demo-notice'), /无法识别真人/);
     await page.click('#demo-notice summary');
     assert.ok(await page.isVisible('#demo-cannot'));
     await keepScreenshot(page, 'demo-notice');
   });
 
-  test('the name of the model leads to the status page, if there is a server', async () => {
+  test('the name of the model links to the status page if the server is reachable', async () => {
     const page = await visit(browser, url);
     await page.waitForSelector('#model[data-state="ok"]');
     const link = () => page.getAttribute('#model-name', 'href');
@@ -249,7 +254,7 @@ describe('the demo page', { skip: !existsSync(CHROMIUM), timeout: 280_000 }, () 
     const page = await visit(browser, url);
     await recognise(page);
     await page.click('#wire summary');
-    await page.waitForSelector('#wire-list li'); // opened, it draws its lines a moment later
+    await page.waitForSelector('#wire-list li'); // the log is rendered after it opens
     const lines = await page.$$eval('#wire-list li', (all) => all.map((li) => li.textContent));
     assert.match(lines[0], /run-task/);
     assert.match(lines.at(-1), /task-finished/);
@@ -258,19 +263,25 @@ describe('the demo page', { skip: !existsSync(CHROMIUM), timeout: 280_000 }, () 
     assert.equal(fewer, 7); // run, started, three finals, finish, finished
   });
 
-  test('opened as a file, it works all the same, the microphone too', async () => {
-    const file = new URL('../demo/index.html', import.meta.url).href;
-    const options = { settings: { url: server.url }, expected: /CORS|ERR_FAILED|module/ };
-    const page = await visit(browser, file, options);
-    await page.waitForURL(/standalone\.html$/);
+  test('opened as a file, the page refers to the page in one file', async () => {
+    const context = await browser.newContext();
+    const page = await context.newPage();
+    await page.goto(new URL('../demo/index.html', import.meta.url).href);
+    await page.waitForSelector('#alert:not([hidden])');
+    const link = await page.getAttribute('#alert a', 'href');
+    assert.equal(link, '../standalone.html');
+  });
+
+  test('the page in one file works without a server for it, the microphone too', async () => {
+    const file = join(tmpdir(), `asr-${process.pid}-standalone.html`);
+    execFileSync(process.execPath, [BUILDER, file]);
+    const page = await visit(browser, pathToFileURL(file).href, { settings: { url: server.url } });
     await page.waitForSelector('#model[data-state="ok"]');
     await recognise(page);
     assert.deepEqual(await finals(page), TEXTS);
     await page.click('#record');
     await state(page, 'live');
-    await page.waitForFunction(
-      () => parseFloat(document.querySelector('#time').textContent.slice(3)) > 0.4,
-    );
+    await recordedFor(page, 0.4);
     await page.click('#record');
     await state(page, 'idle');
     assert.ok(server.tasks[1].audio.length > 10_000);
@@ -278,7 +289,7 @@ describe('the demo page', { skip: !existsSync(CHROMIUM), timeout: 280_000 }, () 
   });
 
   for (const colorScheme of ['light', 'dark']) {
-    test(`nothing bars a reader in ${colorScheme} mode`, async () => {
+    test(`axe finds no violation in ${colorScheme} mode`, async () => {
       server.health = { status: 'ok', model: 'demo', device: 'cpu', notice: 'DEMO MODEL' };
       const page = await visit(browser, url, { colorScheme, reducedMotion: 'reduce' });
       await page.addScriptTag({ path: axe });
@@ -317,7 +328,14 @@ describe('the demo page', { skip: !existsSync(CHROMIUM), timeout: 280_000 }, () 
   }
 });
 
-/** By its zero crossings. */
+/** Wait until the page shows that more than `seconds` are recorded. */
+function recordedFor(page, seconds) {
+  const isLonger = (least) =>
+    parseFloat(document.querySelector('#time').textContent.slice(3)) > least;
+  return page.waitForFunction(isLonger, seconds);
+}
+
+/** Return the frequency in Hz by zero crossings. */
 function frequencyOf(samples) {
   let crossings = 0;
   const middle = samples.subarray(8000, -1600);

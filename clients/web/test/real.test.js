@@ -1,6 +1,6 @@
 // The library and the page against the real server, given as ASR_TEST_SERVER=http://host:port.
 //
-// The server runs the demo model; the recordings were not among those it was trained on.
+// The server runs the demo model, whose training data do not contain the recordings.
 
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
@@ -13,7 +13,7 @@ import { CHROMIUM, finals, keepScreenshot, launch, state, visit } from './suppor
 
 const SERVER = process.env.ASR_TEST_SERVER;
 const DATA = new URL('../../../tests/data/', import.meta.url);
-const SPOKEN = {
+const SPOKEN_FORM = {
   punctuation_prediction_enabled: false,
   inverse_text_normalization_enabled: false,
 };
@@ -26,8 +26,8 @@ async function sample(name) {
   return (await samples()).find(({ file }) => file === name);
 }
 
-/** Characters to insert, delete or replace. */
-function distance(a, b) {
+/** Return the edit distance in characters. */
+function editDistance(a, b) {
   let row = Array.from({ length: b.length + 1 }, (_, i) => i);
   for (let i = 1; i <= a.length; i += 1) {
     const next = [i];
@@ -42,34 +42,34 @@ function distance(a, b) {
 
 describe('with the real server', { skip: !SERVER, timeout: 280_000 }, () => {
   test('a file becomes its transcript, in Node', async () => {
-    const client = new AsrClient({ url: SERVER, WebSocket, parameters: SPOKEN });
+    const client = new AsrClient({ url: SERVER, WebSocket, parameters: SPOKEN_FORM });
     let errors = 0;
     let characters = 0;
     for (const { file, text } of await samples()) {
-      const heard = [];
+      const texts = [];
       for await (const sentence of client.transcribe(await readFile(new URL(file, DATA)))) {
-        heard.push(sentence.text);
+        texts.push(sentence.text);
       }
-      errors += distance(heard.join(''), text);
+      errors += editDistance(texts.join(''), text);
       characters += text.length;
     }
     assert.ok(errors / characters < 0.1, `${errors} of ${characters} wrong`); // a small model
     client.close();
   });
 
-  test('paced as one speaks, interims come first and words keep their times', async () => {
-    const client = new AsrClient({ url: SERVER, WebSocket, parameters: SPOKEN });
+  test('in real time, interims precede the final, and words have their times', async () => {
+    const client = new AsrClient({ url: SERVER, WebSocket, parameters: SPOKEN_FORM });
     const { file, text, sentences } = await sample('phone.wav');
     const interims = [];
-    client.on('interim', (sentence) => interims.push(sentence.text));
+    client.on('interim', (interim) => interims.push(interim.text));
     await client.start(await readFile(new URL(file, DATA)), { pace: 2 });
-    const [heard] = await client.done();
+    const [sentence] = await client.done();
     client.close();
-    assert.equal(heard.text, text);
+    assert.equal(sentence.text, text);
     assert.ok(interims.filter(Boolean).length > 2);
-    assert.ok(Math.abs(heard.beginMs - sentences[0].begin_ms) < 300);
-    assert.ok(Math.abs(heard.endMs - sentences[0].end_ms) < 500);
-    const times = heard.words.flatMap(({ beginMs, endMs }) => [beginMs, endMs]);
+    assert.ok(Math.abs(sentence.beginMs - sentences[0].begin_ms) < 300);
+    assert.ok(Math.abs(sentence.endMs - sentences[0].end_ms) < 500);
+    const times = sentence.words.flatMap(({ beginMs, endMs }) => [beginMs, endMs]);
     assert.deepEqual(
       times,
       times.toSorted((a, b) => a - b),
@@ -77,7 +77,7 @@ describe('with the real server', { skip: !SERVER, timeout: 280_000 }, () => {
   });
 
   describe('in Chromium', { skip: !existsSync(CHROMIUM) }, () => {
-    test('spoken into the microphone, it stands on the page', async () => {
+    test('speech into the microphone appears on the page', async () => {
       const { file, text } = await sample('phone.wav');
       const browser = await launch({ microphone: fileURLToPath(new URL(file, DATA)) });
       try {
@@ -97,13 +97,13 @@ describe('with the real server', { skip: !SERVER, timeout: 280_000 }, () => {
       }
     });
 
-    test('a sample recording is one click away', async () => {
-      const samplesThere = await samples();
+    test('a click recognises a sample recording', async () => {
+      const count = (await samples()).length;
       const browser = await launch();
       try {
         const page = await visit(browser, SERVER);
         await page.waitForSelector('#demo-notice:not([hidden])');
-        await page.click(`#sample-list .sample >> nth=${samplesThere.length - 1}`);
+        await page.click(`#sample-list .sample >> nth=${count - 1}`);
         await state(page, 'live');
         await state(page, 'idle', 30_000);
         assert.ok((await finals(page)).length >= 2);

@@ -1,7 +1,7 @@
 // A server for client tests whose transcript is a function of the samples.
 //
-// Every 100 ms of audio holds one constant sample: 0 is silence, v > 0 is said as the character
-// 0x4E00 + v. So a test can tell from the text alone whether audio was lost, doubled or reordered.
+// Every 100 ms of audio hold one constant sample value: 0 is silence, v > 0 is recognised as the
+// character 0x4E00 + v. So the text alone shows whether audio was lost, doubled or reordered.
 
 import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
@@ -20,8 +20,8 @@ const TYPES = {
   '.wav': 'audio/wav',
 };
 
-/** PCM that the server hears as `text`; a space is 100 ms of silence. */
-export function say(text) {
+/** Return PCM that the server recognises as `text`; a space is 100 ms of silence. */
+export function pcmOf(text) {
   const blocks = [...text].map((c) => {
     const value = c === ' ' ? 0 : c.charCodeAt(0) - FIRST;
     return new Int16Array(BLOCK / 2).fill(value);
@@ -31,9 +31,9 @@ export function say(text) {
   return pcm;
 }
 
-/** Characters that `say` can carry, made from a test's own letters. */
-export function textOf(said) {
-  return [...said]
+/** Return characters that pcmOf() can encode, made from the letters of a test. */
+export function textOf(letters) {
+  return [...letters]
     .map((c) => (c === ' ' ? c : String.fromCharCode(FIRST + c.charCodeAt(0))))
     .join('');
 }
@@ -50,7 +50,7 @@ export class ScriptedServer {
   health = { status: 'ok', model: 'scripted', device: 'cpu', notice: null };
   #port = 0;
 
-  /** Listen; again on the same port after stop(). */
+  /** Listen; after stop() on the same port again. */
   async start() {
     this.sockets = new Set();
     this.http = createServer((request, response) => this.#answer(request, response));
@@ -69,7 +69,7 @@ export class ScriptedServer {
     this.url = `ws://127.0.0.1:${this.#port}`;
   }
 
-  /** Go away as a killed process does: no close frames. */
+  /** Stop as a killed process does, without close frames. */
   async stop() {
     for (const socket of this.sockets) socket.destroy();
     await new Promise((resolve) => this.http.close(resolve));
@@ -117,7 +117,7 @@ export class ScriptedServer {
       id: header.task_id,
       payload,
       audio: Buffer.alloc(0),
-      heard: 0,
+      decoded: 0,
       open: [],
       silent: 0,
     };
@@ -146,12 +146,12 @@ export class ScriptedServer {
       this.#fail(ws, task, code, message);
       return;
     }
-    while (task.audio.length >= (task.heard + 1) * BLOCK) this.#hearBlock(ws, task);
+    while (task.audio.length >= (task.decoded + 1) * BLOCK) this.#decodeBlock(ws, task);
   }
 
-  #hearBlock(ws, task) {
-    const at = task.heard;
-    task.heard += 1;
+  #decodeBlock(ws, task) {
+    const at = task.decoded;
+    task.decoded += 1;
     const value = task.audio.readInt16LE(at * BLOCK);
     if (value) {
       task.silent = 0;

@@ -28,7 +28,7 @@ describe('the status page', { skip: !SERVER, timeout: 240_000 }, () => {
     return page;
   }
 
-  /** Once there are points to draw. */
+  /** Wait until there are points to draw. */
   const drawn = (page) =>
     page.waitForSelector('#plot-memory .line-1[d^="M"]', { state: 'attached' });
 
@@ -37,15 +37,15 @@ describe('the status page', { skip: !SERVER, timeout: 240_000 }, () => {
       Object.fromEntries(cells.map((cell) => [cell.dataset.figure, cell.textContent])),
     );
 
-  test('it draws what the server says, and goes on doing so', async () => {
+  test('the plots show the data of the server and are updated', async () => {
     const page = await visit();
     await page.waitForSelector('#health[data-state="ok"]');
     assert.match(await page.textContent('#health-text'), /^就绪 · demo · cpu$/);
     assert.ok(await page.isVisible('#notice'));
     assert.equal(await page.locator('.plot').count(), 9);
-    const before = await values(page);
-    assert.equal(before.tasks_finished, '1');
-    assert.match(before.memory_bytes, /^\d+ MB$|^\d\.\d\d GB$/);
+    const figures = await values(page);
+    assert.equal(figures.tasks_finished, '1');
+    assert.match(figures.memory_bytes, /^\d+ MB$|^\d\.\d\d GB$/);
     const line = () => page.getAttribute('#plot-memory .line-1', 'd');
     const first = await line();
     assert.match(first, /^M[\d. ]+L/);
@@ -57,18 +57,18 @@ describe('the status page', { skip: !SERVER, timeout: 240_000 }, () => {
     await page.context().close();
   });
 
-  test('pointing at a moment shows the values of that moment in every plot', async () => {
+  test('pointing at a time shows the values at that time in every plot', async () => {
     const page = await visit();
     await drawn(page);
     await page.hover('#plot-busy svg', { position: { x: 80, y: 60 } });
-    await page.waitForSelector('#plot-memory .cursor', { state: 'attached' }); // too thin to be seen
+    await page.waitForSelector('#plot-memory .cursor', { state: 'attached' }); // too thin to count as visible
     assert.match(await page.textContent('#plot-memory .when'), /^\d+:\d\d 前$/);
     await page.mouse.move(0, 0);
     await page.waitForSelector('#plot-memory .cursor', { state: 'detached' });
     await page.context().close();
   });
 
-  test('it speaks both languages and keeps the choice', async () => {
+  test('the page switches its language and stores the choice', async () => {
     const page = await visit({ locale: 'en-US' });
     await page.waitForSelector('#health[data-state="ok"]');
     assert.equal(await page.title(), 'Status · asr_server');
@@ -81,23 +81,23 @@ describe('the status page', { skip: !SERVER, timeout: 240_000 }, () => {
     await page.context().close();
   });
 
-  test('a server that goes away is said so, and so is its return', async () => {
+  test('an unreachable server is reported, and so is its return', async () => {
     const page = await visit();
     await page.waitForSelector('#health[data-state="ok"]');
     await page.context().setOffline(true);
     await page.waitForSelector('#away:not([hidden])');
-    assert.equal(await page.textContent('#health-text'), '连不上服务器');
+    assert.equal(await page.textContent('#health-text'), '无法连接服务器');
     await page.context().setOffline(false);
     await page.waitForSelector('#health[data-state="ok"]');
     assert.ok(await page.isHidden('#away'));
     await page.context().close();
   });
 
-  test('without JavaScript it is a table', async () => {
+  test('without JavaScript the page is a table', async () => {
     const page = await visit({ javaScriptEnabled: false });
     const rows = await page.locator('.all tr').allTextContents();
     assert.ok(
-      rows.some((row) => /完成的任务 Tasks finished1/.test(row)),
+      rows.some((row) => /已完成任务 Tasks finished1/.test(row)),
       rows.join('|'),
     );
     assert.ok(await page.isHidden('#plots'));
@@ -105,7 +105,7 @@ describe('the status page', { skip: !SERVER, timeout: 240_000 }, () => {
     await page.context().close();
   });
 
-  test('it fits the smallest phone', async () => {
+  test('the page fits the smallest phone', async () => {
     const page = await visit({ viewport: { width: 320, height: 568 } });
     await drawn(page);
     assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 320);
@@ -117,13 +117,13 @@ describe('the status page', { skip: !SERVER, timeout: 240_000 }, () => {
       desktop: { width: 1280, height: 800 },
       phone: { width: 390, height: 844 },
     })) {
-      test(`it fits a ${name} in ${colorScheme} mode and bars no reader`, async () => {
+      test(`the page fits a ${name} in ${colorScheme} mode, and axe finds no violation`, async () => {
         const page = await visit({ colorScheme, viewport });
         await drawn(page);
         const width = await page.evaluate(() => document.documentElement.scrollWidth);
         assert.ok(width <= viewport.width, `${width} > ${viewport.width}`);
         await keepScreenshot(page, `status-${name}-${colorScheme}`, { fullPage: true });
-        await page.evaluate(await readFile(axe, 'utf8')); // the page allows no foreign script tag
+        await page.evaluate(await readFile(axe, 'utf8')); // the page's CSP forbids script tags
         const { violations } = await page.evaluate(() => window.axe.run());
         const found = violations.map(
           ({ id, nodes }) => `${id}: ${nodes[0].html} ${nodes[0].failureSummary}`,

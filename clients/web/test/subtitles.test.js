@@ -1,22 +1,22 @@
-// The page of the Python demo, given as SUBTITLES_URL; its server hears what `say` says.
+// The page of the Python demo, given as SUBTITLES_URL, against the scripted server.
 
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { describe, test } from 'node:test';
-import { say } from './scripted-server.js';
+import { pcmOf } from './scripted-server.js';
 import { CHROMIUM, keepScreenshot, launch, wav } from './support.js';
 
 const SERVICE = process.env.SUBTITLES_URL;
-const SAID = ['今天天气不错', '我们去公园'];
+const LINES = ['今天天气不错', '我们去公园'];
 const FILES = [
-  { name: '会议.wav', mimeType: 'audio/wav', buffer: wav(say(SAID.join(' '.repeat(9)))) },
-  { name: 'notes.txt', mimeType: 'text/plain', buffer: Buffer.from('not a sound') },
+  { name: '会议.wav', mimeType: 'audio/wav', buffer: wav(pcmOf(LINES.join(' '.repeat(9)))) },
+  { name: 'notes.txt', mimeType: 'text/plain', buffer: Buffer.from('not audio') },
 ];
 const axe = createRequire(import.meta.url).resolve('axe-core');
 
 describe('the subtitle page', { skip: !SERVICE || !existsSync(CHROMIUM), timeout: 180_000 }, () => {
-  test('a recording becomes subtitles, other files an explanation', async () => {
+  test('a recording becomes subtitles, any other file an error message', async () => {
     const browser = await launch();
     try {
       const page = await browser.newPage({ locale: 'zh-CN' });
@@ -26,12 +26,12 @@ describe('the subtitle page', { skip: !SERVICE || !existsSync(CHROMIUM), timeout
       await page.setInputFiles('#file', FILES);
       await page.waitForSelector('[data-state="done"] footer a');
       await page.waitForSelector('[data-state="failed"]');
-      const lines = await page.$$eval('.lines p', (all) => all.map((p) => p.textContent));
+      const shown = await page.$$eval('.lines p', (all) => all.map((p) => p.textContent));
       assert.deepEqual(
-        lines,
-        SAID.map((text) => `${text}。`),
+        shown,
+        LINES.map((text) => `${text}。`),
       );
-      assert.match(await page.textContent('[data-state="failed"] .state'), /没有成功/);
+      assert.match(await page.textContent('[data-state="failed"] .state'), /处理失败/);
       const [download] = await Promise.all([
         page.waitForEvent('download'),
         page.click('footer a >> text=SRT'),
@@ -43,7 +43,7 @@ describe('the subtitle page', { skip: !SERVICE || !existsSync(CHROMIUM), timeout
       assert.deepEqual(found, []);
       await keepScreenshot(page, 'subtitles', { fullPage: true });
       await page.reload();
-      await page.waitForSelector('[data-state="done"] footer a'); // it is still there
+      await page.waitForSelector('[data-state="done"] footer a'); // jobs survive a reload of the page
       assert.deepEqual(faults, []);
     } finally {
       await browser.close();

@@ -1,4 +1,4 @@
-// Chromium as a visitor has it, with a recording in place of the microphone.
+// Chromium as a user has it, with a recording in place of the microphone.
 
 import { mkdir, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -27,13 +27,13 @@ export function launch({ microphone, allow = true } = {}) {
   return chromium.launch({ executablePath: CHROMIUM, args });
 }
 
-/** A page that fails the test if anything goes wrong in it unseen. */
+/** Open the page and collect its errors in `page.faults`, for the test to check. */
 export async function visit(browser, url, { settings = {}, expected = /$^/, ...options } = {}) {
   const context = await browser.newContext({ locale: 'zh-CN', ...options });
-  await context.addInitScript((kept) => {
-    localStorage.setItem('asr-demo', JSON.stringify({ aloud: false, ...kept }));
+  await context.addInitScript((stored) => {
+    localStorage.setItem('asr-demo', JSON.stringify({ aloud: false, ...stored }));
   }, settings);
-  await context.addInitScript(keepWhatPasses);
+  await context.addInitScript(recordTransients);
   const page = await context.newPage();
   page.faults = [];
   page.on('pageerror', (error) => page.faults.push(error.message));
@@ -46,20 +46,20 @@ export async function visit(browser, url, { settings = {}, expected = /$^/, ...o
   return page;
 }
 
-/** What is on the page too briefly for a busy machine to look: words lit, alerts shown. */
-function keepWhatPasses() {
-  window.passed = { lit: [], alerts: [] };
+/** Record what the page shows too briefly to poll for: marked words and alerts. */
+function recordTransients() {
+  window.shown = { lit: [], alerts: [] };
   new MutationObserver((changes) => {
     for (const { target } of changes) {
-      if (target.classList?.contains('lit')) window.passed.lit.push(target.textContent);
-      if (target.id === 'alert-text') window.passed.alerts.push(target.textContent);
+      if (target.classList?.contains('lit')) window.shown.lit.push(target.textContent);
+      if (target.id === 'alert-text') window.shown.alerts.push(target.textContent);
     }
   }).observe(document, { subtree: true, attributes: true, childList: true });
 }
 
-/** @param {'lit' | 'alerts'} kind @param {string} text part of what has been, or will be, there */
-export function passed(page, kind, text) {
-  const has = ([name, part]) => window.passed[name].some((each) => each.includes(part));
+/** Wait until the page shows, or has shown, a text. @param {'lit' | 'alerts'} kind */
+export function wasShown(page, kind, text) {
+  const has = ([name, part]) => window.shown[name].some((each) => each.includes(part));
   return page.waitForFunction(has, [kind, text]);
 }
 

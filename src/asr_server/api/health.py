@@ -32,6 +32,6 @@ def router(
         if status == "ready":
             return {"status": status}
         response.status_code = 503
-        return {"status": status} | ({"reason": engine.trouble} if engine.trouble else {})
+        return {"status": status} | ({"reason": engine.failure} if engine.failure else {})
 
     return health

@@ -1,294 +1,279 @@
-"""Which streams ride the next step. Pure: no clock, no locks, no tensors."""
+"""Decide which streams form the next batch of a stage. Pure: no clock, no locks, no tensors.
+
+VAD steps take a few milliseconds and decide which chunks are due and where sentences end, so VAD
+has batches of its own that never wait for a decode step (docs/adr/0014-vad-stage.md). Both queues
+share one set of streams in flight: a stream is in at most one step, of either stage.
+
+A longer batching delay saves device time and costs every stream latency, so the delay is scaled by
+the utilisation of the device.
+"""
 
 import math
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from asr_server.asr.types import Kind, StreamId
 
-T = TypeVar("T")
+MAX_STEP_SHARE = 0.8
+"""Share of the chunk period that the longest step and its batching delay may fill at capacity; the
+rest is for VAD and for the variance of step times."""
 
-FILLED = 0.8
-"""How much of a chunk's period the longest step and the wait for it may fill, if the machine just
-holds the streams: the rest is for judging and for steps that take longer than others."""
+MAX_VAD_DELAY_S = 0.040
+"""Batching delay of VAD windows at full utilisation."""
 
+MAX_BULK_CHUNKS = 4
+"""Chunks of faster-than-realtime streams in one step while live streams are open: more would make
+every step as long as a step can be."""
 
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """How long work waits for company, and how much rides together. Times in seconds."""
+MAX_BULK_WAIT_S = 3.0
+"""After this wait a faster-than-realtime chunk is ordered like a live one."""
 
-    max_batch: int = 32
-    """Chunks in one step; more would make everybody wait for a longer step."""
-    max_uploads: int = 4
-    """Chunks of files sent at once in one step, as long as anybody speaks live."""
-    max_upload_wait_s: float = 3.0
-    """How long live streams may go before such a chunk."""
-    max_wait_s: float = 0.010
-    """How long a chunk may wait for company when the device is always busy."""
-    max_judge_wait_s: float = 0.040
-    """How long audio may wait to be judged by the VAD when the device is always busy."""
-    chunk_period_s: float = 0.600
-    """What a stream in real time leaves between its chunks: the deadline of a whole chunk."""
-    max_previews_load: float = 0.7
-    """Share of time the device may be busy with live audio before previews are dropped."""
-    max_first_previews_delay_s: float = 0.150
-    """How long live audio may take through the device before previews are dropped also of sentences
-    that show no text yet: they would not bring it early any more."""
+MAX_PREVIEW_UTILISATION = 0.7
+"""Utilisation by live audio above which previews are dropped."""
+
+MAX_FIRST_PREVIEW_DELAY_S = 0.150
+"""Delay of live audio above which previews are dropped even of sentences without text: such a
+preview would not bring the first text earlier any more."""
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
-    """What a stream has ready."""
+class Load:
+    """Hold how loaded the device is."""
 
-    judge: bool = False
-    """Audio for the VAD."""
-    chunk: Kind | None = None
-    live: bool = True
-    """The audio comes as it is spoken, and not as quickly as it is read from a file."""
-    awaited: bool = False
-    """The sentence shows no text yet."""
-    ending: bool = False
-    """No more audio comes: somebody waits for the end of the task."""
-
-
-@dataclass(frozen=True, slots=True)
-class Strain:
-    """How hard the device has to work."""
-
-    load: float = 0.0
-    """Share of recent time it was busy with live audio, 0 to 1."""
+    utilisation: float = 0.0
+    """Share of recent time the workers decoded live audio, 0 to 1."""
     delay_s: float = 0.0
-    """How long live audio takes through it."""
+    """Time live audio takes from its arrival to its result."""
 
 
-@dataclass(slots=True)
-class _Ready:
-    kind: Kind
-    since: float
-    deadline: float
-    live: bool
-    awaited: bool
+@dataclass(frozen=True, slots=True)
+class StreamStatus:
+    """Hold what batching needs to know of a stream beside its work."""
+
+    live: bool = True
+    """Audio arrives in real time, not as fast as a file can be read."""
+    ending: bool = False
+    """No more audio comes: the client waits for the end of the task."""
+    no_text_yet: bool = False
+    """The open sentence has shown no text."""
+
+    @property
+    def urgent(self) -> bool:
+        """Return whether the work skips the batching delay."""
+        return self.ending and self.live
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The next step's streams: either whose audio is judged or whose chunks are computed."""
+    """Hold the streams of the next step; falsy when no step is due."""
 
-    judge: tuple[StreamId, ...] = ()
-    chunks: tuple[StreamId, ...] = ()
+    streams: tuple[StreamId, ...] = ()
     waited_s: float = field(default=0.0, compare=False)
-    """How long the oldest of its live work waited."""
-    live: float = field(default=1.0, compare=False)
-    """Share of live audio in the chunks."""
+    """Queue time of the oldest live work."""
+    live_share: float = field(default=1.0, compare=False)
+    """Share of the works that are live audio."""
 
     def __bool__(self) -> bool:
-        return bool(self.judge or self.chunks)
-
-    @property
-    def streams(self) -> tuple[StreamId, ...]:
-        """Everybody who rides."""
-        return self.judge + self.chunks
+        return bool(self.streams)
 
 
-class Scheduler:
-    """Earliest deadline first, one chunk per stream per step.
+@dataclass(slots=True)
+class _Waiting:
+    since: float
+    status: StreamStatus
+    kind: Kind = Kind.COMMIT
+    deadline: float = 0.0
 
-    Judging takes a few milliseconds and decides what is due and where sentences end. So it has
-    steps of its own, which wait for none with chunks (docs/adr/0014-judging-beside.md).
 
-    A chunk's deadline is one chunk period after it became ready, but not before one period after
-    the stream's last chunk was taken. Finals are due at once. Previews ride only where there is
-    room. What is left of a task that was finished waits neither for company nor for a step with
-    others: it gets every other one for itself. Chunks of files sent at once come last and are few
-    while anybody speaks live, or every step would be as long as a step can be; alone they get all
-    of the machine.
+class VadQueue:
+    """Collect streams with VAD windows; every waiting stream goes into the next batch."""
 
-    Waiting for company saves time of the device and costs everybody's, so the less the device has
-    to do, the shorter the wait.
+    def __init__(self, in_flight: set[StreamId]) -> None:
+        self._in_flight = in_flight
+        self._waiting: dict[StreamId, _Waiting] = {}
 
-    A stream rides one step at a time: from when it is taken to `done` nothing else of it is.
-    """
+    def offer(self, stream: StreamId, ready: bool, status: StreamStatus, now: float) -> None:
+        """Note whether a stream has windows; repeating an offer keeps its waiting time.
 
-    def __init__(self, policy: Policy) -> None:
-        self._policy = policy
-        self._max_batch = policy.max_batch
-        self._judge: dict[StreamId, float] = {}
-        self._chunks: dict[StreamId, _Ready] = {}
-        self._last_taken: dict[StreamId, float] = {}
-        self._uploading: set[StreamId] = set()
-        self._hurried: set[StreamId] = set()
-        """Live streams whose end somebody waits for."""
-        self.riding: set[StreamId] = set()
-        """Streams in steps that are not done."""
-        self._load = 0.0
-        self._hurried_last = False
-        self.dropped_previews = 0
-        """Previews left out because the device was busy; whoever counts them sets it back."""
-
-    def offer(self, stream: StreamId, offer: Offer, now: float) -> None:
-        """Tell what a stream has ready; repeating it does not renew its waiting time.
-
-        Of a stream that rides nothing is taken in: what is ready is known when its step is done.
+        Offers of a stream in flight are ignored: its work is known when its step is done.
         """
-        if stream in self.riding:
+        if stream in self._in_flight:
             return
-        if offer.judge:
-            self._judge.setdefault(stream, now)
+        if ready:
+            self._waiting.setdefault(stream, _Waiting(now, status)).status = status
         else:
-            self._judge.pop(stream, None)
-        for streams, belongs in (
-            (self._uploading, not offer.live),
-            (self._hurried, offer.ending and offer.live),
-        ):
-            if belongs:
-                streams.add(stream)
-            else:
-                streams.discard(stream)
-        ready = self._chunks.get(stream)
-        if offer.chunk is None:
-            self._chunks.pop(stream, None)
-        elif ready is None or ready.kind is not offer.chunk:
-            deadline = self._deadline(stream, offer.chunk, now)
-            self._chunks[stream] = _Ready(offer.chunk, now, deadline, offer.live, offer.awaited)
-        else:
-            ready.live, ready.awaited = offer.live, offer.awaited
+            self._waiting.pop(stream, None)
 
-    def forget(self, stream: StreamId) -> None:
-        """The stream is gone."""
-        self._judge.pop(stream, None)
-        self._chunks.pop(stream, None)
-        self._last_taken.pop(stream, None)
-        self._uploading.discard(stream)
-        self._hurried.discard(stream)
+    def withdraw(self, stream: StreamId) -> None:
+        """Remove a closed stream."""
+        self._waiting.pop(stream, None)
 
-    def take_judge(self, now: float, load: float = 0.0) -> Batch:
-        """Whose audio the next step judges; nobody if waiting a little longer saves a step.
+    def due_at(self, utilisation: float) -> float | None:
+        """Return when the oldest windows must go, or None if none wait."""
+        return _due_at(_idle(self._waiting, self._in_flight), utilisation * MAX_VAD_DELAY_S)
 
-        `load` is `Strain.load`.
-        """
-        self._load = load
-        waiting = self._standing(self._judge)
-        due = self.judge_at()
+    def take(self, now: float, utilisation: float) -> Batch:
+        """Return the next batch, or an empty one if waiting could fill it."""
+        waiting = _idle(self._waiting, self._in_flight)
+        due = self.due_at(utilisation)
         if due is None or now < due:
             return Batch()
         for stream in waiting:
-            del self._judge[stream]
-        self.riding.update(waiting)
-        live = [since for stream, since in waiting.items() if stream not in self._uploading]
-        return Batch(judge=tuple(waiting), waited_s=now - min(live, default=now))
+            del self._waiting[stream]
+        self._in_flight.update(waiting)
+        return _batch(waiting, waiting, now)
 
-    def take_chunks(
+
+class DecodeQueue:
+    """Order chunks by earliest deadline, one chunk per stream per step.
+
+    A chunk's deadline is one chunk period after it became ready, but not before one period after
+    the stream's last chunk was taken. Finals are due at once, previews come last. Every second
+    batch holds only streams that are ending, if any are. Chunks of faster-than-realtime streams
+    come last and are few while live streams are open; alone they fill the batch.
+    """
+
+    def __init__(
         self,
-        now: float,
-        streams: int,
-        strain: Strain | None = None,
-        lanes: int = 1,
-        free_lanes: int = 1,
-    ) -> Batch:
-        """Whose chunks the next step computes; nobody's if waiting a little longer could fill it.
+        in_flight: set[StreamId],
+        max_batch: int,
+        max_batching_delay_s: float,
+        chunk_period_s: float,
+    ) -> None:
+        self._in_flight = in_flight
+        self._max_batch = max_batch
+        self._max_batching_delay_s = max_batching_delay_s
+        self._chunk_period_s = chunk_period_s
+        self._waiting: dict[StreamId, _Waiting] = {}
+        self._last_taken: dict[StreamId, float] = {}
+        self._bulk: set[StreamId] = set()
+        """Open streams that are faster than real time, with work or without."""
+        self._last_was_ending = False
+        self.dropped_previews = 0
+        """Previews dropped under load since the queue was made."""
 
-        `streams` counts the open streams, `lanes` the steps that run side by side, `free_lanes` how
-        many could begin now.
+    def offer(self, stream: StreamId, kind: Kind | None, status: StreamStatus, now: float) -> None:
+        """Note the chunk a stream has ready, or None; repeating an offer keeps its waiting time.
+
+        Offers of a stream in flight are ignored: its work is known when its step is done.
         """
-        strain = strain or Strain()
-        self._load = strain.load
-        if strain.load > self._policy.max_previews_load:
-            spared = strain.delay_s <= self._policy.max_first_previews_delay_s
-            self._drop_previews(spare_awaited=spared)
-        waiting = self._standing(self._chunks)
-        due = self.chunks_at()
+        if stream in self._in_flight:
+            return
+        (self._bulk.discard if status.live else self._bulk.add)(stream)
+        waiting = self._waiting.get(stream)
+        if kind is None:
+            self._waiting.pop(stream, None)
+        elif waiting is None or waiting.kind is not kind:
+            deadline = self._deadline(stream, kind, now)
+            self._waiting[stream] = _Waiting(now, status, kind, deadline)
+        else:
+            waiting.status = status
+
+    def withdraw(self, stream: StreamId) -> None:
+        """Remove a closed stream."""
+        self._waiting.pop(stream, None)
+        self._last_taken.pop(stream, None)
+        self._bulk.discard(stream)
+
+    def limit_batch(self, chunks: int) -> None:
+        """Take at most `chunks` chunks from now on."""
+        self._max_batch = max(1, min(self._max_batch, chunks))
+
+    def due_at(self, utilisation: float) -> float | None:
+        """Return when the oldest chunk must go, or None if none waits."""
+        delay_s = utilisation * self._max_batching_delay_s
+        return _due_at(_idle(self._waiting, self._in_flight), delay_s)
+
+    def take(
+        self, now: float, streams: int, load: Load, workers: int = 1, free_workers: int = 1
+    ) -> Batch:
+        """Return the next batch, or an empty one if waiting could fill it.
+
+        A batch goes when it is full, when all open streams (`streams` of them) are ready, or when
+        the oldest chunk has waited the batching delay.
+        """
+        if load.utilisation > MAX_PREVIEW_UTILISATION:
+            self._drop_previews(keep_first=load.delay_s <= MAX_FIRST_PREVIEW_DELAY_S)
+        waiting = _idle(self._waiting, self._in_flight)
+        due = self.due_at(load.utilisation)
         full = len(waiting) >= min(self._max_batch, max(1, streams))
         if not full and (due is None or now < due):
             return Batch()
-        waiting = self._without_others(waiting)
-        anybody_live = streams > len(self._uploading)
-        most = self._fair_share(len(waiting), streams, lanes, free_lanes)
-        batch = self._cut(waiting, now, most, anybody_live)
-        self.riding.update(batch.chunks)
-        return batch
-
-    def done(self, streams: Iterable[StreamId]) -> None:
-        """The step with these streams is over."""
-        self.riding.difference_update(streams)
-
-    def limit_batch(self, chunks: int) -> None:
-        """Never again take more than `chunks` chunks at once."""
-        self._max_batch = max(1, min(self._max_batch, chunks))
-
-    def judge_at(self) -> float | None:
-        """When audio must be judged although it could still find company; None if none waits."""
-        return self._due_at(self._standing(self._judge), self._policy.max_judge_wait_s)
-
-    def chunks_at(self) -> float | None:
-        """When chunks must go although they could still find company; None if none waits."""
-        waiting = {stream: ready.since for stream, ready in self._standing(self._chunks).items()}
-        return self._due_at(waiting, self._policy.max_wait_s)
-
-    def _due_at(self, waiting: Mapping[StreamId, float], longest_s: float) -> float | None:
-        wait_s = self._load * longest_s
-        return min(
-            (
-                since if stream in self._hurried else since + wait_s
-                for stream, since in waiting.items()
-            ),
-            default=None,
-        )
-
-    def _standing(self, waiting: Mapping[StreamId, T]) -> dict[StreamId, T]:
-        """Of what waits, that of streams that ride no step."""
-        return {stream: what for stream, what in waiting.items() if stream not in self.riding}
-
-    def _without_others(self, waiting: dict[StreamId, _Ready]) -> dict[StreamId, _Ready]:
-        """The chunks of streams that end, every other time; otherwise all that wait."""
-        hurried = {s: ready for s, ready in waiting.items() if s in self._hurried}
-        self._hurried_last = bool(hurried) and not self._hurried_last
-        return hurried if self._hurried_last else waiting
-
-    def _fair_share(self, waiting: int, streams: int, lanes: int, free_lanes: int) -> int:
-        """How many of the waiting chunks one lane may take.
-
-        What is there is divided among the free lanes. A lane that took nearly all streams' chunks
-        would be busy for so long that the others have as many again when it is done: so the last
-        part is left to whoever is free next.
-        """
-        share = math.ceil(waiting / free_lanes)
-        return share if lanes == 1 else min(share, math.ceil(FILLED * streams / (lanes + 1)))
-
-    def _cut(
-        self, waiting: Mapping[StreamId, _Ready], now: float, most: int, anybody_live: bool
-    ) -> Batch:
-        patient_since = now - self._policy.max_upload_wait_s
-        order = {stream: _order(ready, patient_since) for stream, ready in waiting.items()}
-        chunks = sorted(waiting, key=order.__getitem__)
-        if anybody_live:
-            uploads = sum(last for last, _, _ in order.values())
-            chunks = chunks[: len(chunks) - max(0, uploads - self._policy.max_uploads)]
-        chunks = chunks[: min(self._max_batch, most)]
-        for stream in chunks:
-            del self._chunks[stream]
+        waiting = self._alternate_ending(waiting)
+        share = self._fair_share(len(waiting), streams, workers, free_workers)
+        chosen = self._choose(waiting, now, share, any_live=streams > len(self._bulk))
+        for stream in chosen:
+            del self._waiting[stream]
             self._last_taken[stream] = now
-        live = [waiting[stream].since for stream in chunks if waiting[stream].live]
-        return Batch(
-            chunks=tuple(chunks),
-            waited_s=now - min(live, default=now),
-            live=len(live) / len(chunks),
-        )
+        self._in_flight.update(chosen)
+        return _batch(chosen, waiting, now)
+
+    def _choose(
+        self, waiting: Mapping[StreamId, _Waiting], now: float, share: int, any_live: bool
+    ) -> list[StreamId]:
+        """Order the waiting chunks and cut them to one batch."""
+        bulk_since = now - MAX_BULK_WAIT_S
+        order = {
+            stream: (
+                not chunk.status.live and chunk.since > bulk_since,
+                chunk.kind is Kind.PREVIEW,
+                chunk.deadline,
+            )
+            for stream, chunk in waiting.items()
+        }
+        chosen = sorted(waiting, key=order.__getitem__)
+        if any_live:
+            bulk = sum(is_bulk for is_bulk, _, _ in order.values())
+            chosen = chosen[: len(chosen) - max(0, bulk - MAX_BULK_CHUNKS)]
+        return chosen[: min(self._max_batch, share)]
+
+    def _alternate_ending(self, waiting: dict[StreamId, _Waiting]) -> dict[StreamId, _Waiting]:
+        """Return only the streams that are ending, in every second batch if there are any."""
+        ending = {stream: chunk for stream, chunk in waiting.items() if chunk.status.urgent}
+        self._last_was_ending = bool(ending) and not self._last_was_ending
+        return ending if self._last_was_ending else waiting
+
+    def _fair_share(self, waiting: int, streams: int, workers: int, free_workers: int) -> int:
+        """Return how many of the waiting chunks one worker may take.
+
+        The waiting chunks are divided among the free workers. A worker that took the chunks of
+        nearly all streams would be busy for so long that the other workers have as many again when
+        it is done, so the last part is left to the next free worker.
+        """
+        share = math.ceil(waiting / free_workers)
+        if workers == 1:
+            return share
+        return min(share, math.ceil(MAX_STEP_SHARE * streams / (workers + 1)))
 
     def _deadline(self, stream: StreamId, kind: Kind, now: float) -> float:
         if kind.final:
             return now
-        last_taken = self._last_taken.get(stream, now - self._policy.chunk_period_s)
-        return max(now, last_taken) + self._policy.chunk_period_s
+        last_taken = self._last_taken.get(stream, now - self._chunk_period_s)
+        return max(now, last_taken) + self._chunk_period_s
 
-    def _drop_previews(self, spare_awaited: bool) -> None:
-        for stream, ready in list(self._chunks.items()):
-            if ready.kind is Kind.PREVIEW and not (ready.awaited and spare_awaited):
-                del self._chunks[stream]
+    def _drop_previews(self, keep_first: bool) -> None:
+        for stream, chunk in list(self._waiting.items()):
+            if chunk.kind is Kind.PREVIEW and not (chunk.status.no_text_yet and keep_first):
+                del self._waiting[stream]
                 self.dropped_previews += 1
 
 
-def _order(ready: _Ready, patient_since: float) -> tuple[bool, bool, float]:
-    """Uploads that have waited since later than that go last, previews after chunks."""
-    upload = not ready.live and ready.since > patient_since
-    return upload, ready.kind is Kind.PREVIEW, ready.deadline
+def _idle(
+    waiting: Mapping[StreamId, _Waiting], in_flight: AbstractSet[StreamId]
+) -> dict[StreamId, _Waiting]:
+    """Return the waiting work of streams that are in no step."""
+    return {stream: work for stream, work in waiting.items() if stream not in in_flight}
+
+
+def _due_at(waiting: Mapping[StreamId, _Waiting], delay_s: float) -> float | None:
+    return min(
+        (work.since + (0.0 if work.status.urgent else delay_s) for work in waiting.values()),
+        default=None,
+    )
+
+
+def _batch(chosen: Iterable[StreamId], waiting: Mapping[StreamId, _Waiting], now: float) -> Batch:
+    streams = tuple(chosen)
+    live = [waiting[stream].since for stream in streams if waiting[stream].status.live]
+    return Batch(streams, now - min(live, default=now), len(live) / max(1, len(streams)))

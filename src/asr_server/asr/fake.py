@@ -1,8 +1,10 @@
-"""A backend that hears one 字 per chunk: real in everything but the model.
+"""Provide a backend without a model: each chunk of a sentence yields the next character of a text.
 
-It keeps per-stream state as strictly as the real one and complains when streams are mixed up, so
-that everything around the model can be tested without weights.
+The backend keeps state per slot as strictly as the real one, so that everything around the model
+is tested without weights.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,67 +15,67 @@ from asr_server.asr.types import (
     DecodeResult,
     DecodeWork,
     Kind,
-    Step,
-    StepResult,
-    StreamId,
+    Slot,
+    VadWork,
 )
 from asr_server.audio.endpointer import WINDOW
 from asr_server.audio.units import Pcm
 
-SURE = 9.0
-"""Nats between the 字 it hears and all others."""
+SCORE_MARGIN = 9.0
+"""Nats between the decoded character and all others."""
 
-LOUD = 0.01
+SPEECH_RMS = 0.01
 """Root mean square from which a window counts as speech."""
 
 TEXT = "天地玄黄宇宙洪荒日月盈昃辰宿列张寒来暑往秋收冬藏"
 
 SOUNDALIKES = "悬皇"
-"""What it may be told to hear as a hotword, in place of 玄黄."""
+"""Characters that hotwords can put in place of 玄黄."""
 
 
 class FakeBackend:
-    """Loud windows are speech; the n-th chunk of a sentence says the n-th 字 of a fixed text."""
+    """Take loud windows for speech; the n-th chunk of a sentence decodes to the n-th of `TEXT`."""
 
     name = "fake"
     device = "cpu"
     dtype = "none"
     gpu: str | None = None
-    lanes = 1
+    workers = 1
+    slots = 1024
     geometry = ChunkGeometry(stride=9_600, context=480)
     vocabulary = tuple(TEXT + SOUNDALIKES)
 
     def __init__(self) -> None:
-        self._chunks: dict[StreamId, int] = {}
+        self._committed: dict[Slot, int] = {}
+        """Chunks committed of each slot's sentence."""
 
-    def step(self, step: Step) -> StepResult:
-        """Compute one step."""
-        for stream in step.closed:
-            self._chunks.pop(stream, None)
-        for stream in step.opened:
-            self._chunks[stream] = 0
-        probabilities = [_loudness(work.pcm) for work in step.judge]
-        return StepResult(probabilities, [self._hear(work) for work in step.chunks])
+    def detect(self, works: Sequence[VadWork]) -> list[NDArray[np.float32]]:
+        """Return 1 for each loud window and 0 for each other."""
+        return [_loud(work.pcm) for work in works]
+
+    def decode(self, works: Sequence[DecodeWork]) -> list[DecodeResult]:
+        """Return one character for each chunk."""
+        return [self._decode(work) for work in works]
 
     def warm_up(self) -> None:
-        """There is nothing to warm."""
+        """Do nothing: there is nothing to compile."""
 
-    def _hear(self, work: DecodeWork) -> DecodeResult:
-        heard_before = 0 if work.first else self._chunks[work.stream]
+    def _decode(self, work: DecodeWork) -> DecodeResult:
+        committed = 0 if work.first else self._committed[work.slot]
         if work.kind is Kind.COMMIT:
-            self._chunks[work.stream] = heard_before + 1
+            self._committed[work.slot] = committed + 1
         new = len(work.pcm) - (0 if work.first else self.geometry.context)
-        heard = TEXT[heard_before % len(TEXT)] if new else ""
-        tokens = tuple(DecodedToken(piece, new, 1.0) for piece in heard)
+        text = TEXT[committed % len(TEXT)] if new else ""
+        tokens = tuple(DecodedToken(piece, new, 1.0) for piece in text)
         if work.hotwords is None:
             return DecodeResult(tokens)
-        right = [piece == other for piece in heard for other in self.vocabulary]
-        scores = SURE * np.array(right, dtype=np.float32).reshape(-1, len(self.vocabulary))
+        matches = [piece == other for piece in text for other in self.vocabulary]
+        scores = SCORE_MARGIN * np.array(matches, np.float32).reshape(-1, len(self.vocabulary))
         return DecodeResult(tokens, evidence=work.hotwords.evidence(scores))
 
 
-def _loudness(pcm: Pcm) -> NDArray[np.float32]:
+def _loud(pcm: Pcm) -> NDArray[np.float32]:
     windows = pcm.reshape(-1, WINDOW)  # (windows, 512)
     rms = np.sqrt(np.mean(np.square(windows), axis=1))
-    loud: NDArray[np.float32] = (rms >= LOUD).astype(np.float32)
+    loud: NDArray[np.float32] = (rms >= SPEECH_RMS).astype(np.float32)
     return loud

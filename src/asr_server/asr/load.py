@@ -1,18 +1,19 @@
-"""From settings to an engine: the one place that knows which backend a model needs."""
+"""Build an engine from settings: which backend a model needs, and what a failed load means."""
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from asr_server.asr.admission import Limits
-from asr_server.asr.batching import Policy
-from asr_server.asr.engine import Engine, EngineOptions
-from asr_server.asr.loader import Loader
-from asr_server.asr.types import Backend
+from asr_server.asr.engine import Engine
+from asr_server.asr.types import Backend, DeviceLostError, LoadError
+from asr_server.asr.worker import accelerator_fails
 from asr_server.observability.metrics import Metrics
 from asr_server.settings import Settings
 
+log = logging.getLogger(__name__)
+
 FAKE_MODEL = "fake"
-"""The name of the backend that needs no weights, for tests of everything around the model."""
+"""Name of the backend that needs no weights, for tests of everything around the model."""
 
 
 def build_engine(
@@ -21,23 +22,61 @@ def build_engine(
     punctuation: Path | None = None,
     metrics: Metrics | None = None,
 ) -> Engine:
-    """An engine for FunASR model directories, or for `fake`; `start()` loads them."""
-    chunk_period_s = settings.chunk_size[1] * 0.06
-    options = EngineOptions(
-        max_streams=settings.max_tasks,
-        preview_interval_ms=200 if settings.previews else 0,
-        policy=Policy(
-            max_batch=settings.max_batch,
-            max_wait_s=settings.max_batching_delay_ms / 1000,
-            chunk_period_s=chunk_period_s,
-        ),
-        step_timeout_s=settings.step_timeout_s,
-        limits=Limits(
-            max_delay_s=settings.max_delay_ms / 1000,
-            chunk_period_s=chunk_period_s,
-        ),
-    )
-    return Engine(_loader(settings, model, punctuation), options, metrics)
+    """Return an engine for FunASR model directories, or for `fake`; `start()` loads them."""
+    return Engine(_loader(settings, model, punctuation), settings, metrics)
+
+
+class Loader:
+    """Build a warm backend where the first one ran, or on `fallback` if there is one.
+
+    `build` gets the name of a device; `directories` are the models to verify when loading fails.
+    """
+
+    def __init__(
+        self,
+        build: Callable[[str], Backend],
+        device: str,
+        fallback: str | None = None,
+        directories: Sequence[Path] = (),
+    ) -> None:
+        self._build = build
+        self._device = device
+        self._fallback = fallback
+        self._directories = directories
+
+    def __call__(self) -> Backend:
+        """Return a warm backend. Raises LoadError where a file or the GPU is at fault."""
+        try:
+            backend = self._warm(self._device)
+        except DeviceLostError as error:
+            if self._fallback is None:
+                raise
+            log.error("%s", error, extra={"device": self._fallback})
+            return self._warm(self._fallback)
+        self._device = backend.device  # a lost GPU must not turn `auto` into the CPU
+        return backend
+
+    def _warm(self, device: str) -> Backend:
+        try:
+            backend = self._build(device)
+            backend.warm_up()
+        except Exception as error:
+            if accelerator_fails(error):
+                raise DeviceLostError(_no_gpu(error)) from error
+            if damage := self._damage():
+                raise LoadError(damage) from error
+            raise
+        return backend
+
+    def _damage(self) -> str | None:
+        """Return a sentence about the first damaged file, if there is one."""
+        from asr_server.asr.loading.verify import damage  # not above: it imports torch
+
+        for directory in self._directories:
+            if found := damage(directory):
+                log.error("a model is damaged", extra={"directory": str(directory)})
+                return found
+        return None
 
 
 def _loader(
@@ -57,12 +96,20 @@ def _loader(
             dtype=settings.dtype,
             chunk_size=settings.chunk_size,
             threads=settings.threads,
-            lanes=settings.step_threads,
+            workers=settings.step_threads,
             slots=settings.max_tasks,
             max_batch=settings.max_batch,
         )
-        return PyTorchBackend.load(Path(model), options, punctuation)
+        return PyTorchBackend(Path(model), options, punctuation)
 
     fallback = None if settings.device_fallback == "none" else settings.device_fallback
     directories = [Path(model), punctuation] if punctuation else [Path(model)]
     return Loader(build, settings.device, fallback, directories)
+
+
+def _no_gpu(error: Exception) -> str:
+    reason = str(error).splitlines()[0].rstrip(".")
+    return (
+        f"The GPU cannot be used ({reason}). Only a new process may get it back; "
+        "with ASR_DEVICE_FALLBACK=cpu the server goes on without it"
+    )

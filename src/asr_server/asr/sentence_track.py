@@ -1,6 +1,6 @@
-"""One sentence being recognised: which of its audio is committed and what to compute next. Pure."""
+"""Track one sentence: which of its audio is committed and what to compute next. Pure."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from asr_server.asr.hotwords import HotwordSearch
 from asr_server.asr.splitting import forced_cut, semantic_cut
@@ -10,40 +10,42 @@ from asr_server.recognition import Hypothesis
 from asr_server.text.tokens import Token
 
 HANGOVER: Samples = from_ms(320)
-"""Audio after the last speech that still belongs to the sentence: soft endings and releases. It is
-all there when a pause is noticed."""
+"""Audio after the last speech that still belongs to the sentence: soft endings and releases. All of
+it has arrived when the endpointer reports a pause."""
 
-LONGEST_TOKEN: Samples = from_ms(400)
-"""A token fired after a pause did not last all through it."""
+MAX_TOKEN: Samples = from_ms(400)
+"""Longest duration of a token: one fired after a pause does not span the pause."""
 
-RING_OUT: Samples = from_ms(48)
-"""Sound goes on after its last token fired, but no longer than this unless it is noise."""
+MAX_RELEASE: Samples = from_ms(48)
+"""Longest speech after the last token fired; what the VAD detects beyond is noise."""
 
-FIRST_PREVIEWS: Samples = from_ms(100)
-"""New audio worth a preview while a sentence shows no text: the first word is waited for."""
+FIRST_PREVIEW_INTERVAL: Samples = from_ms(100)
+"""New audio that is worth a preview while the sentence shows no text."""
 
-SURE, SURE_OF_THE_FIRST = 0.6, 0.3
-UNSURE_WITHIN: Samples = from_ms(160)
-"""A preview's last tokens are kept back while they are less likely than this and fired so near the
-end of the audio that what follows may change them: half of the shown characters that were revised
-were these. A sentence's first text is waited for, so it need not be as likely
+MIN_CONFIDENCE, MIN_FIRST_CONFIDENCE = 0.6, 0.3
+UNSTABLE_TAIL: Samples = from_ms(160)
+"""A preview's last tokens are held back while their confidence is below the minimum and they fired
+within this distance of the end of the audio: half of the shown characters that were revised were
+such tokens. A sentence's first text has the lower minimum, because clients wait for it
 (docs/adr/0006-stable-interims.md)."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Speculation:
+    """Hold the sentence's tokens under the assumption that it ends at `audio_end`."""
+
     audio_end: Samples
     tokens: tuple[Token, ...]
 
 
 @dataclass(slots=True)
 class SentenceTrack:
-    """Progress through the audio `[audio_begin, audio_end)` of one sentence.
+    """Follow the progress through the audio `[audio_begin, audio_end)` of one sentence.
 
-    While speech goes on, `audio_end` is how far the sentence reaches for certain, which is up to a
-    window further than the stream has been judged; at a pause it stands still at the end of the
-    speech plus the hangover, and moves on if speech resumes. So the text of a final depends on the
-    audio alone, never on when a step ran.
+    While speech goes on, `audio_end` is how far the sentence reaches for certain, up to one window
+    beyond what has passed the VAD; at a pause `audio_end` stays at the end of speech plus the
+    hangover, and moves on if speech resumes. So the text of a final depends on the audio alone,
+    never on when a step ran.
     """
 
     audio_begin: Samples
@@ -60,124 +62,126 @@ class SentenceTrack:
     """Where speech paused or ended, or None while it goes on."""
     ended: bool = False
     _tokens: list[Token] = field(default_factory=list)
+    """Committed tokens."""
     _previewed: Samples = field(init=False)
+    """End of the audio of the last preview."""
     _speculation: _Speculation | None = None
     shown: int = 0
-    """How many tokens of the open sentence were shown; who saw any waits for its end."""
+    """Tokens of the open sentence in interims; a sentence that showed any gets a final."""
 
     def __post_init__(self) -> None:
         self.position = self.audio_end = self._previewed = self.audio_begin
 
-    # What the endpointer says -----------------------------------------------------------------
+    # Endpointing ------------------------------------------------------------------------------
 
     def advance(self, position: Samples) -> None:
-        """The sentence reaches up to `position`, whatever is judged next."""
+        """Extend the sentence up to `position` while speech goes on."""
         if self.speech_end is None:
             self.audio_end = max(self.audio_end, position)
 
-    def pause(self, speech_end: Samples, judged: Samples) -> None:
-        """Speech fell silent; what comes later is not fed unless it resumes."""
+    def pause(self, speech_end: Samples, detected: Samples) -> None:
+        """Stop at a silence; later audio is not decoded unless speech resumes."""
         self.speech_end = speech_end
-        self.audio_end = max(self.position, min(speech_end + HANGOVER, judged))
+        self.audio_end = max(self.position, min(speech_end + HANGOVER, detected))
 
     def resume(self) -> None:
-        """Speech goes on after a pause."""
+        """Continue after a pause."""
         self.speech_end = None
 
-    def end(self, speech_end: Samples, judged: Samples) -> None:
-        """The sentence is over."""
+    def end(self, speech_end: Samples, detected: Samples) -> None:
+        """End the sentence."""
         if self.speech_end is None:
-            self.pause(speech_end, judged)
+            self.pause(speech_end, detected)
         self.ended = True
 
     # What to compute --------------------------------------------------------------------------
 
     @property
     def due(self) -> Kind | None:
-        """The work that can be done now, most useful first."""
-        available = self.audio_end - self.position
-        if available >= self.geometry.stride:
+        """Return the kind of chunk that can be computed now, the most useful one."""
+        if self.audio_end - self.position >= self.geometry.stride:
             return Kind.COMMIT
         if self.speech_end is not None:
-            if self._speculation is not None and self._speculation.audio_end == self.audio_end:
+            if self._speculated:
                 return None
             return Kind.FLUSH if self.ended else Kind.SPECULATE
-        if self.preview_interval and self.audio_end - self._previewed >= self._worth_a_preview:
-            return Kind.PREVIEW
+        if self.preview_interval:
+            first = min(self.preview_interval, FIRST_PREVIEW_INTERVAL)
+            interval = self.preview_interval if self.shown else first
+            if self.audio_end - self._previewed >= interval:
+                return Kind.PREVIEW
         return None
 
     @property
-    def _worth_a_preview(self) -> Samples:
-        if self.shown:
-            return self.preview_interval
-        return min(self.preview_interval, FIRST_PREVIEWS)
+    def finished(self) -> bool:
+        """Return whether the final hypothesis is known."""
+        return self.ended and self._speculated
 
     @property
-    def finished(self) -> bool:
-        """Whether the final hypothesis is known."""
-        return (
-            self.ended
-            and self._speculation is not None
-            and self._speculation.audio_end == self.audio_end
-        )
+    def _speculated(self) -> bool:
+        """Return whether all audio of the sentence so far has been decoded to its end."""
+        return self._speculation is not None and self._speculation.audio_end == self.audio_end
 
     def span(self, kind: Kind) -> tuple[Samples, Samples]:
-        """The new audio of the next chunk, `[begin, end)`."""
+        """Return the new audio of the next chunk, `[begin, end)`."""
         if kind is Kind.COMMIT:
             return self.position, self.position + self.geometry.stride
         return self.position, self.audio_end
 
     @property
     def prefix(self) -> tuple[str, ...]:
-        """The committed tokens' pieces."""
+        """Return the pieces of the committed tokens."""
         return tuple(token.piece for token in self._tokens)
 
-    # What came of it --------------------------------------------------------------------------
+    # Results ----------------------------------------------------------------------------------
 
-    def accept(self, kind: Kind, end: Samples, heard: DecodeResult) -> Hypothesis | None:
-        """Take in a chunk that ended at sample `end`; an interim hypothesis if there is news."""
-        new = self._place(heard, end)
-        tokens = _marked((*self._tokens, *new), heard.marks)
-        if self.hotwords is not None and heard.evidence is not None:
-            self.hotwords.hear(heard.evidence, commit=kind is Kind.COMMIT)
-        said = self._said(tokens)
+    def accept(self, kind: Kind, end: Samples, result: DecodeResult) -> Hypothesis | None:
+        """Take the result of a chunk that ended at sample `end`; return an interim if text is new.
+
+        The interim of a COMMIT is left out where previews have shown more.
+        """
+        tokens = _with_marks((*self._tokens, *self._timed(result, end)), result.marks)
+        if self.hotwords is not None and result.evidence is not None:
+            self.hotwords.accept(result.evidence, commit=kind is Kind.COMMIT)
+        text = self._with_hotwords(tokens)
         if kind is Kind.COMMIT:
             self._tokens = list(tokens)
             self.position = end
             self._speculation = None
-            if len(tokens) <= self.shown:  # it decodes less far than the previews before it
+            if len(tokens) <= self.shown:
                 return None
         elif kind.final:
-            self._speculation = _Speculation(end, said)
+            self._speculation = _Speculation(end, text)
         else:
             self._previewed = end
-            said = said[: _count_sure(tokens, end, SURE if self.shown else SURE_OF_THE_FIRST)]
-        if not said or self.finished or not self.options.interim:
+            text = text[: _count_stable(tokens, end, first=not self.shown)]
+        if not text or self.finished or not self.options.interim:
             return None
-        self.shown = len(said)
-        return Hypothesis(self.speech_begin, None, said, paused=kind.final)
+        self.shown = len(text)
+        return Hypothesis(self.speech_begin, None, text, paused=kind.final)
 
     def split(self) -> Hypothesis | None:
-        """Close the text committed so far, if it is complete or too long; the rest goes on."""
+        """Close the text committed so far if it is complete or too long; the rest stays open."""
         count = semantic_cut(self._tokens) if self.options.semantic else None
-        longest = from_ms(self.options.max_sentence_ms)
-        count = count or forced_cut(self._tokens, self.speech_begin, longest)
+        max_sentence = from_ms(self.options.max_sentence_ms)
+        count = count or forced_cut(self._tokens, self.speech_begin, max_sentence)
         if count is None:
             return None
         closed, self._tokens = self._tokens[:count], self._tokens[count:]
-        final = Hypothesis(self.speech_begin, closed[-1].end, self._said(tuple(closed)))
+        final = Hypothesis(self.speech_begin, closed[-1].end, self._with_hotwords(tuple(closed)))
         if self.hotwords is not None:
             self.hotwords.cut(count)
-        if self._speculation is not None:
-            self._speculation.tokens = self._speculation.tokens[count:]
+        if (rest := self._speculation) is not None:
+            self._speculation = replace(rest, tokens=rest.tokens[count:])
         self.speech_begin = self._tokens[0].begin
         self.shown = 0
         return final
 
     def finals(self) -> list[Hypothesis]:
-        """What will not change any more; only once `finished`.
+        """Return the final hypotheses; only once `finished`.
 
-        Several sentences where punctuation may end them, none where nothing was understood.
+        There are several where punctuation may end sentences, and none where nothing was decoded
+        and nothing shown: the VAD took noise for speech.
         """
         assert self._speculation is not None
         assert self.speech_end is not None
@@ -186,42 +190,44 @@ class SentenceTrack:
             finals.append(Hypothesis(self.speech_begin, tokens[count - 1].end, tokens[:count]))
             tokens, self.speech_begin = tokens[count:], tokens[count].begin
             self.shown = 0
-        end = min(self.speech_end, tokens[-1].end + RING_OUT) if tokens else self.speech_end
-        if tokens or self.shown:  # noise that the VAD took for speech is never told of
+        end = min(self.speech_end, tokens[-1].end + MAX_RELEASE) if tokens else self.speech_end
+        if tokens or self.shown:
             finals.append(Hypothesis(self.speech_begin, end, tokens))
         return finals
 
-    def _said(self, tokens: tuple[Token, ...]) -> tuple[Token, ...]:
+    def _with_hotwords(self, tokens: tuple[Token, ...]) -> tuple[Token, ...]:
         return tokens if self.hotwords is None else self.hotwords.rewrite(tokens)
 
-    def _place(self, heard: DecodeResult, audio_end: Samples) -> list[Token]:
-        """Tokens with their times: from the last token's end, or a syllable back, to the firing."""
+    def _timed(self, result: DecodeResult, audio_end: Samples) -> list[Token]:
+        """Give tokens their times: from the end of the token before, or a syllable back, to where
+        CIF fired."""
         tokens: list[Token] = []
         previous = self._tokens[-1].end if self._tokens else self.speech_begin
-        for fired in heard.tokens:
-            fired_at = min(self.position + round(fired.fired_at), audio_end)
+        for token in result.tokens:
+            fired_at = min(self.position + round(token.fired_at), audio_end)
             end = max(previous + 1, fired_at)
-            begin = max(previous, end - LONGEST_TOKEN)
-            tokens.append(Token(fired.piece, begin, end, fired.confidence))
+            begin = max(previous, end - MAX_TOKEN)
+            tokens.append(Token(token.piece, begin, end, token.confidence))
             previous = end
         return tokens
 
 
-def _count_sure(tokens: tuple[Token, ...], heard_to: Samples, likely: float) -> int:
-    """How many of the tokens can be shown, with audio only up to `heard_to`."""
+def _count_stable(tokens: tuple[Token, ...], audio_end: Samples, first: bool) -> int:
+    """Return how many tokens of a preview can be shown, with audio only up to `audio_end`."""
+    minimum = MIN_FIRST_CONFIDENCE if first else MIN_CONFIDENCE
     count = len(tokens)
     while count:
         last = tokens[count - 1]
-        if last.confidence >= likely or last.end + UNSURE_WITHIN <= heard_to:
+        if last.confidence >= minimum or last.end + UNSTABLE_TAIL <= audio_end:
             break
         count -= 1
     return count
 
 
-def _marked(tokens: tuple[Token, ...], marks: tuple[str, ...]) -> tuple[Token, ...]:
+def _with_marks(tokens: tuple[Token, ...], marks: tuple[str, ...]) -> tuple[Token, ...]:
     if not marks:
         return tokens
-    return tuple(
+    return tuple(  # not `replace`, which takes four times as long
         Token(token.piece, token.begin, token.end, token.confidence, mark)
         for token, mark in zip(tokens, marks, strict=True)
     )

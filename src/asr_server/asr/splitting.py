@@ -1,6 +1,6 @@
-"""Where an open sentence may be closed between two of its tokens. Pure.
+"""Find where an open sentence may be closed between two of its tokens. Pure.
 
-The recogniser goes on unhindered: only the text is cut, so no sound is lost and no word halved.
+Decoding continues unchanged: only the text is cut, so no audio is lost and no word is split.
 """
 
 from collections.abc import Sequence
@@ -11,16 +11,16 @@ from asr_server.text.tokens import Token
 SENTENCE_MARKS = frozenset("。？！")
 
 SETTLED_TOKENS = 4
-"""Tokens that must follow an end mark before it is believed: marks close to the end still move."""
+"""Tokens that must follow an end mark before it counts: marks close to the end still change."""
 
-LOOKED_BACK_ON = 30
-"""Tokens among which the best place is looked for when a sentence must be cut."""
+MAX_LOOK_BACK = 30
+"""Tokens among which the best cut of a sentence that is too long is chosen."""
 
 
 def semantic_cut(tokens: Sequence[Token], settled: int = SETTLED_TOKENS) -> int | None:
-    """How many tokens the first complete sentence has; None while there is none.
+    """Return how many tokens the first complete sentence has; None while there is none.
 
-    Its end mark counts once `settled` tokens follow it.
+    An end mark counts once `settled` tokens follow it.
     """
     for count, token in enumerate(tokens[: max(0, len(tokens) - settled)], start=1):
         if token.mark in SENTENCE_MARKS:
@@ -28,14 +28,14 @@ def semantic_cut(tokens: Sequence[Token], settled: int = SETTLED_TOKENS) -> int 
     return None
 
 
-def forced_cut(tokens: Sequence[Token], begin: Samples, longest: Samples) -> int | None:
-    """How many tokens to close a sentence with that grew too long; None while it has not.
+def forced_cut(tokens: Sequence[Token], begin: Samples, max_length: Samples) -> int | None:
+    """Return after how many tokens to close a sentence that is too long; None while it is not.
 
-    The place is behind a mark if there is one, and where the next token comes latest.
+    The cut is behind a mark if there is one, and where the gap to the next token is longest.
     """
-    if len(tokens) < 2 or tokens[-1].end - begin < longest:
+    if len(tokens) < 2 or tokens[-1].end - begin < max_length:
         return None
-    first = max(1, len(tokens) - LOOKED_BACK_ON)
+    first = max(1, len(tokens) - MAX_LOOK_BACK)
 
     def fitness(count: int) -> tuple[bool, Samples]:
         return bool(tokens[count - 1].mark), tokens[count].end - tokens[count - 1].end

@@ -1,4 +1,4 @@
-"""One task's audio on its way through the recogniser."""
+"""Move one task's audio through the recogniser: windows to VAD, chunks to decoding, text out."""
 
 import asyncio
 from collections import deque
@@ -7,14 +7,15 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from asr_server.asr.collector import Collector
 from asr_server.asr.hotwords import HotwordSearch, HotwordSet
+from asr_server.asr.pace import Pace
 from asr_server.asr.sentence_track import SentenceTrack
 from asr_server.asr.types import (
     ChunkGeometry,
     DecodeResult,
     DecodeWork,
     Kind,
+    Slot,
     StreamId,
     StreamOptions,
     VadWork,
@@ -36,146 +37,163 @@ from asr_server.errors import AsrError
 from asr_server.recognition import EndOfStream, Hypothesis, RecognitionEvent
 
 PRE_ROLL: Samples = from_ms(300)
-"""Audio before the detected onset that belongs to the sentence: soft initials are judged late."""
+"""Audio before the detected onset that belongs to the sentence: VAD detects soft initials late."""
 
-LIVE_PACE = 1.25
-"""Seconds of audio in a second that may still come from a microphone, whose clock is its own."""
-LIVE_LEAD_S = 1.0
-"""How far ahead of that pace live audio may be: clients send what they recorded while they
-connected."""
+PREVIEW_INTERVAL: Samples = from_ms(200)
+"""New audio that is worth another preview once a sentence shows text."""
 
-MAX_JUDGED_AT_ONCE = 19
-"""Windows of one stream in one step, about one chunk, so that an upload shares the step."""
+MAX_WINDOWS = 19
+"""VAD windows of one stream in one step, about one chunk, so that bulk audio shares the step."""
 
 
 class Stream:
-    """Audio goes in, hypotheses come out; the engine moves it along.
+    """Take audio in, give hypotheses out; the scheduler moves the stream along.
 
-    The connection calls `push`, `room`, `finish`, `next` and `close`; everything else is the
-    engine's, and all of it runs on the event loop.
+    The connection calls `push`, `room`, `finish`, `next` and `close`; everything else belongs to
+    the scheduler, and all of it runs on the event loop. The stream is also the only queue between
+    recogniser and connection: an unread interim is replaced by any newer hypothesis, finals are
+    never lost, and there is at most one for every sentence.
     """
 
     def __init__(
         self,
         stream_id: StreamId,
+        slot: Slot,
         options: StreamOptions,
         geometry: ChunkGeometry,
-        preview_interval: Samples,
+        previews: bool,
         on_change: Callable[["Stream"], None],
         on_close: Callable[["Stream"], None],
         clock: Callable[[], float],
         hotwords: HotwordSet | None = None,
     ) -> None:
         self.id = stream_id
+        self.slot = slot
         self._options = options
         self._geometry = geometry
-        self._preview_interval = preview_interval if options.interim else 0
+        self._preview_interval = PREVIEW_INTERVAL if previews and options.interim else 0
         self._hotwords = hotwords
         self._on_change = on_change
         self._on_close = on_close
         self._clock = clock
-        self._lead_s = 0.0
-        """How far the audio was ahead of `LIVE_PACE` when its last samples came."""
-        self._pushed_at = clock()
+        self._pace = Pace(clock())
         self._ring = Ring()
         self._endpointer = Endpointer(options.endpoint)
         self._sentences: deque[SentenceTrack] = deque()
         self._last_audio_end: Samples = 0
-        self._finishing = False
-        self._drained = False
+        self.finishing = False
+        """Whether no more audio comes."""
+        self._ended = False
         self._closed = False
         self._cut: tuple[SentenceTrack, Samples]
-        self._collector = Collector()
-        self._moved = asyncio.Event()
+        """The sentence and the end of the chunk in flight."""
+        self._progressed = asyncio.Event()
+        self._events: deque[RecognitionEvent] = deque()
+        self._error: AsrError | None = None
+        self._arrived = asyncio.Event()
 
-    # The connection's face ----------------------------------------------------------------------
+    # The connection's interface -----------------------------------------------------------------
 
     def push(self, samples: Pcm) -> None:
-        """Add (n,) float32 samples, 16 kHz mono in [-1, 1]; ignored after `finish` or `close`."""
-        if self._finishing or self._closed:
+        """Add (n,) float32 samples, 16 kHz mono; ignored after `finish` or `close`.
+
+        Samples outside [-1, 1] are clipped and NaN becomes 0: neither may reach the model, where
+        one stream's infinities would fail the step of all.
+        """
+        if self.finishing or self._closed:
             return
-        self._lead_s = self._lead_now_s + len(samples) / SAMPLE_RATE
-        self._pushed_at = self._clock()
-        self._ring.append(samples)
-        if not self.judge_due:  # else it comes with what is judged
+        self._pace.push(len(samples) / SAMPLE_RATE, self._clock())
+        self._ring.append(_bounded(samples))
+        if not self.windows_due:  # else the VAD result advances the sentence
             self._advance()
         self._on_change(self)
 
     def finish(self) -> None:
-        """No more audio comes: everything pushed is recognised, then `EndOfStream` is delivered."""
+        """End the audio: everything pushed is recognised, then `EndOfStream` is delivered."""
         if not self._closed:
-            self._lead_s = self._lead_now_s
-            self._finishing = True
+            self._pace.end(self._clock())
+            self.finishing = True
             self._complete()
             self._on_change(self)
 
     def close(self) -> None:
-        """Forget everything at once; may be called twice."""
+        """Discard everything at once; may be called twice."""
         if not self._closed:
             self._closed = True
             self._on_close(self)
 
     @property
     def backlog(self) -> Samples:
-        """Samples pushed that wait to be judged or, where there is speech, to be recognised."""
-        judged = self._judged
-        unheard = sum(
-            max(0, min(sentence.audio_end, judged) - sentence.position)
+        """Return how many samples wait for VAD or, where there is speech, for decoding."""
+        detected = self._detected
+        undecoded = sum(
+            max(0, min(sentence.audio_end, detected) - sentence.position)
             for sentence in self._sentences
         )
-        return self._ring.end - judged + unheard
-
-    @property
-    def live(self) -> bool:
-        """Whether the audio comes as it is spoken, and not as quickly as it is read from a file."""
-        return (self._lead_s if self._finishing else self._lead_now_s) < LIVE_LEAD_S
+        return self._ring.end - detected + undecoded
 
     async def room(self, limit: Samples) -> None:
         """Return once at most `limit` samples wait, or the stream is over."""
-        while self.backlog > limit and not (self._closed or self._drained):
-            self._moved.clear()
-            await self._moved.wait()
+        while self.backlog > limit and not (self._closed or self._ended):
+            self._progressed.clear()
+            await self._progressed.wait()
 
     async def next(self) -> RecognitionEvent:
-        """The next event; raises the `AsrError` that ended the stream."""
-        return await self._collector.get()
+        """Return the next event; raises the `AsrError` that ended the stream."""
+        while not self._events:
+            if self._error is not None:
+                raise self._error
+            self._arrived.clear()
+            await self._arrived.wait()
+        return self._events.popleft()
 
-    # The engine's face: the VAD -----------------------------------------------------------------
+    # The scheduler's interface: VAD -------------------------------------------------------------
 
     @property
-    def judge_due(self) -> bool:
-        """Whether a whole window waits to be judged, or the end of the stream does."""
-        waiting = self._ring.end - self._endpointer.position
-        return waiting >= WINDOW or (self._finishing and not self._drained and waiting > 0)
+    def live(self) -> bool:
+        """Return whether the audio comes in real time, not as fast as a file can be read."""
+        return self._pace.live(self._clock())
 
-    def cut_judge(self) -> VadWork:
-        """The next windows; the stream's very last one is filled up with zeros."""
+    @property
+    def windows_due(self) -> bool:
+        """Return whether a whole window waits for VAD, or the end of the stream does."""
+        waiting = self._ring.end - self._endpointer.position
+        return waiting >= WINDOW or (self.finishing and not self._ended and waiting > 0)
+
+    def cut_windows(self) -> VadWork:
+        """Return the next windows; the stream's very last one is padded with zeros."""
         begin = self._endpointer.position
         waiting = self._ring.end - begin
-        windows = min(waiting // WINDOW, MAX_JUDGED_AT_ONCE)
+        windows = min(waiting // WINDOW, MAX_WINDOWS)
         if windows:
-            return VadWork(self.id, self._ring.read(begin, begin + windows * WINDOW))
-        last = np.zeros(WINDOW, dtype=np.float32)
-        last[:waiting] = self._ring.read(begin, self._ring.end)
-        return VadWork(self.id, last)
+            pcm = self._ring.read(begin, begin + windows * WINDOW)
+        else:
+            pcm = np.zeros(WINDOW, dtype=np.float32)
+            pcm[:waiting] = self._ring.read(begin, self._ring.end)
+        return VadWork(self.slot, begin == 0, pcm)
 
     def accept_probabilities(self, probabilities: NDArray[np.float32]) -> None:
-        """Let the endpointer see the windows that `cut_judge` gave."""
-        for probability in probabilities:
-            for change in self._endpointer.accept(float(probability)):
+        """Pass the result of the windows that `cut_windows` returned to the endpointer."""
+        for probability in probabilities.tolist():
+            for change in self._endpointer.accept(probability):
                 self._apply(change)
             self._advance()
         self._complete()
 
-    # The engine's face: chunks ------------------------------------------------------------------
+    # The scheduler's interface: decoding --------------------------------------------------------
 
     @property
     def chunk_due(self) -> Kind | None:
-        """The chunk that can be computed now."""
+        """Return the kind of the chunk that can be computed now."""
         return self._sentences[0].due if self._sentences else None
 
+    @property
+    def no_text_yet(self) -> bool:
+        """Return whether the sentence whose chunk is due shows no text yet."""
+        return bool(self._sentences) and not self._sentences[0].shown
+
     def cut_chunk(self) -> DecodeWork:
-        """The chunk that is due."""
+        """Return the chunk that is due."""
         sentence = self._sentences[0]
         kind = sentence.due
         assert kind is not None
@@ -184,7 +202,7 @@ class Stream:
         context = 0 if first else self._geometry.context
         self._cut = (sentence, end)
         return DecodeWork(
-            stream=self.id,
+            slot=self.slot,
             kind=kind,
             first=first,
             pcm=self._ring.read(begin - context, end),
@@ -193,48 +211,33 @@ class Stream:
             hotwords=self._hotwords,
         )
 
-    def accept_chunk(self, work: DecodeWork, heard: DecodeResult) -> None:
-        """Take in what the device heard in the chunk that `cut_chunk` gave."""
+    def accept_chunk(self, work: DecodeWork, result: DecodeResult) -> None:
+        """Pass the result of the chunk that `cut_chunk` returned to its sentence."""
         sentence, end = self._cut
-        interim = sentence.accept(work.kind, end, heard)
-        closed = sentence.split()
-        if closed is not None:
-            self._deliver(closed)
-        elif interim is not None:
-            self._deliver(interim)
+        interim = sentence.accept(work.kind, end, result)
+        if (hypothesis := sentence.split() or interim) is not None:
+            self._deliver(hypothesis)
         self._complete()
 
     def fail(self, error: AsrError) -> None:
-        """End the stream with an error."""
-        self._drained = True
-        self._collector.fail(error)
-        self._moved.set()
+        """End the stream with an error, after the events that are unread."""
+        self._ended = True
+        self._error = self._error or error
+        self._arrived.set()
+        self._progressed.set()
+
+    # Internals ----------------------------------------------------------------------------------
 
     @property
-    def awaited(self) -> bool:
-        """Whether the sentence whose chunk is due shows no text yet."""
-        return bool(self._sentences) and not self._sentences[0].shown
-
-    @property
-    def finishing(self) -> bool:
-        """Whether no more audio comes."""
-        return self._finishing
-
-    # Inside -------------------------------------------------------------------------------------
-
-    @property
-    def _lead_now_s(self) -> float:
-        return max(0.0, self._lead_s - LIVE_PACE * (self._clock() - self._pushed_at))
-
-    @property
-    def _judged(self) -> Samples:
+    def _detected(self) -> Samples:
+        """Return the end of the audio that has passed the VAD."""
         return min(self._endpointer.position, self._ring.end)
 
     def _advance(self) -> None:
-        # A pause is noticed with what it leaves of the audio, never before its end: so the window
-        # that is judged next is the sentence's, whatever comes of it.
+        # A pause is detected with the audio that it leaves, never before its end: so the window
+        # that comes next belongs to the sentence, whatever its probability.
         if self._sentences and not self._sentences[-1].ended:
-            self._sentences[-1].advance(min(self._judged + WINDOW, self._ring.end))
+            self._sentences[-1].advance(min(self._detected + WINDOW, self._ring.end))
 
     def _apply(self, change: Change) -> None:
         match change:
@@ -251,33 +254,43 @@ class Stream:
                     )
                 )
             case SpeechPaused(end):
-                self._sentences[-1].pause(end, self._judged)
+                self._sentences[-1].pause(end, self._detected)
             case SpeechResumed():
                 self._sentences[-1].resume()
             case SentenceEnded(end):
-                self._sentences[-1].end(min(end, self._ring.end), self._judged)
+                self._sentences[-1].end(min(end, self._ring.end), self._detected)
                 self._last_audio_end = self._sentences[-1].audio_end
 
     def _complete(self) -> None:
-        """Deliver what is final, let go of audio, and notice the end."""
-        if self._finishing and not self._drained and self._endpointer.position >= self._ring.end:
+        """Deliver finals, release audio, and end the stream when everything is recognised."""
+        if self.finishing and not self._ended and self._endpointer.position >= self._ring.end:
             for change in self._endpointer.finish(self._ring.end):
                 self._apply(change)
         while self._sentences and self._sentences[0].finished:
             for final in self._sentences.popleft().finals():
                 self._deliver(final)
         self._ring.release(self._oldest_needed)
-        if self._finishing and not self._sentences and not self.judge_due and not self._drained:
-            self._drained = True
-            self._collector.put(EndOfStream())
-        self._moved.set()
+        if self.finishing and not self._sentences and not self.windows_due and not self._ended:
+            self._ended = True
+            self._deliver(EndOfStream())
+        self._progressed.set()
 
     @property
     def _oldest_needed(self) -> Samples:
         if self._sentences:
-            return max(0, min(self._judged, self._sentences[0].position - self._geometry.context))
-        return max(0, self._judged - ONSET - ONSET_LAG - PRE_ROLL)
+            return max(0, min(self._detected, self._sentences[0].position - self._geometry.context))
+        return max(0, self._detected - ONSET - ONSET_LAG - PRE_ROLL)
 
-    def _deliver(self, hypothesis: Hypothesis) -> None:
-        if not self._closed:
-            self._collector.put(hypothesis)
+    def _deliver(self, event: RecognitionEvent) -> None:
+        newest = self._events[-1] if self._events else None
+        if isinstance(newest, Hypothesis) and not newest.final:
+            self._events.pop()
+        self._events.append(event)
+        self._arrived.set()
+
+
+def _bounded(samples: Pcm) -> Pcm:
+    """Return finite samples in [-1, 1]."""
+    if not len(samples) or np.abs(samples).max() <= 1.0:  # NaN compares as False
+        return samples
+    return np.nan_to_num(samples, nan=0.0).clip(-1.0, 1.0)

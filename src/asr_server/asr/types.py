@@ -1,4 +1,4 @@
-"""The values that travel between the connection, the engine and the device."""
+"""Define the values that pass between the connection, the engine and the backend."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,6 +13,11 @@ from asr_server.audio.endpointer import EndpointingOptions
 from asr_server.audio.units import Pcm, Samples
 
 StreamId: TypeAlias = int
+Slot: TypeAlias = int
+"""A row of every state tensor; row 0 is a dummy that belongs to no stream."""
+
+DUMMY_SLOT: Slot = 0
+"""`slot * mask` sends the rows that are masked out to this slot."""
 
 
 # Between the connection and the engine -----------------------------------------------------------
@@ -20,7 +25,7 @@ StreamId: TypeAlias = int
 
 @dataclass(frozen=True, slots=True)
 class StreamOptions:
-    """What one task asks of the recogniser."""
+    """Hold what one task asks of the recogniser."""
 
     endpoint: EndpointingOptions = field(default_factory=EndpointingOptions)
     punctuate: bool = True
@@ -28,61 +33,63 @@ class StreamOptions:
     interim: bool = True
     """Deliver hypotheses of a sentence that is still open."""
     semantic: bool = False
-    """End sentences where punctuation says, without waiting for silence (DashScope
+    """End sentences at punctuation, without waiting for silence (DashScope
     `semantic_punctuation_enabled`)."""
     max_sentence_ms: int = 60_000
-    """A sentence that grows longer is closed between two words."""
+    """A longer sentence is closed between two words."""
     hotwords: tuple[tuple[str, int], ...] = ()
     """Words to favour, with weights 1 to 5, or 50."""
 
 
-# Between the engine and the device ---------------------------------------------------------------
+# Between the engine and the backend --------------------------------------------------------------
 
 
 class Kind(Enum):
-    """Why a chunk is computed; what happens to the stream's state follows from it."""
+    """Say why a chunk is computed; what happens to the slot's state follows from that."""
 
     COMMIT = auto()
-    """A whole chunk; the stream's state advances past it."""
+    """A whole chunk; the state advances past it."""
     FLUSH = auto()
-    """The last, shorter chunk of a sentence; its state is not needed again."""
+    """The last, shorter chunk of a sentence; the state is not needed again."""
     SPECULATE = auto()
-    """As FLUSH, at a pause, in case the sentence ends there; the state stays as it was."""
+    """Like FLUSH, at a pause, in case the sentence ends there; the state stays."""
     PREVIEW = auto()
-    """What has arrived of the next chunk, for early text; the state stays as it was."""
+    """The audio that has arrived of the next chunk, for early text; the state stays."""
 
     @property
     def final(self) -> bool:
-        """Whether every frame is decoded, with nothing held back for context still to come."""
+        """Return whether every frame is decoded, with no look-ahead held back."""
         return self in (Kind.FLUSH, Kind.SPECULATE)
 
 
 @dataclass(frozen=True, slots=True)
 class ChunkGeometry:
-    """How the model cuts a sentence."""
+    """Hold how the model cuts a sentence into chunks."""
 
     stride: Samples
     """New samples of a whole chunk."""
     context: Samples
-    """Samples before a chunk that its features still see."""
+    """Samples before a chunk that its features see."""
 
 
 @dataclass(frozen=True, slots=True)
 class VadWork:
-    """One stream's new windows for the VAD."""
+    """Hold the new windows of one stream for the VAD."""
 
-    stream: StreamId
+    slot: Slot
+    first: bool
+    """The windows open the stream: the slot's VAD state counts as empty."""
     pcm: Pcm  # (windows * 512,)
 
 
 @dataclass(frozen=True, slots=True)
 class DecodeWork:
-    """One stream's share of a step: one chunk, never more."""
+    """Hold one chunk of one stream."""
 
-    stream: StreamId
+    slot: Slot
     kind: Kind
     first: bool
-    """The chunk opens a sentence: it starts from an empty state."""
+    """The chunk opens a sentence: the slot's state counts as empty."""
     pcm: Pcm  # (context + new,); no context when `first`; new < stride unless COMMIT
     prefix: tuple[str, ...] = ()
     """The sentence's tokens before this chunk, for punctuation."""
@@ -91,32 +98,8 @@ class DecodeWork:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """Everything the device does in one go; births and deaths of streams ride inside."""
-
-    opened: tuple[StreamId, ...] = ()
-    closed: tuple[StreamId, ...] = ()
-    judge: tuple[VadWork, ...] = ()
-    chunks: tuple[DecodeWork, ...] = ()
-
-    @property
-    def streams(self) -> frozenset[StreamId]:
-        """Whose work rides in the step."""
-        return frozenset({w.stream for w in self.judge} | {w.stream for w in self.chunks})
-
-    def singles(self) -> list["Step"]:
-        """The same work, one stream's part a step, after the births and deaths."""
-        births = [Step(self.opened, self.closed)] if self.opened or self.closed else []
-        return [
-            *births,
-            *(Step(judge=(work,)) for work in self.judge),
-            *(Step(chunks=(work,)) for work in self.chunks),
-        ]
-
-
-@dataclass(frozen=True, slots=True)
 class DecodedToken:
-    """A token the model fired in a chunk."""
+    """Hold a token that CIF fired in a chunk."""
 
     piece: str
     fired_at: float
@@ -126,38 +109,30 @@ class DecodedToken:
 
 @dataclass(frozen=True, slots=True)
 class DecodeResult:
-    """What one chunk gave."""
+    """Hold the tokens of one chunk."""
 
     tokens: tuple[DecodedToken, ...]
     marks: tuple[str, ...] = ()
     """Punctuation after each token of prefix and chunk; empty when none was asked for."""
     evidence: Evidence | None = None
-    """How likely the hotwords' tokens were in place of each token; None without hotwords."""
-
-
-@dataclass(frozen=True, slots=True)
-class StepResult:
-    """Answers in the order of the step's `judge` and `chunks`."""
-
-    probabilities: Sequence[NDArray[np.float32]]  # (windows,) each
-    heard: Sequence[DecodeResult]
+    """Scores of the hotwords' tokens in place of each token; None without hotwords."""
 
 
 class OutOfMemoryError(Exception):
-    """The device has no memory for a step of this size; a smaller one may fit."""
+    """Report that a step of this size does not fit into device memory; a smaller one may."""
 
 
 class LoadError(Exception):
-    """The recogniser cannot be started; the text says why and what to do, to whoever runs it."""
+    """Report that the recogniser cannot start; the text says why and what the operator can do."""
 
 
 class DeviceLostError(LoadError):
-    """The GPU is missing or broken."""
+    """Report that the GPU is missing or broken."""
 
 
 class Backend(Protocol):
-    """What computes steps. Only the device's threads call `step`, each for one at a time: those of
-    its lanes, and one whose steps have no chunks. No stream rides in two of them."""
+    """Compute steps. Only worker threads call `detect` and `decode`: `detect` runs on one thread,
+    `decode` on up to `workers` threads at once, and no slot is in two running steps."""
 
     name: str
     device: str
@@ -165,18 +140,27 @@ class Backend(Protocol):
     """Precision of the weights."""
     gpu: str | None
     """UUID of the GPU that computes, if one does."""
-    lanes: int
-    """Steps with chunks that it computes side by side."""
+    workers: int
+    """Decode steps that run side by side."""
+    slots: int
+    """Rows of state; streams get 1 to `slots - 1`."""
     geometry: ChunkGeometry
     vocabulary: tuple[str, ...]
 
-    def step(self, step: Step) -> StepResult:
-        """Compute one step; on an exception no stream's state has changed.
+    def detect(self, works: Sequence[VadWork]) -> list[NDArray[np.float32]]:
+        """Return the speech probabilities of the works' windows, (windows,) each.
+
+        On an exception no state has changed. Raises `OutOfMemoryError` as `decode` does.
+        """
+        ...
+
+    def decode(self, works: Sequence[DecodeWork]) -> list[DecodeResult]:
+        """Return the tokens of the works' chunks; on an exception no state has changed.
 
         Raises `OutOfMemoryError` when a smaller step may succeed.
         """
         ...
 
     def warm_up(self) -> None:
-        """Run once what a step runs, so that the first stream finds everything compiled."""
+        """Run each kind of step once, so that nothing is compiled when the first stream comes."""
         ...

@@ -1,35 +1,39 @@
-"""`asr-server bench`: how many people can speak at once before a server's answers come too late."""
+"""`asr-server bench`: how many streams a server holds within the latency goals."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 
+from asr_client.protocol import DEFAULT_MODEL, DEFAULT_URL, websocket_url, without_key
 from asr_server.cli.options import err
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from asr_server.load.crowd import Crowd, Level
-    from asr_server.load.figures import Goals
-    from asr_server.load.recordings import Recording
-    from asr_server.load.speaker import Target
+from asr_server.latency_goals import FINAL_S, FIRST_TEXT_S, TAIL_S
+from asr_server.load import plot as plotting
+from asr_server.load import report
+from asr_server.load.client_run import Target
+from asr_server.load.figures import Goals
+from asr_server.load.load_generator import Level, LoadGenerator, warm_up
+from asr_server.load.recordings import Recording, read_recordings
+from asr_server.load.search import binary, held, linear
+from asr_server.protocol.models import PARAFORMER
+from asr_server.recordings.files import RecordingError
 
 out = Console(highlight=False)
 
 app = typer.Typer()
 
 NOT_MEASURED, GOALS_BROKEN = 1, 3
-"""Exit statuses; 2 is typer's for a command that makes no sense."""
+"""Exit statuses; 2 is typer's for an invalid command."""
 REFRESH_S = 0.5
 REST_S = 2.0
-"""Between two levels, so that a server which was overloaded can breathe out."""
+"""Pause between two levels, for an overloaded server to work off its queues."""
 
 
 class Ramp(str, Enum):
@@ -40,26 +44,27 @@ class Ramp(str, Enum):
 
 
 @app.command(
-    epilog="""
+    epilog=f"""
 [bold]What is measured[/]
 
-first text   from the frame with the first speech to the first text; goal: p95 under 600 ms
+first text   from the frame with the first speech to the first text; goal: p95 under
+{1000 * FIRST_TEXT_S:g} ms
 
 final        from the frame with the last speech to the final, max_sentence_silence included; goal:
-p95 under that silence + 150 ms
+p95 under that silence + {1000 * FINAL_S:g} ms
 
-tail         from finish-task to task-finished; goal: p95 under 150 ms
+tail         from finish-task to task-finished; goal: p95 under {1000 * TAIL_S:g} ms
 
-Every client sends 100 ms of sound every 100 ms, as a microphone does, whatever the server does.
-Speech begins and ends where a manifest says, else where the recording is loud.
+Every client sends 100 ms of audio every 100 ms, as a microphone does, whatever the server does.
+The times of speech come from a manifest, else from the loudness of the recording.
 
 [bold]Examples[/]
 
-asr-server bench                                   4 people for 30 s, against ws://127.0.0.1:8000
+asr-server bench                                   4 streams for 30 s, against ws://127.0.0.1:8000
 
-asr-server bench --streams 40 --seconds 120        40 people for two minutes
+asr-server bench --streams 40 --seconds 120        40 streams for two minutes
 
-asr-server bench --ramp binary                     how many it holds: doubles, then halves the gap
+asr-server bench --ramp binary                     how many streams: doubles, then halves the gap
 
 asr-server bench --ramp linear --step 8 --plot curve.png         the whole curve; PNG, SVG or HTML
 
@@ -69,19 +74,19 @@ asr-server bench --ramp binary --require 50 --json held.json     in CI: exit sta
 
 asr-server bench wss://dashscope.aliyuncs.com/api-ws/v1/inference --api-key sk-...    Alibaba's own
 
-Run it on another machine than the server: here they share the cores. If this program falls behind
-its own schedule it says so and blames nobody else.
+Run this on another machine than the server: on one machine they share the cores. If this program
+falls behind its own schedule, the result is "not measured".
 
-[bold]Exit status[/]: 0 goals kept, 1 could not be measured, 2 the command makes no sense, 3 goals
-broken (with --ramp: fewer streams than --require).
+[bold]Exit status[/]: 0 goals kept, 1 could not be measured, 2 the command is wrong, 3 goals broken
+(with --ramp: fewer streams than --require).
 """
 )
 def bench(
     url: Annotated[
         str, typer.Argument(help="Address of any server that speaks DashScope's protocol.")
-    ] = "ws://127.0.0.1:8000",
+    ] = DEFAULT_URL,
     streams: Annotated[
-        int, typer.Option(min=1, help="People who speak at once; with --ramp, at first.")
+        int, typer.Option(min=1, help="Streams at once; with --ramp, at first.")
     ] = 4,
     ramp: Annotated[
         Ramp | None,
@@ -91,9 +96,9 @@ def bench(
         ),
     ] = None,
     step: Annotated[int, typer.Option(min=1, help="Streams added by `--ramp linear`.")] = 8,
-    most: Annotated[int, typer.Option(min=1, help="Where a ramp ends at the latest.")] = 512,
+    most: Annotated[int, typer.Option(min=1, help="Most streams that a ramp tries.")] = 512,
     seconds: Annotated[
-        float, typer.Option(min=1, help="Measured for that long, once all have joined.")
+        float, typer.Option(min=1, help="Duration of the measurement, once all streams are open.")
     ] = 30,
     recordings: Annotated[
         list[Path] | None,
@@ -109,47 +114,39 @@ def bench(
     api_key: Annotated[str | None, typer.Option(envvar="ASR_API_KEY", help="If it needs one.")] = (
         None
     ),
-    model: Annotated[str, typer.Option(help="Name to ask for.")] = "paraformer-realtime-v2",
+    model: Annotated[str, typer.Option(help="Model name in the request.")] = DEFAULT_MODEL,
     silence_ms: Annotated[
         int, typer.Option(min=200, max=6000, help="max_sentence_silence of every task.")
-    ] = 800,
-    goal_first_text_ms: Annotated[float, typer.Option(help="Goal for p95.")] = 600,
+    ] = PARAFORMER.max_sentence_silence_ms,
+    goal_first_text_ms: Annotated[float, typer.Option(help="Goal for p95.")] = 1000 * FIRST_TEXT_S,
     goal_final_ms: Annotated[
         float, typer.Option(help="Goal for p95, beyond max_sentence_silence.")
-    ] = 150,
-    goal_tail_ms: Annotated[float, typer.Option(help="Goal for p95.")] = 150,
+    ] = 1000 * FINAL_S,
+    goal_tail_ms: Annotated[float, typer.Option(help="Goal for p95.")] = 1000 * TAIL_S,
     most_late_ms: Annotated[
         float,
         typer.Option(
-            help="How late this program may send (p99) by its own fault and still be believed."
+            help="Bound on this program's own lateness in sending (p99), beyond which the result "
+            "is not reported."
         ),
     ] = 50,
     require: Annotated[
         int, typer.Option(min=0, help="Streams that a ramp must hold for exit status 0.")
     ] = 0,
-    json: Annotated[Path | None, typer.Option(help="Write all figures there.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
     plot: Annotated[
-        Path | None, typer.Option(help="Draw them: .png, .svg or .html. Needs matplotlib.")
+        Path | None, typer.Option(help="Plot to this file: .png, .svg or .html. Needs matplotlib.")
     ] = None,
 ) -> None:
-    """Measure how many streams a server holds, and how quickly it answers them."""
-    from asr_server.load import plot as plotting
-    from asr_server.load import report
-    from asr_server.load.figures import Goals
-    from asr_server.load.recordings import read_recordings
-    from asr_server.load.search import held
-    from asr_server.load.speaker import Target
-    from asr_server.recordings.client import endpoint
-    from asr_server.recordings.files import RecordingError
-
+    """Measure how many streams a server holds, and its latency."""
     if require and ramp is None:
-        raise typer.BadParameter("is for --ramp", param_hint="--require")
+        raise typer.BadParameter("needs --ramp", param_hint="--require")
     if plot is not None and plot.suffix not in plotting.SUFFIXES:
         raise typer.BadParameter("end it with .png, .svg or .html", param_hint="--plot")
     if plot is not None and not plotting.available():
         raise typer.BadParameter(plotting.MISSING, param_hint="--plot")
     try:
-        spoken = read_recordings(recordings or [], quiet, silence_ms / 1000)
+        material = read_recordings(recordings or [], quiet, silence_ms / 1000)
     except RecordingError as exc:
         raise typer.BadParameter(str(exc), param_hint="--recordings") from exc
     goals = Goals(
@@ -158,19 +155,20 @@ def bench(
         goal_tail_ms / 1000,
         most_late_ms / 1000,
     )
-    target = Target(endpoint(url), api_key, model, {"max_sentence_silence": silence_ms})
+    target = Target(websocket_url(url), api_key, model, {"max_sentence_silence": silence_ms})
     if not out.is_terminal:
         out.width = report.WIDTH
-    number, share = report.describe(spoken)
+    number, share = report.describe(material)
     out.print(
-        f"{report.without_key(target.url)}: {number} recordings, {share:.0%} speech, "
+        f"{without_key(target.url)}: {number} recordings, {share:.0%} speech, "
         f"{seconds:g} s a level, goals p95 {goal_first_text_ms:g} / {1000 * goals.final_s:g} / "
         f"{goal_tail_ms:g} ms"
     )
-    levels = asyncio.run(_climb(target, spoken, goals, seconds, _plan(ramp, streams, step, most)))
-    tried = {one.streams: one.held and not one.clients.own_fault(goals) for one in levels}
+    plan = Plan(ramp, streams, step, most)
+    levels = asyncio.run(_measure(target, material, goals, seconds, plan))
+    tried = _tried(levels, goals)
     run = report.Run(
-        url=report.without_key(target.url),
+        url=without_key(target.url),
         model=model,
         pause_ms=silence_ms,
         seconds=seconds,
@@ -190,58 +188,52 @@ def bench(
     raise typer.Exit(_verdict(run.streams_held, levels, goals, require))
 
 
-def _plan(
-    ramp: Ramp | None, streams: int, step: int, most: int
-) -> "Callable[[dict[int, bool]], int | None]":
-    """What to try after what has been tried."""
-    from asr_server.load.search import binary, linear
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The numbers of streams to measure."""
 
-    def plan(tried: dict[int, bool]) -> int | None:
+    ramp: Ramp | None
+    streams: int
+    step: int
+    most: int
+
+    def next(self, tried: Mapping[int, bool]) -> int | None:
+        """Return the next number of streams, or None at the end."""
         if not tried:
-            return streams
-        match ramp:
-            case Ramp.binary:
-                return binary(tried, streams, most)
-            case Ramp.linear:
-                return linear(tried, step, most)
-            case None:
-                return None
-
-    return plan
+            return self.streams
+        if self.ramp is Ramp.binary:
+            return binary(tried, self.streams, self.most)
+        return linear(tried, self.step, self.most) if self.ramp is Ramp.linear else None
 
 
-async def _climb(
-    target: "Target",
-    recordings: "tuple[Recording, ...]",
-    goals: "Goals",
-    seconds: float,
-    plan: "Callable[[dict[int, bool]], int | None]",
-) -> "list[Level]":
-    """Level after level; ends early where nothing can be measured."""
-    from asr_server.load.crowd import Crowd, warm_up
-    from asr_server.load.report import outcome
-
+async def _measure(
+    target: Target, recordings: Sequence[Recording], goals: Goals, seconds: float, plan: Plan
+) -> list[Level]:
+    """Run level after level; end early where nothing can be measured."""
     levels: list[Level] = []
-    tried: dict[int, bool] = {}
     await warm_up(target, recordings)
-    while (streams := plan(tried)) is not None:
+    while (streams := plan.next(_tried(levels, goals))) is not None:
         if levels:
             await asyncio.sleep(REST_S)
-        crowd = Crowd(target, recordings, streams, seconds)
-        with _watched(crowd, levels, goals):
-            level = await crowd.hold(goals)
+        generator = LoadGenerator(target, recordings, streams, seconds)
+        with _live_view(generator, levels, goals):
+            level = await generator.run(goals)
         levels.append(level)
-        tried[streams] = level.held and not level.clients.own_fault(goals)
         if not out.is_terminal:
-            err.print(f"{streams} streams: {outcome(level, goals)}")
-        if not level.clients.finished and not any(tried.values()):
+            err.print(f"{streams} streams: {report.outcome(level, goals)}")
+        if not level.clients.finished and not any(_tried(levels, goals).values()):
             break
     return levels
 
 
+def _tried(levels: Sequence[Level], goals: Goals) -> dict[int, bool]:
+    """Return the numbers of streams and whether all goals were kept, reliably measured."""
+    return {one.streams: one.held and not one.clients.unreliable(goals) for one in levels}
+
+
 @contextmanager
-def _watched(crowd: "Crowd", levels: "list[Level]", goals: "Goals") -> "Iterator[None]":
-    """Show a level while it runs; without a terminal, nothing before it is over."""
+def _live_view(generator: LoadGenerator, levels: list[Level], goals: Goals) -> Iterator[None]:
+    """Show a level while it runs, if the output is a terminal."""
     if not out.is_terminal:
         yield
         return
@@ -249,7 +241,7 @@ def _watched(crowd: "Crowd", levels: "list[Level]", goals: "Goals") -> "Iterator
 
     async def refresh() -> None:
         while True:
-            live.update(_view(crowd, levels, goals), refresh=True)
+            live.update(_view(generator, levels, goals), refresh=True)
             await asyncio.sleep(REFRESH_S)
 
     with live:
@@ -260,40 +252,40 @@ def _watched(crowd: "Crowd", levels: "list[Level]", goals: "Goals") -> "Iterator
             refreshing.cancel()
 
 
-def _view(crowd: "Crowd", levels: "list[Level]", goals: "Goals") -> RenderableType:
-    from asr_server.load.report import latency, table
-
+def _view(generator: LoadGenerator, levels: list[Level], goals: Goals) -> RenderableType:
     now = asyncio.get_running_loop().time()
-    seen = crowd.figures()
-    if now < crowd.full:
-        phase = f"joining, {crowd.full - now:.0f} s"
+    figures = generator.figures()
+    if now < generator.measured_from:
+        phase = f"opening streams, {generator.measured_from - now:.0f} s"
     else:
-        phase = f"measuring, {max(0.0, crowd.until - now):.0f} s"
-    late = 1000 * (seen.late.p99 or 0.0)
+        phase = f"measuring, {max(0.0, generator.measured_until - now):.0f} s"
+    late = 1000 * (figures.late.p99 or 0.0)
     return Group(
-        *([table(levels, goals)] if levels else []),
-        f"[bold]{crowd.streams} streams[/]: {crowd.open} open, {phase}; {seen.finished} finished, "
-        f"{seen.refused} refused, {sum(seen.failed.values())} failed",
-        f"first text {latency(seen.first_text, goals.first_text_s)}   "
-        f"final {latency(seen.final, goals.final_s)}   "
-        f"tail {latency(seen.tail, goals.tail_s)} ms   this program late by {late:.0f} ms (p99)",
+        *([report.table(levels, goals)] if levels else []),
+        f"[bold]{generator.streams} streams[/]: {generator.open} open, {phase}; "
+        f"{figures.finished} finished, {figures.refused} refused, "
+        f"{sum(figures.failed.values())} failed",
+        f"first text {report.latency(figures.first_text, goals.first_text_s)}   "
+        f"final {report.latency(figures.final, goals.final_s)}   "
+        f"tail {report.latency(figures.tail, goals.tail_s)} ms   "
+        f"this program late by {late:.0f} ms (p99)",
     )
 
 
-def _verdict(streams_held: int | None, levels: "list[Level]", goals: "Goals", require: int) -> int:
-    """Say what it comes to; the exit status."""
+def _verdict(streams_held: int | None, levels: list[Level], goals: Goals, require: int) -> int:
+    """Print the conclusion and return the exit status."""
     if streams_held is None:
         level = levels[-1]
     else:
         more = (level for level in levels if level.streams > streams_held)
         level = min(more, key=lambda level: level.streams, default=levels[-1])
         out.print(f"[bold]{streams_held} streams held[/]")
-    unmeasured = level.clients.own_fault(goals) or not level.clients.finished
-    if level.clients.own_fault(goals):
+    unmeasured = level.clients.unreliable(goals) or not level.clients.finished
+    if level.clients.unreliable(goals):
         late = 1000 * (level.clients.late.p99 or 0.0)
         err.print(
-            f"[bold red]Not measured:[/] with {level.streams} streams this program was itself "
-            f"{late:.0f} ms late (p99). Run it on another machine, or with fewer streams."
+            f"[bold red]Not measured:[/] with {level.streams} streams this program itself was "
+            f"{late:.0f} ms late (p99). Run bench on another machine, or with fewer streams."
         )
     elif unmeasured:
         err.print(f"[bold red]Not measured:[/] {'; '.join(level.broken)}")

@@ -1,10 +1,11 @@
-"""`asr-server evaluate`: how well it hears, on recordings with transcripts."""
+"""`asr-server evaluate`: the character error rate on recordings with transcripts."""
 
 import asyncio
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,28 +15,32 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from asr_client.errors import AsrError, Unauthorized
+from asr_client.protocol import DEFAULT_MODEL, websocket_url, without_key
 from asr_server.cli.options import (
     Device,
     Download,
     Dtype,
     ModelDir,
+    choose_model,
     err,
+    load_settings,
     log_warnings,
-    model_from,
-    settings_from,
 )
 
 if TYPE_CHECKING:
     from asr_server.evaluation.data_sets import DataSet
     from asr_server.evaluation.running import Outcome
     from asr_server.evaluation.summary import Summary
-    from asr_server.recordings.client import Connect
+    from asr_server.recordings.inprocess import InProcess
+    from asr_server.recordings.recognise import Request
 
 out = Console(highlight=False)
 
 app = typer.Typer()
 
 NEEDED = ("jinja2", "jiwer")
+NEEDED_FOR_DIAGRAM = ("matplotlib",)
 TOO_HIGH = 3
 """Exit status where the error rate is above `--max-cer`."""
 
@@ -58,7 +63,7 @@ asr-server evaluate my.jsonl --report report.html
 
 asr-server evaluate my.jsonl --dtype int8 --chunk-size 0,8,4      another configuration
 
-asr-server evaluate calls/ --url ws://asr.example.com:8000        a server that runs already
+asr-server evaluate calls/ --url ws://asr.example.com:8000        a running server
 
 asr-server evaluate test.jsonl --max-cer 5                        in CI: exit status 3 above 5 %
 
@@ -74,11 +79,12 @@ def evaluate(
         str | None,
         typer.Option(
             help="A model's name, its hub id, a directory, or `demo`; "
-            "with --url the name to ask that server for."
+            "with --url the model name in the request."
         ),
     ] = None,
     url: Annotated[
-        str | None, typer.Option(help="Measure the server at this address, not one of its own.")
+        str | None,
+        typer.Option(help="Measure the server at this address, not one in this process."),
     ] = None,
     api_key: Annotated[
         str | None, typer.Option(envvar="ASR_API_KEY", help="The key for --url.")
@@ -93,9 +99,7 @@ def evaluate(
         int | None,
         typer.Option(min=1, help="No more than so many of each SOURCE, drawn at random."),
     ] = None,
-    itn: Annotated[
-        bool, typer.Option("--itn/--no-itn", help="Have numbers written as digits.")
-    ] = False,
+    itn: Annotated[bool, typer.Option("--itn/--no-itn", help="Write numbers as digits.")] = False,
     normalise_numbers: Annotated[
         bool,
         typer.Option(
@@ -104,13 +108,14 @@ def evaluate(
         ),
     ] = False,
     report: Annotated[
-        Path | None, typer.Option(help="Write a page with everything, one HTML file.")
+        Path | None, typer.Option(help="Write a page with all results, one HTML file.")
     ] = None,
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write everything for other programs.")
+        Path | None, typer.Option("--json", help="Write all results for other programs.")
     ] = None,
     reliability: Annotated[
-        Path | None, typer.Option(help="Write the reliability diagram of confidences, an SVG.")
+        Path | None,
+        typer.Option(help="Write the reliability diagram of confidences: .png or .svg."),
     ] = None,
     worst: Annotated[
         int, typer.Option(min=0, help="Recordings to show of those with the most errors.")
@@ -123,11 +128,11 @@ def evaluate(
 ) -> None:
     """Measure the character error rate (CER) on recordings with transcripts.
 
-    Every recording goes through what a client meets: the protocol, the decoder, the voice activity
-    detector, the batched engine. Punctuation, width, case and spaces do not count.
+    Every recording is a task of a client: the protocol, the decoder, the voice activity detector,
+    the batched engine. Punctuation, width, case and spaces do not count.
     """
     log_warnings()
-    _need_libraries()
+    _need_libraries((*NEEDED, *NEEDED_FOR_DIAGRAM) if report or reliability else NEEDED)
     own = {
         "chunk_size": chunk_size,
         "dtype": dtype,
@@ -136,22 +141,24 @@ def evaluate(
         "download": download,
     }
     if url and any(option is not None for option in own.values()):
-        err.print(f"With --url the server there decides on {', '.join(map(_option, own))}.")
+        err.print(f"With --url that server decides on {', '.join(map(_option, own))}.")
         raise typer.Exit(2)
+    if reliability and reliability.suffix not in (".png", ".svg"):
+        raise typer.BadParameter("end it with .png or .svg", param_hint="--reliability")
     data_sets = _data_sets(sources, limit)
 
-    from asr_server.recordings.client import Unreachable
-
-    server = _server_at(url, api_key, model) if url else _server_here(streams, model=model, **own)
     parameters = {
         "inverse_text_normalization_enabled": itn,
         "punctuation_prediction_enabled": False,
         "word_confidence_enabled": True,
     }
+    server = _server_at(url, api_key, model) if url else _server_here(streams, model=model, **own)
+    server = replace(server, request=replace(server.request, parameters=parameters))
     try:
-        outcomes, ran = asyncio.run(_run(data_sets, server, parameters, streams, normalise_numbers))
-    except Unreachable as exc:
-        err.print(f"[bold red]Not measured:[/] {escape(str(exc))}", soft_wrap=True)
+        outcomes, ran = asyncio.run(_run(data_sets, server, streams, normalise_numbers))
+    except AsrError as exc:
+        hint = "; see --api-key" if isinstance(exc, Unauthorized) else ""
+        err.print(f"[bold red]Not measured:[/] {escape(str(exc))}{hint}", soft_wrap=True)
         raise typer.Exit(1) from exc
 
     from asr_server.evaluation.summary import summarise
@@ -171,50 +178,46 @@ def evaluate(
 
 @dataclass(frozen=True, slots=True)
 class _Server:
-    """What is measured."""
+    """The server to measure."""
 
-    connecting: AbstractAsyncContextManager["Connect"]
-    model: str
-    """The name to ask it for."""
+    running: AbstractAsyncContextManager["InProcess | None"]
+    """Runs a server in this process, if it is not elsewhere."""
+    request: "Request"
     configuration: dict[str, str]
-    """As people want to read it."""
+    """For the reports."""
 
 
 def _server_at(url: str, api_key: str | None, model: str | None) -> _Server:
-    from asr_server.recordings.client import DEFAULT_MODEL, endpoint, remote, shown
+    from asr_server.recordings.recognise import Request
 
-    name = model or DEFAULT_MODEL
-    configuration = {"server": shown(endpoint(url)), "model": name}
-    return _Server(nullcontext(remote(url, api_key)), name, configuration)
+    request = Request(model=model or DEFAULT_MODEL, url=url, api_key=api_key)
+    configuration = {"server": without_key(websocket_url(url)), "model": request.model}
+    return _Server(nullcontext(), request, configuration)
 
 
 def _server_here(streams: int, **options: Any) -> _Server:
-    settings = settings_from(**options)
-    choice = model_from(settings)
-    if choice.notice:
-        err.print(choice.notice, style="bold yellow")
+    settings = load_settings(**options)
+    choice = choose_model(settings, show_notice=True)
 
-    from asr_server.recordings.client import DEFAULT_MODEL
-    from asr_server.recordings.inprocess import for_recordings, in_process
+    from asr_server.recordings.inprocess import bulk_settings, in_process
+    from asr_server.recordings.recognise import Request
 
     configuration = {
         "model": choice.name,
         "chunk size": ",".join(map(str, settings.chunk_size)),
     }
-    settings = settings.model_copy(update={"model": choice.name})
-    return _Server(in_process(for_recordings(settings, streams)), DEFAULT_MODEL, configuration)
+    return _Server(in_process(bulk_settings(settings, streams), choice), Request(), configuration)
 
 
 def _option(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _need_libraries() -> None:
-    missing = [name for name in NEEDED if find_spec(name) is None]
+def _need_libraries(names: Sequence[str]) -> None:
+    missing = [name for name in names if find_spec(name) is None]
     if missing:
         err.print(
-            f"evaluate needs {' and '.join(missing)}. Get what is missing with:\n\n"
-            "    pip install 'asr-server[tools]'\n",
+            f"evaluate needs {' and '.join(missing)}:\n\n    pip install 'asr-server[tools]'\n",
             markup=False,
         )
         raise typer.Exit(2)
@@ -232,16 +235,10 @@ def _data_sets(sources: Sequence[Path], limit: int | None) -> list["DataSet"]:
 
 
 async def _run(
-    data_sets: Sequence["DataSet"],
-    server: _Server,
-    parameters: dict[str, bool],
-    streams: int,
-    normalise_numbers: bool,
+    data_sets: Sequence["DataSet"], server: _Server, streams: int, normalise_numbers: bool
 ) -> tuple[list["Outcome"], dict[str, str]]:
-    """What came of them, and what is known of a server only when it runs."""
+    """Return the outcomes, and the configuration that is known only of a running server."""
     from asr_server.evaluation.running import run
-    from asr_server.recordings.client import Request
-    from asr_server.recordings.inprocess import InProcess
 
     bars = Progress(
         TextColumn("{task.description}"),
@@ -252,11 +249,9 @@ async def _run(
         transient=True,
         disable=not err.is_terminal,
     )
-    request = Request(parameters, server.model)
-    async with server.connecting as connect:
-        ran: dict[str, str] = {}
-        if isinstance(connect, InProcess):
-            ran = {"device": connect.device, "dtype": connect.dtype}
+    async with server.running as connect:
+        request = replace(server.request, connect=connect)
+        ran = {"device": connect.device, "dtype": connect.dtype} if connect else {}
         with bars:
             outcomes = []
             for data_set in data_sets:
@@ -264,11 +259,10 @@ async def _run(
                 outcomes.append(
                     await run(
                         data_set,
-                        connect,
                         request,
                         streams,
                         normalise_numbers=normalise_numbers,
-                        done=lambda bar=bar: bars.advance(bar),  # type: ignore[misc]
+                        on_done=partial(bars.advance, bar),
                     )
                 )
             return outcomes, ran
@@ -308,18 +302,20 @@ def _write(
     from asr_server.evaluation import report as page
     from asr_server.evaluation.results_json import to_json
 
-    texts: list[tuple[Path, str]] = []
+    files: list[tuple[Path, bytes]] = []
     if report:
-        texts.append((report, page.to_html(summaries, configuration, datetime.now())))
+        html = page.to_html(summaries, configuration, datetime.now())
+        files.append((report, html.encode()))
     if json_file:
-        texts.append((json_file, to_json(summaries, configuration)))
-    if reliability and page.confident(summaries):
-        texts.append((reliability, page.reliability(summaries) + "\n"))
+        files.append((json_file, to_json(summaries, configuration).encode()))
+    if reliability and page.has_confidences(summaries):
+        suffix = reliability.suffix.removeprefix(".")
+        files.append((reliability, page.reliability_diagram(summaries, suffix)))
     elif reliability:
         err.print("--reliability: the server sends no confidences.")
-    for path, text in texts:
+    for path, content in files:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, "utf-8")
+        path.write_bytes(content)
         err.print(f"written: {path}", soft_wrap=True)
 
 

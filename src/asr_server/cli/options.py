@@ -1,15 +1,26 @@
-"""What the commands share: options of the recogniser, settings made from them, the model."""
+"""Options that commands share, the settings made from them, and the choice of the model."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
 from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
-from asr_server.cli import models as cli_models
 from asr_server.models.catalog import PRODUCTION, ModelError
+from asr_server.models.download import Progress as OnProgress
 from asr_server.models.registry import Choice, choose
 from asr_server.settings import Settings
 
@@ -21,20 +32,20 @@ Model = Annotated[
 ]
 Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda.")]
 Dtype = Annotated[str | None, typer.Option(help="auto, float32, bfloat16, float16 or int8.")]
-ModelDir = Annotated[Path | None, typer.Option(help="Where downloaded models lie.")]
+ModelDir = Annotated[Path | None, typer.Option(help="Directory of downloaded models.")]
 Download = Annotated[
     bool | None, typer.Option(help="Fetch the model first if it is not on this machine.")
 ]
 
 
 def log_warnings() -> None:
-    """What a user must know goes to stderr; how a task ends, the command says itself."""
+    """Log warnings to stderr, except those about the end of a task: the command reports that."""
     logging.basicConfig(level=logging.WARNING)
     logging.getLogger("asr_server.websocket").setLevel(logging.ERROR)
 
 
-def settings_from(**given: Any) -> Settings:
-    """The environment and `.env`, overruled by what was given; exits with 2 if that is invalid."""
+def load_settings(**given: Any) -> Settings:
+    """Return the environment and `.env`, overruled by `given`; exit with 2 if invalid."""
     overrides = {name: value for name, value in given.items() if value is not None}
     if "model_dir" in overrides:
         overrides["model_dir"] = str(overrides["model_dir"])
@@ -53,11 +64,39 @@ def settings_from(**given: Any) -> Settings:
     return settings.model_copy(update={"model": PRODUCTION})
 
 
-def model_from(settings: Settings) -> Choice:
-    """The model that the settings ask for, downloaded where they allow it; else exits with 1."""
+def choose_model(settings: Settings, *, show_notice: bool = False) -> Choice:
+    """Return the settings' model, downloaded where they allow it; exit with 1 without one.
+
+    Prints the notice of the demo model if `show_notice`.
+    """
     try:
-        with cli_models.progress_bars(err) as progress:
-            return choose(settings, progress)
+        with download_bars() as progress:
+            choice = choose(settings, progress)
     except ModelError as exc:
         err.print(f"[bold red]No model:[/] {exc}", soft_wrap=True)
         raise typer.Exit(1) from exc
+    if show_notice and choice.notice:
+        err.print(choice.notice, style="bold yellow")
+    return choice
+
+
+@contextmanager
+def download_bars() -> Iterator[OnProgress]:
+    """Show a bar for each file that is being downloaded."""
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=err,
+        disable=not err.is_terminal,  # a log has the first line of each download
+    ) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def show(path: str, done: int, size: int) -> None:
+            if path not in tasks:
+                tasks[path] = bars.add_task(path, total=size)
+            bars.update(tasks[path], completed=done)
+
+        yield show

@@ -1,4 +1,4 @@
-"""`asr-server transcribe`: recordings to text without a server."""
+"""`asr-server transcribe`: recordings to text, without a server."""
 
 import asyncio
 import sys
@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from asr_client.types import Sentence
 from asr_server.audio.units import SAMPLE_RATE
 from asr_server.cli.options import (
     Device,
@@ -19,13 +20,20 @@ from asr_server.cli.options import (
     Dtype,
     Model,
     ModelDir,
+    choose_model,
     err,
+    load_settings,
     log_warnings,
-    model_from,
-    settings_from,
 )
-from asr_server.cli.transcription import Format, Input, Transcript, formatted, line, transcribe
-from asr_server.protocol.events import Sentence
+from asr_server.recordings.recognise import Request
+from asr_server.recordings.transcripts import (
+    Callbacks,
+    Format,
+    Transcript,
+    formatted,
+    line,
+    transcribe,
+)
 
 app = typer.Typer()
 
@@ -56,9 +64,7 @@ def transcribe_command(
         typer.Argument(metavar="FILE...", help="Sound or video of any format; - is stdin."),
     ],
     model: Model = None,
-    format: Annotated[
-        Format, typer.Option(help="What the transcript is written as.")
-    ] = Format.text,
+    format: Annotated[Format, typer.Option(help="Format of the transcript.")] = Format.text,
     output_dir: Annotated[
         Path | None, typer.Option(help="A file for each recording here, and nothing on stdout.")
     ] = None,
@@ -74,7 +80,7 @@ def transcribe_command(
     ] = True,
     streams: Annotated[int, typer.Option(min=1, help="Recordings recognised at once.")] = 16,
     input_format: Annotated[
-        str, typer.Option(help="Of stdin, where the first bytes do not tell: pcm, wav, mp3 ...")
+        str, typer.Option(help="Of stdin, where the first bytes do not state it: pcm, wav, mp3 ...")
     ] = "wav",
     sample_rate: Annotated[int, typer.Option(help="Hz of raw samples (pcm).")] = SAMPLE_RATE,
     device: Device = None,
@@ -82,28 +88,24 @@ def transcribe_command(
     model_dir: ModelDir = None,
     download: Download = None,
 ) -> None:
-    """Write down what is said in recordings, without a server."""
+    """Transcribe recordings, without a server."""
     _check(files, format, output_dir)
-    settings = settings_from(
+    settings = load_settings(
         model=model, device=device, dtype=dtype, model_dir=model_dir, download=download
     )
     log_warnings()
-    choice = model_from(settings)
-    if choice.notice:
-        err.print(choice.notice, style="bold yellow")
+    choice = choose_model(settings, show_notice=True)
 
-    from asr_server.recordings.client import Request
-    from asr_server.recordings.inprocess import for_recordings, in_process
+    from asr_server.recordings.inprocess import bulk_settings, in_process
 
-    settings = for_recordings(settings.model_copy(update={"model": choice.name}), streams)
-    asked = {
+    parameters = {
         "inverse_text_normalization_enabled": itn,
         "punctuation_prediction_enabled": punctuation,
         "word_confidence_enabled": confidence,
     }
     at_once = format is Format.text and output_dir is None
 
-    def say(transcript: Transcript, sentence: Sentence) -> None:
+    def print_sentence(transcript: Transcript, sentence: Sentence) -> None:
         if at_once:
             if len(files) > 1 and sentence is transcript.sentences[0]:
                 print(f"{transcript.name}:")
@@ -125,20 +127,19 @@ def transcribe_command(
         transcripts = asyncio.run(
             transcribe(
                 files,
-                in_process(settings),
-                Request(asked),
-                Input(input_format, sample_rate),
+                in_process(bulk_settings(settings, streams), choice),
+                Request(parameters),
                 streams,
-                bars,
-                say,
-                finish,
+                Callbacks(print_sentence, finish, bars.progress),
+                input_format,
+                sample_rate,
             )
         )
     raise typer.Exit(int(any(transcript.error for transcript in transcripts)))
 
 
 def _check(files: Sequence[Path], format: Format, output_dir: Path | None) -> None:
-    """Exits with 2 where the output of several recordings would be one."""
+    """Exit with 2 where the output of several recordings would be one."""
     if output_dir is None:
         if len(files) > 1 and format in (Format.srt, Format.vtt):
             err.print(f"--format {format.value} of several recordings needs --output-dir.")
@@ -168,7 +169,7 @@ class Bars:
             TimeRemainingColumn(),
             console=console,
             transient=True,
-            redirect_stdout=False,  # it would lead stdout to stderr
+            redirect_stdout=False,  # stdout would go to stderr
             disable=not (visible and console.is_terminal),
         )
         self._bars: dict[int, TaskID] = {}
@@ -180,16 +181,15 @@ class Bars:
     def __exit__(self, *exc_info: object) -> None:
         self._progress.stop()
 
-    def progress(self, transcript: Transcript, position: float) -> None:
-        """Move its bar; without a position there is only a pulse."""
+    def progress(self, transcript: Transcript, share: float | None) -> None:
+        """Move the recording's bar, a pulse where the duration is unknown; None removes it."""
         key = id(transcript)
+        if share is None:
+            if (bar := self._bars.pop(key, None)) is not None:
+                self._progress.remove_task(bar)
+            return
         if key not in self._bars:
             name = escape(transcript.path.name)
             total = 1.0 if transcript.duration_s else None
             self._bars[key] = self._progress.add_task(name, total=total)
-        self._progress.update(self._bars[key], completed=position)
-
-    def done(self, transcript: Transcript) -> None:
-        """Take its bar away."""
-        if (bar := self._bars.pop(id(transcript), None)) is not None:
-            self._progress.remove_task(bar)
+        self._progress.update(self._bars[key], completed=share)

@@ -1,1 +1,1 @@
-"""How well a server hears: recordings with transcripts in, character error rates out."""
+"""Measure accuracy: recordings with transcripts in, character error rates out."""

@@ -1,7 +1,7 @@
-"""Recordings with transcripts, in the four shapes people have them in.
+"""Recordings with transcripts, in four formats.
 
-A JSONL manifest, a Kaldi data directory, a folder as AISHELL comes, or recordings with a text file
-beside each. Whatever is wrong with one is said before anything is recognised.
+A JSONL manifest, a Kaldi data directory, AISHELL's layout, or recordings with a text file beside
+each. Problems of a data set are reported before any recording is recognised.
 """
 
 import json
@@ -18,7 +18,7 @@ AUDIO_KEYS = ("file", "audio", "audio_filepath", "source", "wav")
 TEXT_KEYS = ("text", "target", "transcript")
 ID_KEYS = ("id", "key", "utt")
 SPEAKER_KEYS = ("speaker", "spk", "voice")
-"""What manifests call these: ours, NeMo's, FunASR's."""
+"""Names of these fields in manifests: ours, NeMo's, FunASR's."""
 
 SUFFIXES = frozenset(
     ".wav .flac .mp3 .m4a .mp4 .ogg .opus .aac .amr .webm .mkv .mov .wma .pcm .raw".split()
@@ -32,12 +32,12 @@ SHAPES = """Expected one of:
 
 
 class DataError(Exception):
-    """The data cannot be evaluated; says what to do about it."""
+    """The data cannot be evaluated; the text states the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Character:
-    """A character of a transcript and when it is said, in ms from the start of the recording."""
+    """The time span of a character of a transcript, in ms from the start of the recording."""
 
     begin_ms: int
     end_ms: int
@@ -45,19 +45,19 @@ class Character:
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """A recording and what is said in it."""
+    """A recording and its transcript."""
 
     id: str
     audio: Path
     text: str
     speaker: str | None = None
     characters: tuple[Character, ...] = ()
-    """One for each character of `text`, or none where nobody knows."""
+    """One for each character of `text`, or none."""
 
 
 @dataclass(frozen=True, slots=True)
 class DataSet:
-    """What one SOURCE holds."""
+    """The recordings of one SOURCE."""
 
     name: str
     utterances: tuple[Utterance, ...]
@@ -65,7 +65,7 @@ class DataSet:
     """Recordings without a transcript."""
 
     def sample(self, size: int) -> "DataSet":
-        """At most `size` of the utterances, drawn at random and always the same."""
+        """Return at most `size` of the utterances, drawn at random with a fixed seed."""
         if size >= len(self.utterances):
             return self
         chosen = sorted(random.Random(0).sample(range(len(self.utterances)), size))
@@ -73,7 +73,7 @@ class DataSet:
 
 
 def read_data_set(source: Path) -> DataSet:
-    """The utterances of a SOURCE. Raises DataError."""
+    """Return the utterances of a SOURCE. Raises DataError."""
     left_out = 0
     if source.is_file():
         utterances = list(_manifest(source))
@@ -113,7 +113,7 @@ def _some(names: list[str]) -> str:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Numbered lines that are not blank. Raises DataError."""
+    """Yield numbered lines that are not blank. Raises DataError."""
     try:
         text = path.read_text("utf-8-sig")
     except UnicodeDecodeError as exc:
@@ -141,8 +141,8 @@ def _manifest(path: Path) -> Iterator[Utterance]:
             raise DataError(f"{where}: not a JSON object.\n{SHAPES}")
         audio, text = _first(entry, AUDIO_KEYS), _first(entry, TEXT_KEYS)
         if audio is None or text is None:
-            missing = "the recording (`file`)" if audio is None else "what is said (`text`)"
-            raise DataError(f"{where}: does not tell {missing}.")
+            missing = "the recording (`file`)" if audio is None else "the transcript (`text`)"
+            raise DataError(f"{where}: lacks {missing}.")
         yield Utterance(
             id=_first(entry, ID_KEYS) or audio,
             audio=path.parent / audio,
@@ -191,7 +191,7 @@ def _kaldi(folder: Path) -> Iterator[Utterance]:
 
 
 def _table(path: Path) -> dict[str, str]:
-    """A Kaldi table: a key, white space, the rest. Raises DataError."""
+    """Return a Kaldi table: a key, white space, the rest. Raises DataError."""
     table: dict[str, str] = {}
     for number, line in _lines(path):
         key, *rest = line.split(maxsplit=1)
@@ -205,7 +205,7 @@ def _table(path: Path) -> dict[str, str]:
 
 
 def _transcript_files(folder: Path) -> list[Path]:
-    """Of the folder itself, or of the corpus it is a part of (data_aishell/wav/test)."""
+    """Return those of the folder, or of the corpus that holds it (data_aishell/wav/test)."""
     for place in (folder, *folder.resolve().parents[:3]):
         if files := sorted((place / "transcript").glob("*.txt")):
             return files

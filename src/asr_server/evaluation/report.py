@@ -1,10 +1,10 @@
-"""The page: one HTML file with everything, for a browser without a network."""
+"""The results as one HTML page that needs no network."""
 
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from asr_server import __version__
 from asr_server.evaluation.calibration import pooled
@@ -12,12 +12,12 @@ from asr_server.evaluation.reliability import diagram
 from asr_server.evaluation.summary import Summary
 
 SHOWN = 100
-"""Recordings of a data set that the page shows, the worst first; the JSON has all."""
+"""Recordings of a data set on the page, the worst first; the JSON has all."""
 SHOWN_SPEAKERS = 15
 
 
 def to_html(summaries: Sequence[Summary], configuration: Mapping[str, str], made: datetime) -> str:
-    """The page."""
+    """Return the page."""
     environment = Environment(
         loader=PackageLoader("asr_server.evaluation", ""),
         autoescape=True,
@@ -26,26 +26,28 @@ def to_html(summaries: Sequence[Summary], configuration: Mapping[str, str], made
         lstrip_blocks=True,
     )
     environment.filters["percent"] = lambda share, digits=2: f"{100 * share:.{digits}f} %"
+    image = reliability_diagram(summaries, "png") if has_confidences(summaries) else None
     return environment.get_template("report.html").render(
         summaries=summaries,
         configuration=configuration,
         made=made,
         version=__version__,
         widest=max(max(s.interval or (0.0,)) for s in summaries) or 1.0,
-        reliability=Markup(reliability(summaries)) if confident(summaries) else None,
+        reliability=image and b64encode(image).decode(),
         shown=SHOWN,
         shown_speakers=SHOWN_SPEAKERS,
     )
 
 
-def confident(summaries: Sequence[Summary]) -> bool:
-    """Whether any confidence came with the words."""
+def has_confidences(summaries: Sequence[Summary]) -> bool:
+    """Return whether any word came with a confidence."""
     return any(summary.word_ece is not None for summary in summaries)
 
 
-def reliability(summaries: Sequence[Summary]) -> str:
-    """The diagram of all data sets together, an SVG."""
+def reliability_diagram(summaries: Sequence[Summary], format: str) -> bytes:
+    """Return the diagram of all data sets together, as a PNG or an SVG."""
     return diagram(
         pooled([summary.words for summary in summaries]),
         pooled([summary.sentences for summary in summaries]),
+        format,
     )

@@ -1,4 +1,4 @@
-"""The results for other programs."""
+"""The results as JSON for other programs."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from asr_server.evaluation.summary import Summary
 
 
 def to_json(summaries: Sequence[Summary], configuration: Mapping[str, str]) -> str:
-    """Every figure, and every recording with what was said and heard."""
+    """Return every figure, and every recording with its reference and hypothesis."""
     results = {"configuration": dict(configuration), "sets": [_data_set(s) for s in summaries]}
     return json.dumps(results, ensure_ascii=False, indent=1) + "\n"
 
@@ -18,12 +18,12 @@ def _data_set(summary: Summary) -> dict[str, Any]:
     return {
         "name": summary.name,
         "recordings": len(summary.scored),
-        "characters": summary.characters,
+        "characters": summary.total.characters,
         "cer": summary.cer,
         "cer_95_percent": list(summary.interval) if summary.interval else None,
-        "substitutions": summary.substitutions,
-        "deletions": summary.deletions,
-        "insertions": summary.insertions,
+        "substitutions": summary.total.substitutions,
+        "deletions": summary.total.deletions,
+        "insertions": summary.total.insertions,
         "recordings_with_errors": summary.wrong,
         "recordings_without_transcript": summary.left_out,
         "audio_s": summary.audio_s,
@@ -36,14 +36,23 @@ def _data_set(summary: Summary) -> dict[str, Any]:
         "word_times_ms": asdict(summary.word_times) if summary.word_times else None,
         "bounds_ms": asdict(summary.bounds) if summary.bounds else None,
         "confusions": [asdict(one) for one in summary.confusions],
-        "speakers": [{**asdict(one), "cer": one.cer} for one in summary.speakers],
+        "speakers": [
+            {
+                "name": one.name,
+                "recordings": one.recordings,
+                "characters": one.total.characters,
+                "errors": one.total.errors,
+                "cer": one.total.rate,
+            }
+            for one in summary.speakers
+        ],
         "failed": [{"id": one.utterance.id, "reason": one.reason} for one in summary.failed],
         "results": [
             {
                 "id": one.utterance.id,
                 "speaker": one.utterance.speaker,
-                "said": one.utterance.text,
-                "heard": one.heard,
+                "reference": one.utterance.text,
+                "hypothesis": one.hypothesis,
                 "errors": one.score.errors,
                 "characters": one.score.characters,
                 "duration_s": one.duration_s,

@@ -1,39 +1,39 @@
-"""Recognises a data set, several recordings at once, and scores every one of them."""
+"""Recognise a data set, several recordings at once, and score each of them."""
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from asr_server.evaluation.calibration import Judged, judge
+from asr_client.errors import AsrError
+from asr_client.types import Sentence
+from asr_server.evaluation.calibration import Prediction, predictions
 from asr_server.evaluation.data_sets import DataSet, Utterance
 from asr_server.evaluation.scoring import Score, score
-from asr_server.protocol.events import Sentence
-from asr_server.recordings.client import Connect, RecognitionError, Request, Unreachable, recognise
 from asr_server.recordings.files import RecordingError, open_recording
+from asr_server.recordings.recognise import Request, ends_run, recognise
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """A recording that was recognised."""
+    """A recognised recording."""
 
     utterance: Utterance
     sentences: tuple[Sentence, ...]
     score: Score
-    words: tuple[Judged, ...]
-    whole: tuple[Judged, ...]
-    """Its sentences' confidences."""
+    word_predictions: tuple[Prediction, ...]
+    sentence_predictions: tuple[Prediction, ...]
     duration_s: float
 
     @property
-    def heard(self) -> str:
-        """The text, sentences without anything between them."""
+    def hypothesis(self) -> str:
+        """Return the text, sentences joined without a space."""
         return "".join(sentence.text for sentence in self.sentences)
 
 
 @dataclass(frozen=True, slots=True)
 class Unrecognised:
-    """A recording that was not, and why."""
+    """A recording that could not be recognised, and why."""
 
     utterance: Utterance
     reason: str
@@ -41,7 +41,7 @@ class Unrecognised:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a data set."""
+    """The results of a data set."""
 
     name: str
     scored: tuple[Scored, ...]
@@ -53,29 +53,28 @@ class Outcome:
 
 async def run(
     data_set: DataSet,
-    connect: Connect,
     request: Request,
     streams: int,
     *,
     normalise_numbers: bool,
-    done: Callable[[], None] = lambda: None,
+    on_done: Callable[[], None] = lambda: None,
 ) -> Outcome:
-    """Recognise everything, `streams` recordings at once; `done` is called after each.
+    """Recognise all recordings, `streams` at once; call `on_done` after each.
 
-    Raises Unreachable; what goes wrong with a single recording is in the outcome.
+    Raises AsrError where every recording would fail; a single failure is in the outcome.
     """
-    places = asyncio.Semaphore(streams)
+    slots = asyncio.Semaphore(streams)
 
     async def one(utterance: Utterance) -> Scored | Unrecognised:
-        async with places:
+        async with slots:
             try:
-                return await _recognised(utterance, connect, request, normalise_numbers)
-            except Unreachable:
-                raise
-            except (RecognitionError, RecordingError) as exc:
+                return await _score(utterance, request, normalise_numbers)
+            except (AsrError, RecordingError) as exc:
+                if isinstance(exc, AsrError) and ends_run(exc):
+                    raise
                 return Unrecognised(utterance, str(exc))
             finally:
-                done()
+                on_done()
 
     began = time.monotonic()
     running = [asyncio.create_task(one(utterance)) for utterance in data_set.utterances]
@@ -94,24 +93,18 @@ async def run(
     )
 
 
-async def _recognised(
-    utterance: Utterance, connect: Connect, request: Request, normalise_numbers: bool
-) -> Scored:
+async def _score(utterance: Utterance, request: Request, normalise_numbers: bool) -> Scored:
     recording = await asyncio.to_thread(open_recording, utterance.audio)
-    sentences = [sentence async for sentence in recognise(connect, recording, request)]
-    scored = score(utterance.text, _text(sentences), normalise_numbers=normalise_numbers)
-    as_heard = scored if not normalise_numbers else score(utterance.text, _text(sentences))
-    words, whole = judge(sentences, as_heard)
+    sentences = [sentence async for sentence in recognise(recording, request)]
+    text = " ".join(sentence.text for sentence in sentences)  # keeps Latin words apart
+    scored = score(utterance.text, text, normalise_numbers=normalise_numbers)
+    plain = score(utterance.text, text) if normalise_numbers else scored
+    words, whole = predictions(sentences, plain)
     return Scored(
         utterance,
         tuple(sentences),
         scored,
         tuple(words),
         tuple(whole),
-        recording.duration_s or max(((s.end_time or 0) / 1000 for s in sentences), default=0.0),
+        recording.duration_s or max(((s.end_ms or 0) / 1000 for s in sentences), default=0.0),
     )
-
-
-def _text(sentences: Sequence[Sentence]) -> str:
-    """One after the other; a space keeps Latin words of two sentences apart."""
-    return " ".join(sentence.text for sentence in sentences)

@@ -1,8 +1,8 @@
-"""Errors of recognised texts: alignment, counts, and how sure a rate of so few recordings is."""
+"""Errors of recognised texts: alignment, counts, and the confidence interval of their rate."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, zip_longest
 from typing import Literal, cast
 
 import jiwer
@@ -12,7 +12,7 @@ from asr_server.evaluation.normalise import joined, same_digit, units, written_n
 
 RESAMPLES = 4000
 FEWEST_SPEAKERS = 10
-"""With fewer, resampling speakers says nothing."""
+"""With fewer, resampling speakers means little."""
 FEWEST_RECORDINGS = 5
 
 Kind = Literal["equal", "substitute", "delete", "insert"]
@@ -20,11 +20,11 @@ Kind = Literal["equal", "substitute", "delete", "insert"]
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """One unit of the alignment; `said` or `heard` is empty where the other has nothing."""
+    """One unit of the alignment; a side is empty where only the other has a unit."""
 
     kind: Kind
-    said: str
-    heard: str
+    reference: str
+    hypothesis: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,39 +35,39 @@ class Score:
 
     @property
     def substitutions(self) -> int:
-        """Units heard as others."""
+        """Return the units recognised as others."""
         return self._count("substitute")
 
     @property
     def deletions(self) -> int:
-        """Units not heard."""
+        """Return the units missing in the hypothesis."""
         return self._count("delete")
 
     @property
     def insertions(self) -> int:
-        """Units heard that were not said."""
+        """Return the units that only the hypothesis has."""
         return self._count("insert")
 
     @property
     def errors(self) -> int:
-        """All of them."""
+        """Return the sum of all errors."""
         return sum(edit.kind != "equal" for edit in self.edits)
 
     @property
     def characters(self) -> int:
-        """Units said."""
+        """Return the units of the reference."""
         return sum(edit.kind != "insert" for edit in self.edits)
 
     @property
     def rate(self) -> float:
-        """Character error rate; 0 where nothing was said and nothing heard."""
+        """Return the character error rate; 0 if both texts are empty."""
         return self.errors / max(1, self.characters)
 
     @property
     def runs(self) -> list[Edit]:
-        """The alignment as text: neighbours of one kind together."""
+        """Return the alignment as text: neighbours of one kind together."""
         return [
-            Edit(kind, joined(e.said for e in part), joined(e.heard for e in part))
+            Edit(kind, joined(e.reference for e in part), joined(e.hypothesis for e in part))
             for kind, part in (
                 (kind, list(group)) for kind, group in groupby(self.edits, lambda edit: edit.kind)
             )
@@ -77,52 +77,55 @@ class Score:
         return sum(edit.kind == kind for edit in self.edits)
 
 
-def score(said: str, heard: str, *, normalise_numbers: bool = False) -> Score:
-    """Align what was heard with what was said.
+def score(reference: str, hypothesis: str, *, normalise_numbers: bool = False) -> Score:
+    """Return the alignment of a hypothesis with its reference.
 
     With `normalise_numbers` the texts are compared as they are and with all numbers written as
     digits, and the better of the two counts: an error in the middle of a number would otherwise
     count several times.
     """
-    plain = align(units(said), units(heard))
+    plain = align(units(reference), units(hypothesis))
     if not normalise_numbers or not plain.errors:
         return plain
-    written = align(written_numbers(units(said)), written_numbers(units(heard)), same_digit)
+    written = align(
+        written_numbers(units(reference)), written_numbers(units(hypothesis)), same_digit
+    )
     return min(plain, written, key=lambda either: either.errors)
 
 
 def align(
-    said: Sequence[str], heard: Sequence[str], key: Callable[[str], str] = lambda unit: unit
+    reference: Sequence[str],
+    hypothesis: Sequence[str],
+    key: Callable[[str], str] = lambda unit: unit,
 ) -> Score:
-    """The shortest alignment of two sequences of units, compared by their keys."""
-    if not said or not heard:
-        return Score(
-            (*(Edit("delete", unit, "") for unit in said), *(Edit("insert", "", u) for u in heard))
-        )
-    aligned = jiwer.process_words(" ".join(map(key, said)), " ".join(map(key, heard)))
+    """Return the shortest alignment of two sequences of units, compared by their keys."""
+    if not reference or not hypothesis:
+        deleted = (Edit("delete", unit, "") for unit in reference)
+        inserted = (Edit("insert", "", unit) for unit in hypothesis)
+        return Score((*deleted, *inserted))
+    aligned = jiwer.process_words(" ".join(map(key, reference)), " ".join(map(key, hypothesis)))
     edits: list[Edit] = []
     for chunk in aligned.alignments[0]:
-        left = said[chunk.ref_start_idx : chunk.ref_end_idx]
-        right = heard[chunk.hyp_start_idx : chunk.hyp_end_idx]
-        for index in range(max(len(left), len(right))):
-            edits.append(
-                Edit(
-                    cast(Kind, chunk.type),
-                    left[index] if index < len(left) else "",
-                    right[index] if index < len(right) else "",
-                )
-            )
+        left = reference[chunk.ref_start_idx : chunk.ref_end_idx]
+        right = hypothesis[chunk.hyp_start_idx : chunk.hyp_end_idx]
+        pairs = zip_longest(left, right, fillvalue="")
+        edits += (Edit(cast(Kind, chunk.type), one, other) for one, other in pairs)
     return Score(tuple(edits))
+
+
+def total(scores: Iterable[Score]) -> Score:
+    """Return the alignments of several recordings as one."""
+    return Score(tuple(edit for score in scores for edit in score.edits))
 
 
 def confidence_interval(
     scores: Sequence[Score], speakers: Sequence[str | None]
 ) -> tuple[float, float] | None:
-    """The 95 % interval of the error rate, by bootstrap (Bisani and Ney, 2004).
+    """Return the 95 % interval of the error rate, by bootstrap (Bisani and Ney, 2004).
 
-    Whole speakers are drawn where at least ten are known, since one speaker's errors go together;
-    otherwise recordings; fewer than five say nothing. Without a single error it ends at 3 in as
-    many characters (the rule of three).
+    Whole speakers are drawn where at least ten are known, since one speaker's errors correlate;
+    otherwise recordings, at least five. Without a single error the interval ends at 3 / characters
+    (the rule of three).
     """
     errors = np.array([one.errors for one in scores], np.int64)
     characters = np.array([one.characters for one in scores], np.int64)

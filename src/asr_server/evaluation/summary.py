@@ -1,4 +1,4 @@
-"""The figures of a data set: what the table, the page and the JSON say."""
+"""The figures of a data set, for the table, the page and the JSON."""
 
 import statistics
 from collections import Counter
@@ -8,40 +8,34 @@ from dataclasses import dataclass
 from asr_server.evaluation.calibration import Bin, binned, calibration_error
 from asr_server.evaluation.normalise import units
 from asr_server.evaluation.running import Outcome, Scored, Unrecognised
-from asr_server.evaluation.scoring import confidence_interval
+from asr_server.evaluation.scoring import Score, confidence_interval, total
 
 MOST_CONFUSIONS = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Confusion:
-    """One way of going wrong, and how often."""
+    """A substitution, deletion or insertion, and its count."""
 
-    said: str
-    """Nothing for an insertion."""
-    heard: str
-    """Nothing for a deletion."""
+    reference: str
+    """Empty for an insertion."""
+    hypothesis: str
+    """Empty for a deletion."""
     count: int
 
 
 @dataclass(frozen=True, slots=True)
 class Speaker:
-    """One speaker's share."""
+    """The errors of one speaker."""
 
     name: str
     recordings: int
-    characters: int
-    errors: int
-
-    @property
-    def cer(self) -> float:
-        """Character error rate."""
-        return self.errors / max(1, self.characters)
+    total: Score
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How far times are off, in ms: the median and the 95th percentile."""
+    """Errors of times in ms: the median and the 95th percentile."""
 
     median: float
     p95: float
@@ -55,12 +49,10 @@ class Summary:
     scored: tuple[Scored, ...]
     failed: tuple[Unrecognised, ...]
     left_out: int
-    characters: int
-    substitutions: int
-    deletions: int
-    insertions: int
+    total: Score
+    """The alignments of all recordings as one."""
     interval: tuple[float, float] | None
-    """Of the error rate, 95 %; None with too few recordings to tell."""
+    """95 % interval of the error rate; None with too few recordings."""
     wrong: int
     """Recordings with an error."""
     audio_s: float
@@ -68,48 +60,43 @@ class Summary:
     confusions: tuple[Confusion, ...]
     """The most frequent first."""
     speakers: tuple[Speaker, ...]
-    """The worst first; none where nobody knows who spoke."""
+    """The worst first; none without speakers in the data set."""
     words: tuple[Bin, ...]
     sentences: tuple[Bin, ...]
     word_times: Timing | None
-    """Begin and end of words, where the data set tells them, of recordings without an error."""
+    """Begin and end of words in recordings without an error, where the data set has the times."""
     bounds: Timing | None
-    """Begin and end of the speech, of recordings that came as one sentence."""
-
-    @property
-    def errors(self) -> int:
-        """All of them."""
-        return self.substitutions + self.deletions + self.insertions
+    """Begin and end of the speech, of recordings recognised as one sentence."""
 
     @property
     def cer(self) -> float:
-        """Character error rate."""
-        return self.errors / max(1, self.characters)
+        """Return the character error rate."""
+        return self.total.rate
 
     @property
     def rtf(self) -> float:
-        """Real-time factor: seconds of work for a second of audio, all streams together."""
+        """Return the real-time factor: seconds for a second of audio, all streams together."""
         return self.took_s / max(1e-9, self.audio_s)
 
     @property
     def word_ece(self) -> float | None:
-        """Expected calibration error of words, or None without confidences."""
+        """Return the expected calibration error of words, or None without confidences."""
         return calibration_error(self.words) if any(b.count for b in self.words) else None
 
     @property
     def sentence_ece(self) -> float | None:
-        """The same of sentences."""
+        """Return the same of sentences."""
         return calibration_error(self.sentences) if any(b.count for b in self.sentences) else None
 
     @property
     def worst(self) -> list[Scored]:
-        """Recordings with errors, those with the most first."""
+        """Return the recordings with errors, those with the most first."""
         wrong = [one for one in self.scored if one.score.errors]
         return sorted(wrong, key=lambda one: (-one.score.errors, -one.score.rate))
 
 
 def summarise(outcome: Outcome) -> Summary:
-    """The figures of an outcome."""
+    """Return the figures of an outcome."""
     scored = outcome.scored
     scores = [one.score for one in scored]
     return Summary(
@@ -117,18 +104,15 @@ def summarise(outcome: Outcome) -> Summary:
         scored=scored,
         failed=outcome.failed,
         left_out=outcome.left_out,
-        characters=sum(one.characters for one in scores),
-        substitutions=sum(one.substitutions for one in scores),
-        deletions=sum(one.deletions for one in scores),
-        insertions=sum(one.insertions for one in scores),
+        total=total(scores),
         interval=confidence_interval(scores, [one.utterance.speaker for one in scored]),
         wrong=sum(one.errors > 0 for one in scores),
         audio_s=sum(one.duration_s for one in scored),
         took_s=outcome.took_s,
         confusions=tuple(_confusions(scored)),
         speakers=tuple(_speakers(scored)),
-        words=tuple(binned([judged for one in scored for judged in one.words])),
-        sentences=tuple(binned([judged for one in scored for judged in one.whole])),
+        words=tuple(binned([p for one in scored for p in one.word_predictions])),
+        sentences=tuple(binned([p for one in scored for p in one.sentence_predictions])),
         word_times=_timing([error for one in scored for error in _word_times(one)]),
         bounds=_timing([error for one in scored for error in _bounds(one)]),
     )
@@ -136,30 +120,22 @@ def summarise(outcome: Outcome) -> Summary:
 
 def _confusions(scored: Sequence[Scored]) -> Iterator[Confusion]:
     counted = Counter(
-        (edit.said, edit.heard)
+        (edit.reference, edit.hypothesis)
         for one in scored
         for edit in one.score.edits
         if edit.kind != "equal"
     )
-    for (said, heard), count in counted.most_common(MOST_CONFUSIONS):
-        yield Confusion(said, heard, count)
+    for (reference, hypothesis), count in counted.most_common(MOST_CONFUSIONS):
+        yield Confusion(reference, hypothesis, count)
 
 
 def _speakers(scored: Sequence[Scored]) -> list[Speaker]:
-    named: dict[str, list[Scored]] = {}
+    scores: dict[str, list[Score]] = {}
     for one in scored:
         if one.utterance.speaker:
-            named.setdefault(one.utterance.speaker, []).append(one)
-    speakers = [
-        Speaker(
-            name,
-            len(theirs),
-            sum(one.score.characters for one in theirs),
-            sum(one.score.errors for one in theirs),
-        )
-        for name, theirs in named.items()
-    ]
-    return sorted(speakers, key=lambda speaker: -speaker.cer)
+            scores.setdefault(one.utterance.speaker, []).append(one.score)
+    speakers = [Speaker(name, len(theirs), total(theirs)) for name, theirs in scores.items()]
+    return sorted(speakers, key=lambda speaker: -speaker.total.rate)
 
 
 def _word_times(scored: Scored) -> Iterator[int]:
@@ -170,16 +146,16 @@ def _word_times(scored: Scored) -> Iterator[int]:
     for sentence in scored.sentences:
         for word in sentence.words:
             if size := len(units(word.text)):
-                yield abs(word.begin_time - truth[position].begin_ms)
-                yield abs(word.end_time - truth[position + size - 1].end_ms)
+                yield abs(word.begin_ms - truth[position].begin_ms)
+                yield abs(word.end_ms - truth[position + size - 1].end_ms)
             position += size
 
 
 def _bounds(scored: Scored) -> Iterator[int]:
     truth = scored.utterance.characters
     if truth and len(scored.sentences) == 1:
-        yield abs(scored.sentences[0].begin_time - truth[0].begin_ms)
-        yield abs((scored.sentences[0].end_time or 0) - truth[-1].end_ms)
+        yield abs(scored.sentences[0].begin_ms - truth[0].begin_ms)
+        yield abs((scored.sentences[0].end_ms or 0) - truth[-1].end_ms)
 
 
 def _timing(errors_ms: Sequence[int]) -> Timing | None:

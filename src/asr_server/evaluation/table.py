@@ -1,4 +1,4 @@
-"""What the terminal shows: tables with a row for every data set, and where it went wrong."""
+"""The results on the terminal: tables with a row for every data set, and single errors."""
 
 from collections.abc import Sequence
 
@@ -11,16 +11,16 @@ from asr_server.evaluation.summary import Summary
 
 
 def overview(summaries: Sequence[Summary]) -> Table:
-    """Error rates, a row for each data set."""
+    """Return the error rates, a row for each data set."""
     table = _table("set", "recordings", "characters", "CER", "95 %", "S / D / I", "wrong", "RTF")
     for one in summaries:
         table.add_row(
             escape(one.name),
             str(len(one.scored)),
-            f"{one.characters:,}",
+            f"{one.total.characters:,}",
             f"[bold]{one.cer:.2%}[/]",
             "{:.2f} - {:.2f}".format(*(100 * end for end in one.interval)) if one.interval else "-",
-            f"{one.substitutions} / {one.deletions} / {one.insertions}",
+            f"{one.total.substitutions} / {one.total.deletions} / {one.total.insertions}",
             f"{one.wrong / max(1, len(one.scored)):.1%}",
             f"{one.rtf:.3f}",
         )
@@ -28,14 +28,13 @@ def overview(summaries: Sequence[Summary]) -> Table:
 
 
 OVERVIEW = (
-    "95 %: where the rate lies for certain but for one time in twenty. S, D, I: units heard as "
-    "others, missed, invented. wrong: recordings with an error. RTF: seconds of work for a second "
-    "of audio."
+    "95 %: confidence interval of the rate. S, D, I: substitutions, deletions, insertions. wrong: "
+    "recordings with an error. RTF: seconds of computation for a second of audio."
 )
 
 
 def finer(summaries: Sequence[Summary]) -> Table | None:
-    """Confidences and times, where anybody knows them."""
+    """Return confidences and times, or None without any."""
     if not any(one.word_ece is not None or one.word_times or one.bounds for one in summaries):
         return None
     table = _table("set", "ECE words", "ECE sentences", "word times ms", "speech bounds ms")
@@ -52,9 +51,9 @@ def finer(summaries: Sequence[Summary]) -> Table | None:
 
 
 FINER = (
-    "ECE: expected calibration error of confidences. Times: how far words (of recordings without "
-    "an error) and the speech as a whole (of recordings in one sentence) begin and end from the "
-    "truth, median / 95th percentile."
+    "ECE: expected calibration error of confidences. Times: errors of the begin and end of words "
+    "(in recordings without an error) and of the speech (in recordings of one sentence), median / "
+    "95th percentile."
 )
 
 
@@ -64,19 +63,19 @@ def _table(*columns: str) -> Table:
         if number:
             table.add_column(name, justify="right", no_wrap=True)
         else:
-            table.add_column(name, overflow="fold")  # gives way where there is no room for all
+            table.add_column(name, overflow="fold")  # folds where the table is too wide
     return table
 
 
 def comparison(score: Score) -> tuple[Text, Text]:
-    """What was said and what was heard, one above the other, differences in colour."""
-    said, heard = Text("said   "), Text("heard  ")
+    """Return reference and hypothesis, to be printed one above the other, errors in colour."""
+    reference, hypothesis = Text("reference   "), Text("hypothesis  ")
+    colours = {"equal": "", "substitute": "red", "delete": "yellow", "insert": "magenta"}
     for edit in score.edits:
-        width = max(_width(edit.said), _width(edit.heard))
-        colour = {"equal": "", "substitute": "red", "delete": "yellow", "insert": "magenta"}
-        said.append(_padded(edit.said, width), colour[edit.kind])
-        heard.append(_padded(edit.heard, width), colour[edit.kind])
-    return said, heard
+        width = max(_width(edit.reference), _width(edit.hypothesis))
+        reference.append(_padded(edit.reference, width), colours[edit.kind])
+        hypothesis.append(_padded(edit.hypothesis, width), colours[edit.kind])
+    return reference, hypothesis
 
 
 def _padded(unit: str, width: int) -> str:
@@ -84,5 +83,5 @@ def _padded(unit: str, width: int) -> str:
 
 
 def _width(unit: str) -> int:
-    """Columns in a terminal; a Latin word has a space behind it."""
+    """Return the columns in a terminal; a space follows a Latin word."""
     return Text(unit).cell_len + (unit.isascii() and len(unit) > 1)

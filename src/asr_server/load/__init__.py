@@ -1,1 +1,1 @@
-"""Paced clients for any server that speaks DashScope's protocol, and what they measure."""
+"""A load generator for any server that speaks DashScope's protocol, and its figures."""

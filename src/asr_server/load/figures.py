@@ -1,13 +1,13 @@
-"""From what clients noted to figures. Pure arithmetic; times in seconds.
+"""From the clients' records to figures. Pure arithmetic; times in seconds.
 
-first text  from the frame with the first sample of a sentence's speech having been due to the
+first text  from the due time of the frame with the first sample of a sentence's speech to the
             first text of that sentence
-final       from the frame with its last sample of speech having been due to its final: the silence
-            that the server waits for is part of it
+final       from the due time of the frame with its last sample of speech to its final: the silence
+            that ends the sentence is part of it
 tail        from finish-task to task-finished
 
-Frames count from when they were due, not from when the server let them in: what waits for a server
-that does not read has waited.
+Frames count from when they were due, not from when the socket took them: time that a frame waits
+for a server that does not read is latency of the server.
 """
 
 from collections import Counter
@@ -17,15 +17,17 @@ from os.path import commonprefix
 
 import numpy as np
 
-from asr_server.load.account import Account, Shown
+from asr_server.latency_goals import FINAL_S, FIRST_TEXT_S, TAIL_S
 from asr_server.load.recordings import FRAME_S, Speech
+from asr_server.load.task_record import Result, TaskRecord
+from asr_server.protocol.models import PARAFORMER
 
 PERCENTILES = (50, 95, 99)
 
 
 @dataclass(frozen=True, slots=True)
-class Timed:
-    """A latency and when what it answers was due."""
+class Latency:
+    """A latency and the due time that it counts from."""
 
     at: float
     seconds: float
@@ -33,20 +35,20 @@ class Timed:
 
 @dataclass(frozen=True, slots=True)
 class Goals:
-    """What 95 of 100 latencies must keep, in seconds."""
+    """Upper bounds for 95 of 100 latencies, in seconds."""
 
-    first_text_s: float = 0.6
-    final_s: float = 0.95
-    """The silence included."""
-    tail_s: float = 0.15
+    first_text_s: float = FIRST_TEXT_S
+    final_s: float = PARAFORMER.max_sentence_silence_ms / 1000 + FINAL_S
+    """`max_sentence_silence` included."""
+    tail_s: float = TAIL_S
     late_s: float = 0.05
-    """For 99 of 100 frames, and for the program that measures: if they leave later by its own
-    fault, what it measured says more about itself than about the server."""
+    """For 99 of 100 frames, and for the load generator itself: if it sends later, its figures
+    describe the load generator more than the server."""
 
 
 @dataclass(frozen=True, slots=True)
 class Percentiles:
-    """Of one latency, in seconds; None where nothing was measured."""
+    """Percentiles of a latency, in seconds; None without a measurement."""
 
     count: int = 0
     p50: float | None = None
@@ -56,7 +58,7 @@ class Percentiles:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What a number of clients saw in a stretch of time."""
+    """The figures of a number of clients in a period of time."""
 
     seconds: float
     first_text: Percentiles
@@ -67,107 +69,107 @@ class Figures:
     failed: dict[str, int]
     """Tasks by error."""
     wordless: int
-    """Finished tasks with speech of which no text came."""
+    """Finished tasks with speech and without any text."""
     shown: int
-    """Characters."""
+    """Characters in results."""
     revised: int
-    """Shown characters that a later result of the same sentence replaced."""
+    """Those of them that a later result of the same sentence replaced."""
     late: Percentiles
-    """How late this program sent by its own fault."""
+    """How late the load generator itself sent."""
 
-    def own_fault(self, goals: Goals) -> bool:
-        """Whether the program that measures was too slow to measure."""
+    def unreliable(self, goals: Goals) -> bool:
+        """Return whether the load generator was too slow to measure the server."""
         return (self.late.p99 or 0.0) > goals.late_s
 
     def broken(self, goals: Goals) -> list[str]:
-        """What is not as it should be, in words; nothing if all goals are kept."""
+        """Return the broken goals and other failures as texts; none if all goals are kept."""
         pairs = (
             ("first text", self.first_text, goals.first_text_s),
             ("final", self.final, goals.final_s),
             ("tail", self.tail, goals.tail_s),
         )
-        said = [
+        failures = [
             f"{name} p95 {1000 * one.p95:.0f} ms > {1000 * goal:.0f} ms"
             for name, one, goal in pairs
             if one.p95 is not None and one.p95 > goal
         ]
-        said += [f"{count} x {error}" for error, count in self.failed.items()]
+        failures += [f"{count} x {error}" for error, count in self.failed.items()]
         if self.refused:
-            said.append(f"{self.refused} refused")
+            failures.append(f"{self.refused} refused")
         if not self.finished:
-            said.append("no task finished")
+            failures.append("no task finished")
         else:
-            said += [f"no {name} was seen" for name, one, _ in pairs if not one.count]
-        return said
+            failures += [f"no {name} was measured" for name, one, _ in pairs if not one.count]
+        return failures
 
 
-def figures(accounts: Iterable[Account], since: float, until: float) -> Figures:
-    """What happened between two times on the clients' clock."""
-    accounts = list(accounts)
-    ended = [a for a in accounts if a.ended is not None and since <= a.ended < until]
-    finished = [a for a in ended if a.finished]
+def figures(records: Iterable[TaskRecord], since: float, until: float) -> Figures:
+    """Return the figures between two times on the clients' clock."""
+    records = list(records)
+    ended = [r for r in records if r.ended is not None and since <= r.ended < until]
+    finished = [r for r in ended if r.finished]
     shown = revised = 0
-    for account in finished:
-        more, replaced = revisions(account.shown)
+    for record in finished:
+        more, replaced = revisions(record.results)
         shown, revised = shown + more, revised + replaced
     return Figures(
         seconds=until - since,
-        first_text=percentiles(_within(map(first_texts, accounts), since, until)),
-        final=percentiles(_within(map(finals, accounts), since, until)),
-        # When the time is up everybody finishes within a frame, as people never do.
-        tail=percentiles(_within(map(tails, accounts), since, until - FRAME_S)),
+        first_text=percentiles(_within(map(first_texts, records), since, until)),
+        final=percentiles(_within(map(finals, records), since, until)),
+        # At the end all clients finish within one frame, a burst that live clients never make.
+        tail=percentiles(_within(map(tails, records), since, until - FRAME_S)),
         finished=len(finished),
-        refused=sum(a.refused for a in ended),
-        failed=dict(Counter(a.error for a in ended if a.error and not a.refused)),
-        wordless=sum(1 for a in finished if a.whole and a.recording.speech and not any(a.texts)),
+        refused=sum(r.refused for r in ended),
+        failed=dict(Counter(r.error for r in ended if r.error and not r.refused)),
+        wordless=sum(1 for r in finished if r.whole and r.recording.speech and not any(r.texts)),
         shown=shown,
         revised=revised,
         late=percentiles(
-            late for account in accounts for due, late in account.late if since <= due < until
+            late for record in records for due, late in record.late if since <= due < until
         ),
     )
 
 
-def first_texts(account: Account) -> list[Timed]:
-    """For each sentence, or for the first if sentences and speech do not match."""
-    sentences = _sentences(account.shown)
-    speech = account.recording.speech
+def first_texts(record: TaskRecord) -> list[Latency]:
+    """Return one for each sentence, or for the first if sentences and speech do not match."""
+    sentences = _sentences(record.results)
+    speech = record.recording.speech
     if len(sentences) != len(speech):
         sentences, speech = sentences[:1], speech[:1]
     found = []
     for results, stretch in zip(sentences, speech, strict=False):
         first = next((one for one in results if one.text), None)
         if first is not None:
-            found.append(_since(_due(account, stretch.begin_s), first.at))
+            found.append(_since(_due(record, stretch.begin_s), first.at))
     return found
 
 
-def finals(account: Account) -> list[Timed]:
-    """For each sentence, or for the last if sentences and speech do not match."""
-    if not account.whole:  # it was cut short, and so was the speech
+def finals(record: TaskRecord) -> list[Latency]:
+    """Return one for each sentence, or for the last if sentences and speech do not match."""
+    if not record.whole:  # the speech was cut short too
         return []
-    sentences = [results[-1] for results in _sentences(account.shown) if results[-1].final]
-    speech: Sequence[Speech] = account.recording.speech
+    sentences = [results[-1] for results in _sentences(record.results) if results[-1].final]
+    speech: Sequence[Speech] = record.recording.speech
     if len(sentences) != len(speech):
         sentences, speech = sentences[-1:], speech[-1:]
     return [
-        _since(_due(account, stretch.end_s), last.at)
+        _since(_due(record, stretch.end_s), last.at)
         for last, stretch in zip(sentences, speech, strict=False)
     ]
 
 
-def tails(account: Account) -> list[Timed]:
-    """Of a task that finished."""
-    if account.asked is None or account.ended is None or account.error:
+def tails(record: TaskRecord) -> list[Latency]:
+    """Return the tail of a task that finished."""
+    if record.finish_sent is None or record.ended is None or record.error:
         return []
-    return [_since(account.asked, account.ended)]
+    return [_since(record.finish_sent, record.ended)]
 
 
-def revisions(shown: Iterable[Shown]) -> tuple[int, int]:
-    """Characters shown, and those of them that a later result of their sentence replaced."""
+def revisions(results: Iterable[Result]) -> tuple[int, int]:
+    """Return the characters in results, and those that a later result replaced."""
     new = replaced = 0
     before = ""
-    for one in shown:
+    for one in results:
         kept = len(commonprefix([before, one.text]))
         replaced += len(before) - kept
         new += len(one.text) - kept
@@ -176,31 +178,31 @@ def revisions(shown: Iterable[Shown]) -> tuple[int, int]:
 
 
 def percentiles(seconds: Iterable[float]) -> Percentiles:
-    """50, 95 and 99 of a hundred."""
+    """Return the percentiles 50, 95 and 99."""
     values = np.fromiter(seconds, dtype=np.float64)
     if not len(values):
         return Percentiles()
     return Percentiles(len(values), *(float(p) for p in np.percentile(values, PERCENTILES)))
 
 
-def _within(found: Iterable[list[Timed]], since: float, until: float) -> Iterable[float]:
+def _within(found: Iterable[list[Latency]], since: float, until: float) -> Iterable[float]:
     return (one.seconds for timed in found for one in timed if since <= one.at < until)
 
 
-def _since(due: float, answered: float) -> Timed:
-    return Timed(due, answered - due)
+def _since(due: float, answered: float) -> Latency:
+    return Latency(due, answered - due)
 
 
-def _due(account: Account, second: float) -> float:
-    """When the frame with that second of the recording was to be sent."""
+def _due(record: TaskRecord, second: float) -> float:
+    """Return the due time of the frame with that second of the recording."""
     frame = round(1000 * second) // round(1000 * FRAME_S)
-    return account.began + FRAME_S * (1 + frame)
+    return record.began + FRAME_S * (1 + frame)
 
 
-def _sentences(shown: Iterable[Shown]) -> list[list[Shown]]:
-    """Results by sentence; a final ends one."""
-    sentences: list[list[Shown]] = []
-    for one in shown:
+def _sentences(results: Iterable[Result]) -> list[list[Result]]:
+    """Return the results by sentence; a final ends one."""
+    sentences: list[list[Result]] = []
+    for one in results:
         if not sentences or sentences[-1][-1].final:
             sentences.append([])
         sentences[-1].append(one)

@@ -1,88 +1,84 @@
-"""A run as a picture: latency and the server's load against the number of streams."""
+"""A run as a plot: latency and the server's load against the number of streams."""
 
 import html
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from asr_server.load.crowd import Level
-from asr_server.load.figures import Percentiles
+from asr_server.load.load_generator import Level
 from asr_server.load.report import Run
 
 SUFFIXES = (".png", ".svg", ".html")
-COLOURS = ("#0072b2", "#d55e00", "#009e73")  # told apart by the colour-blind, too
-"""Okabe and Ito's."""
+KINDS = {"first_text": "#0072b2", "final": "#d55e00", "tail": "#009e73"}
+"""Latencies and their colours: Okabe and Ito's, distinct to the colour-blind too."""
+TICKS_MS = [50, 100, 150, 300, 600, 950, 2000, 5000]
 MISSING = "a plot needs matplotlib: pip install 'asr-server[tools]', or leave --plot out"
 
 
 def available() -> bool:
-    """Whether matplotlib is installed."""
-    from importlib.util import find_spec
-
+    """Return whether matplotlib is installed."""
     return find_spec("matplotlib") is not None
 
 
 def write_plot(run: Run, path: Path) -> None:
-    """PNG, SVG, or a page with the picture and the table, by the suffix."""
-    figure = _draw(run)
+    """Write a PNG, an SVG, or a page with the plot and the table, by the suffix."""
+    figure = _plot(run)
     if path.suffix == ".html":
-        drawn = io.StringIO()
-        figure.savefig(drawn, format="svg")
-        svg = drawn.getvalue()
-        path.write_text(_page(run, svg[svg.index("<svg") :]), encoding="utf-8")
+        svg = io.StringIO()
+        figure.savefig(svg, format="svg")
+        text = svg.getvalue()
+        path.write_text(_page(run, text[text.index("<svg") :]), encoding="utf-8")
     else:
         figure.savefig(path, dpi=150)
 
 
-def _draw(run: Run) -> Any:
+def _plot(run: Run) -> Any:
     from matplotlib.figure import Figure  # without pyplot: no display, no global state
 
     levels = sorted(run.levels, key=lambda level: level.streams)
     figure = Figure(figsize=(9, 6.5), layout="constrained")
     latency, load = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    goals = (run.goals.first_text_s, run.goals.final_s, run.goals.tail_s)
-    kinds: tuple[tuple[str, Callable[[Level], Percentiles]], ...] = (
-        ("first text", lambda level: level.clients.first_text),
-        ("final", lambda level: level.clients.final),
-        ("tail", lambda level: level.clients.tail),
-    )
-    for (name, of), goal, colour in zip(kinds, goals, COLOURS, strict=True):
-        seen = [(level.streams, of(level)) for level in levels if of(level).count]
-        at = [streams for streams, _ in seen]
-        for share, style in (("p50", ":"), ("p95", "-")):
-            values = [1000 * getattr(one, share) for _, one in seen]
-            latency.plot(at, values, style, marker="o", ms=4, color=colour, label=f"{name} {share}")
-        latency.axhline(1000 * goal, color=colour, lw=0.8, ls="--", alpha=0.6)
+    for kind, colour in KINDS.items():
+        _plot_latency(latency, kind, colour, levels)
+        goal_ms = 1000 * getattr(run.goals, f"{kind}_s")
+        latency.axhline(goal_ms, color=colour, lw=0.8, ls="--", alpha=0.6)
     latency.set_yscale("log")
-    ticks = [50, 100, 150, 300, 600, 950, 2000, 5000]
-    latency.set_yticks(ticks, [str(tick) for tick in ticks])
+    latency.set_yticks(TICKS_MS, [str(tick) for tick in TICKS_MS])
     latency.minorticks_off()
     latency.set_ylabel("ms (dashed: goal for p95)")
     latency.set_title(_title(run), loc="left", fontsize=11)
     latency.legend(ncols=3, fontsize=8, loc="upper left")
-    if run.streams_held:
-        for axes in (latency, load):
-            axes.axvline(run.streams_held, color="black", lw=0.8)
-    _draw_load(load, levels)
-    load.set_xlabel("streams")
-    load.set_xlim(0, 1.05 * levels[-1].streams)
-    load.xaxis.get_major_locator().set_params(integer=True)
+    _plot_load(load, levels)
     for axes in (latency, load):
+        if run.streams_held:
+            axes.axvline(run.streams_held, color="black", lw=0.8)
         axes.grid(alpha=0.25)
     return figure
 
 
-def _draw_load(axes: Any, levels: Sequence[Level]) -> None:
-    told = [(level.streams, level.server) for level in levels if level.server]
-    asked = [level for level in levels if level.clients.refused]
+def _plot_latency(axes: Any, kind: str, colour: str, levels: Sequence[Level]) -> None:
+    measured = [level for level in levels if getattr(level.clients, kind).count]
+    streams = [level.streams for level in measured]
+    for percentile, style in (("p50", ":"), ("p95", "-")):
+        ms = [1000 * getattr(getattr(level.clients, kind), percentile) for level in measured]
+        label = f"{kind.replace('_', ' ')} {percentile}"
+        axes.plot(streams, ms, style, marker="o", ms=4, color=colour, label=label)
+
+
+def _plot_load(axes: Any, levels: Sequence[Level]) -> None:
     axes.set_ylabel("device busy, %")
     axes.set_ylim(0, 105)
-    if told:
-        at = [streams for streams, _ in told]
-        axes.plot(at, [100 * one.busy for _, one in told], "-o", ms=4, color="#444444")
-    for level in asked:
-        axes.annotate(f"{level.clients.refused} refused", (level.streams, 8), ha="center", size=8)
+    axes.set_xlabel("streams")
+    axes.set_xlim(0, 1.05 * levels[-1].streams)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    known = [(level.streams, 100 * level.server.busy) for level in levels if level.server]
+    if known:
+        axes.plot(*zip(*known, strict=True), "-o", ms=4, color="#444444")
+    for level in levels:
+        if refused := level.clients.refused:
+            axes.annotate(f"{refused} refused", (level.streams, 8), ha="center", size=8)
 
 
 def _title(run: Run) -> str:
@@ -97,14 +93,14 @@ def _page(run: Run, svg: str) -> str:
 
     console = Console(record=True, width=160, file=io.StringIO())
     console.print(table(run.levels, run.goals))
-    lines = console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
+    rows = console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
     title = html.escape(_title(run))
-    said = html.escape(
+    conditions = html.escape(
         f"{run.recordings} recordings, {run.spoken:.0%} speech; {run.seconds:.0f} s a level; "
         f"max_sentence_silence {run.pause_ms} ms; measured by {run.measured_by}"
     )
     return (
         f'<!doctype html><meta charset="utf-8"><title>{title}</title>'
         "<style>body{font:15px system-ui;margin:2em;max-width:75em}svg{max-width:100%}</style>"
-        f"<h1>{title}</h1><p>{said}</p>{svg}{lines}\n"
+        f"<h1>{title}</h1><p>{conditions}</p>{svg}{rows}\n"
     )

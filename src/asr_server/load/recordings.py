@@ -1,8 +1,8 @@
-"""What the clients say: sound in frames, and where in it somebody speaks.
+"""The load generator's recordings: audio in frames, and the time spans of speech in it.
 
-Where a manifest does not tell, speech is where the sound is loud: every 10 ms within 25 dB of the
+Without times in a manifest, speech is where the audio is loud: every 10 ms within 25 dB of the
 recording's loud parts. That is right to a few hundredths of a second for a clean recording; noisy
-ones deserve a manifest.
+ones need a manifest.
 """
 
 import json
@@ -15,15 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asr_server.audio.units import SAMPLE_RATE
-from asr_server.recordings.files import FileDecodedHere, RecordingError
+from asr_server.recordings.files import RecordingError, decode_file
 
 FRAME_S = 0.1
-"""Sound in one message, as the official SDK's examples have it."""
+"""Audio in one message, as in the official SDK's examples."""
 SUFFIXES = frozenset(".wav .flac .mp3 .m4a .mp4 .ogg .opus .aac .amr .webm".split())
 GRAIN = SAMPLE_RATE // 100
 LOUD_PERCENTILE = 95
 RANGE_DB = 25
-"""How much softer than the loud parts speech may be."""
+"""Speech may be this much softer than the loud parts."""
 SHORTEST_GRAINS = 5
 """Shorter than 50 ms is a click."""
 
@@ -38,7 +38,7 @@ class Speech:
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """One task's sound, cut into the messages that carry it."""
+    """One task's audio, cut into messages."""
 
     name: str
     frames: tuple[bytes, ...]
@@ -50,23 +50,23 @@ class Recording:
 
     @property
     def duration_s(self) -> float:
-        """Seconds, quiet included."""
+        """Return the seconds, silence included."""
         return len(self.frames) * FRAME_S
 
     @property
-    def spoken_s(self) -> float:
-        """Seconds in which somebody speaks."""
+    def speech_s(self) -> float:
+        """Return the seconds of speech."""
         return sum(one.end_s - one.begin_s for one in self.speech)
 
 
 def read_recordings(paths: Sequence[Path], quiet_s: float, pause_s: float) -> tuple[Recording, ...]:
-    """The recordings of files, folders and manifests, each followed by `quiet_s` of silence.
+    """Return the recordings of files, folders and manifests, each followed by `quiet_s` of silence.
 
-    Where nobody says where sentences are, they are `pause_s` or more apart. Raises RecordingError.
+    Without times in a manifest, sentences are `pause_s` or more apart. Raises RecordingError.
     """
     found = [
-        Recording(path.name, _frames(pcm, quiet_s), spans or spoken(pcm, pause_s))
-        for path, spans in _listed(paths or [samples()])
+        Recording(path.name, _frames(pcm, quiet_s), spans or find_speech(pcm, pause_s))
+        for path, spans in _listed(paths or [bundled_manifest()])
         for pcm in [_read(path)]
     ]
     if not found:
@@ -74,8 +74,8 @@ def read_recordings(paths: Sequence[Path], quiet_s: float, pause_s: float) -> tu
     return tuple(found)
 
 
-def samples() -> Path:
-    """The manifest of the recordings that come with the package."""
+def bundled_manifest() -> Path:
+    """Return the manifest of the recordings that come with the package."""
     api = Path(__file__).parents[1] / "api"
     places = [api / "static" / "samples", Path(__file__).parents[3] / "tests" / "data"]
     for place in places:
@@ -84,8 +84,8 @@ def samples() -> Path:
     raise RecordingError("the package came without recordings: name some with --recordings")
 
 
-def spoken(pcm: NDArray[np.int16], pause_s: float) -> tuple[Speech, ...]:
-    """Where (n,) samples at 16 kHz are loud, merged over pauses shorter than `pause_s`."""
+def find_speech(pcm: NDArray[np.int16], pause_s: float) -> tuple[Speech, ...]:
+    """Return where (n,) samples at 16 kHz are loud, merged over pauses shorter than `pause_s`."""
     grains = pcm[: len(pcm) // GRAIN * GRAIN].astype(np.float64).reshape(-1, GRAIN)
     if not len(grains):
         return ()
@@ -102,14 +102,13 @@ def spoken(pcm: NDArray[np.int16], pause_s: float) -> tuple[Speech, ...]:
 
 
 def _frames(pcm: NDArray[np.int16], quiet_s: float) -> tuple[bytes, ...]:
-    sound = pcm.astype("<i2").tobytes() + bytes(2 * int(quiet_s * SAMPLE_RATE))
+    audio = pcm.astype("<i2").tobytes() + bytes(2 * int(quiet_s * SAMPLE_RATE))
     size = 2 * int(FRAME_S * SAMPLE_RATE)
-    return tuple(sound[place : place + size] for place in range(0, len(sound), size))
+    return tuple(audio[at : at + size] for at in range(0, len(audio), size))
 
 
 def _read(path: Path) -> NDArray[np.int16]:
-    data = b"".join(piece.data for piece in FileDecodedHere(path, None).pieces())
-    return np.frombuffer(data, "<i2")
+    return np.frombuffer(b"".join(decode_file(path)), "<i2")
 
 
 def _listed(paths: Iterable[Path]) -> Iterator[tuple[Path, tuple[Speech, ...]]]:
@@ -126,19 +125,19 @@ def _listed(paths: Iterable[Path]) -> Iterator[tuple[Path, tuple[Speech, ...]]]:
 
 
 def _manifest(path: Path) -> Iterator[tuple[Path, tuple[Speech, ...]]]:
-    """Entries with `file` and, if known, `sentences` or `characters` with their times."""
+    """Yield entries with `file` and, if known, `sentences` or `characters` with their times."""
     try:
         text = path.read_text("utf-8")
         entries = json.loads(text) if path.suffix == ".json" else map(json.loads, text.splitlines())
         for entry in entries:
-            yield path.parent / entry["file"], _told(entry)
+            yield path.parent / entry["file"], _spans(entry)
     except OSError as exc:
         raise RecordingError(f"{path}: {exc.strerror}") from exc
     except (ValueError, KeyError, TypeError) as exc:
         raise RecordingError(f'{path}: not a manifest; it needs {{"file": "a.wav"}} each') from exc
 
 
-def _told(entry: dict[str, Any]) -> tuple[Speech, ...]:
+def _spans(entry: dict[str, Any]) -> tuple[Speech, ...]:
     stretches = entry.get("sentences")
     if not stretches and (characters := entry.get("characters")):
         stretches = [{"begin_ms": characters[0]["begin_ms"], "end_ms": characters[-1]["end_ms"]}]

@@ -1,9 +1,8 @@
-"""Which number of streams to try next. Pure.
+"""The number of streams to try next. Pure.
 
-Doubling and halving finds the most that holds in some 2 log2(n) tries, so it is what to use for
-the figure; even steps take longer and show the whole curve, for a plot or where the figure
-surprises. Latency does not fall when streams are added, apart from noise: so a number above one
-that broke is never tried.
+Doubling and halving finds the most that holds in some 2 log2(n) tries; even steps take longer and
+show the whole curve. Latency does not fall when streams are added, apart from noise: so a number
+above one that broke is never tried.
 """
 
 from collections.abc import Mapping
@@ -12,11 +11,11 @@ Tried = Mapping[int, bool]
 """Numbers of streams and whether all goals were kept."""
 
 GAP = 0.05
-"""How close to each other a number that held and one that broke must come, as a share."""
+"""The search ends when the numbers that held and broke are this close, as a share."""
 
 
 def binary(tried: Tried, first: int, most: int) -> int | None:
-    """Double until one breaks, then halve the gap; None when it is narrow."""
+    """Return double the number until one breaks, then halve the gap; None when it is narrow."""
     best, broken = held(tried), _broken(tried)
     if not tried:
         return min(first, most)
@@ -27,13 +26,13 @@ def binary(tried: Tried, first: int, most: int) -> int | None:
 
 
 def linear(tried: Tried, step: int, most: int) -> int | None:
-    """Even steps until one breaks."""
+    """Return the number one step higher until one breaks."""
     best = held(tried)
     return best + step if _broken(tried) is None and best + step <= most else None
 
 
 def held(tried: Tried) -> int:
-    """The most streams that held, below the least that broke; 0 if none did."""
+    """Return the most streams that held, below the least that broke; 0 if none did."""
     broken = _broken(tried)
     return max((n for n, ok in tried.items() if ok and (broken is None or n < broken)), default=0)
 

@@ -29,8 +29,8 @@ from asr_server.errors import InternalError, ServiceUnavailable, Throttled
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 """The content type of `Metrics.text`."""
 
-Outcome = Literal["finished", "failed", "vanished"]
-"""How a task ended; it vanished if its client left before task-finished or task-failed."""
+Outcome = Literal["finished", "failed", "disconnected"]
+"""How a task ended; `disconnected`: the client left before task-finished or task-failed."""
 
 ServerState = Literal["loading", "ready", "restarting", "draining", "failed"]
 """What the server is doing; it accepts tasks only in the state `ready`."""

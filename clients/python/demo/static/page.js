@@ -1,30 +1,30 @@
-// Upload, watch, play, take along.
+// The subtitle page: upload, progress, playback, download.
 
-const words = {
+const texts = {
   zh: {
     title: '字幕',
-    about: '放进一段录音或视频，得到带时间的字幕。',
-    choose: '选择文件，或拖到这里',
+    about: '上传音频或视频文件，生成带时间轴的字幕。',
+    choose: '选择文件，或拖放到此处',
     kinds: 'mp3 · wav · m4a · mp4 · mkv · webm …',
-    uploading: '上传 {0}%',
+    uploading: '正在上传 {0}%',
     waiting: '排队中',
-    running: '识别 {0}%',
-    done: '完成，{0} 句',
-    failed: '没有成功：{0}',
+    running: '正在识别 {0}%',
+    done: '已完成，共 {0} 句',
+    failed: '处理失败：{0}',
     remove: '删除',
     play: '从 {0} 播放',
     lines: '字幕',
   },
   en: {
     title: 'Subtitles',
-    about: 'Put in a recording or a video, get subtitles with times.',
+    about: 'Upload an audio or video file to get timed subtitles.',
     choose: 'Choose a file, or drop it here',
     kinds: 'mp3 · wav · m4a · mp4 · mkv · webm …',
     uploading: 'Uploading {0}%',
-    waiting: 'Waiting',
+    waiting: 'Queued',
     running: 'Recognising {0}%',
     done: 'Done, {0} sentences',
-    failed: 'It failed: {0}',
+    failed: 'Failed: {0}',
     remove: 'Remove',
     play: 'Play from {0}',
     lines: 'Subtitles',
@@ -32,7 +32,7 @@ const words = {
 }[navigator.language.startsWith('zh') ? 'zh' : 'en'];
 
 const $ = (id) => document.getElementById(id);
-const t = (key, value) => words[key].replace('{0}', value);
+const t = (key, value) => texts[key].replace('{0}', value);
 
 function clock(ms) {
   const seconds = Math.floor(ms / 1000);
@@ -54,7 +54,7 @@ function show(card, key, value, share) {
   card.dataset.state = key;
 }
 
-/** fetch() tells nothing about what has been sent. */
+/** Upload with XMLHttpRequest: fetch() reports no upload progress. */
 function upload(file, onProgress) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
@@ -161,7 +161,7 @@ for (const element of document.querySelectorAll('[data-text]')) {
   element.textContent = t(element.dataset.text);
 }
 document.title = t('title');
-document.documentElement.lang = words.title === '字幕' ? 'zh-CN' : 'en';
+document.documentElement.lang = texts.title === '字幕' ? 'zh-CN' : 'en';
 $('drop').addEventListener('click', () => $('file').click());
 $('file').addEventListener('change', () => {
   for (const file of $('file').files) add(file);

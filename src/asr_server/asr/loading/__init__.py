@@ -1,1 +1,1 @@
-"""Read model directories into networks."""
+"""Load model directories into networks."""

@@ -1,21 +1,29 @@
-"""A FunASR model directory: what lies in it and how it is read."""
+"""Read the files of a FunASR model directory.
+
+Each reader raises `ValueError` whose text continues the file's name: "is not a list of strings".
+"""
 
 import json
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import yaml
 from torch import Tensor
+
+from asr_server.asr.nn.frontend import FEATURES
+
+T = TypeVar("T")
 
 CONFIG, WEIGHTS, TOKENS, CMVN = "config.yaml", "model.pt", "tokens.json", "am.mvn"
 
 
 @dataclass(frozen=True, slots=True)
 class ModelDir:
-    """One model's files, read but not yet built."""
+    """Hold the small files of a model, and read the others."""
 
     path: Path
     config: dict[str, Any]
@@ -23,50 +31,97 @@ class ModelDir:
 
     @classmethod
     def open(cls, path: Path) -> "ModelDir":
-        """Read the small files; raises `FileNotFoundError` or `ValueError` naming the culprit."""
+        """Read the small files; raises `FileNotFoundError` or `ValueError` that name the file."""
         for name in (CONFIG, WEIGHTS, TOKENS):
             if not (path / name).is_file():
                 raise FileNotFoundError(f"{path} is no model directory: {name} is missing")
-        config = yaml.safe_load((path / CONFIG).read_text(encoding="utf-8"))
-        tokens = json.loads((path / TOKENS).read_text(encoding="utf-8"))
-        if not isinstance(config, dict) or not isinstance(tokens, list):
-            raise ValueError(f"{path}: {CONFIG} or {TOKENS} does not hold what it should")
-        return cls(path, config, tuple(tokens))
+        return cls(
+            path, _read(path / CONFIG, read_config), tuple(_read(path / TOKENS, read_tokens))
+        )
 
     def weights(self) -> dict[str, Tensor]:
-        """The checkpoint's tensors, mapped rather than read; nothing in it can run code.
+        """Return the checkpoint's tensors; raises `ValueError` that names the file."""
+        return _read(self.path / WEIGHTS, read_weights)
 
-        Raises `ValueError` where it cannot be read or where a bit of it has flipped.
-        """
-        path = self.path / WEIGHTS
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-            # Torch leaves the checksums alone: weights that rotted would load and be wrong.
-            with zipfile.ZipFile(path) as archive:
-                if archive.testzip():
-                    raise zipfile.BadZipFile(WEIGHTS)
-        except Exception as exc:
-            raise ValueError(f"{path} is damaged: download it again") from exc
-        state = state.get("state_dict", state)
-        return {name.removeprefix("module."): tensor for name, tensor in state.items()}
+    def cmvn(self) -> tuple[Tensor, Tensor]:
+        """Return the features' shift and scale (560,); raises `ValueError` that names the file."""
+        return _read(self.path / CMVN, read_cmvn)
 
 
-def load_weights(module: torch.nn.Module, weights: dict[str, Tensor], what: str) -> None:
-    """Give a module its tensors; what only training needs may be left over, nothing may lack.
-
-    They stay pages of the file until `own`, so that a large model is never in memory twice. Raises
-    `ValueError` when a tensor is missing or has another shape.
-    """
+def _read(path: Path, reader: Callable[[Path], T]) -> T:
     try:
-        missing = module.load_state_dict(weights, strict=False, assign=True).missing_keys
-    except RuntimeError as exc:
-        raise ValueError(f"{what}: the weights do not fit the configuration") from exc
-    if missing:
-        raise ValueError(f"{what}: {len(missing)} tensors are missing, such as {missing[0]}")
+        return reader(path)
+    except ValueError as exc:
+        raise ValueError(f"{path} {exc}") from exc
 
 
-def own(module: torch.nn.Module) -> None:
-    """Copy what is left of a file's pages: another file may take its place while we run."""
-    for tensor in (*module.parameters(), *module.buffers()):
-        if tensor.layout is torch.strided:  # else it was laid out anew already
-            tensor.data = tensor.data.clone()
+def read_config(path: Path) -> dict[str, Any]:
+    """Return a model's `config.yaml`."""
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as exc:
+        raise _unreadable(exc) from exc
+    if not isinstance(config, dict) or "encoder_conf" not in config:
+        raise ValueError("describes no model: `encoder_conf` is missing")
+    return config
+
+
+def read_tokens(path: Path) -> list[str]:
+    """Return a model's vocabulary."""
+    try:
+        tokens = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as exc:
+        raise _unreadable(exc) from exc
+    if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
+        raise ValueError("is not a list of strings")
+    return tokens
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Return a checkpoint's tensors, mapped rather than read; nothing in it can run code."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        with zipfile.ZipFile(path) as archive:  # torch does not check the checksums
+            damaged = archive.testzip() is not None
+    except Exception as exc:  # torch raises a different kind for every way a file can be broken
+        raise _unreadable(exc) from exc
+    if damaged:
+        raise ValueError("is damaged: its checksums are wrong")
+    for wrapper in ("state_dict", "model"):
+        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
+            state = state[wrapper]
+    tensors = {
+        name.removeprefix("module."): value
+        for name, value in state.items()
+        if isinstance(value, Tensor)
+    }
+    if not tensors:
+        raise ValueError("holds no tensors")
+    return tensors
+
+
+def read_cmvn(path: Path) -> tuple[Tensor, Tensor]:
+    """Return the `<AddShift>` and `<Rescale>` vectors (560,) of a Kaldi nnet file."""
+    try:
+        words = path.read_text(encoding="utf-8").split()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise _unreadable(exc) from exc
+    try:
+        words.index("</Nnet>")  # else the file is cut off
+        shift, scale = (_vector_after(words, tag) for tag in ("<AddShift>", "<Rescale>"))
+    except ValueError as exc:
+        raise ValueError("holds no means and variances") from exc
+    if not shift.numel() == scale.numel() == FEATURES:
+        raise ValueError(f"has {shift.numel()} values, the model needs {FEATURES}")
+    return shift, scale
+
+
+def _vector_after(words: list[str], tag: str) -> Tensor:
+    begin = words.index("[", words.index(tag)) + 1
+    end = words.index("]", begin)
+    return torch.tensor([float(word) for word in words[begin:end]])
+
+
+def _unreadable(exc: Exception) -> ValueError:
+    lines = str(exc).splitlines()
+    return ValueError(f"cannot be read: {lines[0] if lines else type(exc).__name__}")

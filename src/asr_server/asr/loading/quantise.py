@@ -1,29 +1,29 @@
-"""Integer arithmetic for the linear layers.
+"""Quantise linear layers to 8-bit integers.
 
-Weights are quantised once, one scale per output; activations when they arrive, one scale per row,
+Weights are quantised once, one scale per output; activations in the step, one scale per row,
 so that a row never depends on the others of its batch.
 """
 
 import torch
 from torch import Tensor, nn
 
-from asr_server.asr.loading.packing import packs
+from asr_server.asr.loading.packing import can_pack
+from asr_server.asr.nn.ops import cast, is_tracing, traceable_products
 from asr_server.asr.nn.sanm import FeedForward
-from asr_server.asr.run.tracing import cast, products, recording
 
 LARGEST = 127
 SMALLEST_PEAK = 1e-8
 """Keeps the scale of an all-zero row finite."""
 ZERO = 128
-"""What stands for zero in unsigned activations that have a sign."""
+"""The zero point of signed activations, which travel as unsigned ones."""
 LARGEST_UNSIGNED = 255
-"""For activations that have none."""
+"""For activations without a sign."""
 
 
 class Int8Linear(nn.Module):
-    """A linear layer whose product runs on 8-bit integers (VNNI, AMX).
+    """Compute a linear layer as a product of 8-bit integers (VNNI, AMX).
 
-    Where its input is nowhere negative, as behind a ReLU, `positive` gives that all 8 bits.
+    `positive` inputs, as behind a ReLU, use all 8 bits for their size.
     """
 
     def __init__(self, linear: nn.Linear, positive: bool = False) -> None:
@@ -34,22 +34,22 @@ class Int8Linear(nn.Module):
         self.bias: Tensor | None
         self.register_buffer("bias", None if linear.bias is None else linear.bias.detach().float())
         quantised = (weight / scale[:, None]).round().to(torch.int8)
-        self._packed = packs(weight.device, torch.int8)
+        self._packed = can_pack(weight.device, torch.int8)
         self._signed = not (positive and self._packed)  # the other product takes signed numbers
         self._zero = ZERO if self._signed else 0
         self._largest = LARGEST if self._signed else LARGEST_UNSIGNED
         self.scale: Tensor
-        """What 1 stands for in a product with a row whose largest value is 1."""
+        """Value of 1 in a product with a row whose largest value is 1."""
         self.register_buffer("scale", scale / self._largest)
         self._weight: Tensor
         self._zeros: Tensor
         self._centre: Tensor
-        # With a half, so that cutting off rounds. As long as a row, for the kernel's sake: with a
-        # single number it goes value by value.
+        # With a half, so that truncation rounds. As long as a row: with a single number the kernel
+        # goes value by value.
         centre = torch.full((self.in_features,), self._zero + 0.5, device=weight.device)
         self.register_buffer("_centre", centre, persistent=False)
         if self._packed:
-            # Laid out for the processor once; the kernel of the product applies the scales.
+            # The kernel of the product applies the scales.
             ready = torch.ops.onednn.qlinear_prepack(quantised, None)
             zeros = torch.zeros(self.out_features, dtype=torch.int32)
             self.register_buffer("_zeros", zeros, persistent=False)
@@ -58,11 +58,11 @@ class Int8Linear(nn.Module):
         self.register_buffer("_weight", ready, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., in) to (..., out), in the type of `x`."""
+        """Map (..., in) to (..., out), in the dtype of `x`."""
         rows = cast(x.reshape(-1, self.in_features), torch.float32)
         peak = self._peak(rows)
         unsigned = torch.addcmul(self._centre, rows, peak.reciprocal(), value=self._largest)
-        # By way of 16 bits: straight to bytes without a sign PyTorch goes value by value.
+        # Through int16: straight to uint8 PyTorch goes value by value.
         product = self.product(unsigned.to(torch.int16).to(torch.uint8))
         if self.bias is None:
             product.mul_(peak)
@@ -71,21 +71,21 @@ class Int8Linear(nn.Module):
         return cast(product.view(*x.shape[:-1], self.out_features), x.dtype)
 
     def _peak(self, rows: Tensor) -> Tensor:
-        """The largest value in each of (rows, in), whatever its sign, as (rows, 1)."""
+        """Return the largest magnitude (rows, 1) in each of `rows` (rows, in)."""
         peak = rows.amax(dim=1, keepdim=True)
         if self._signed:
             peak = torch.maximum(peak, rows.amin(dim=1, keepdim=True).neg_())
         return peak.clamp_(min=SMALLEST_PEAK)
 
     def product(self, rows: Tensor) -> Tensor:
-        """(rows, in) uint8 to (rows, out) float32 in units of each row's peak."""
+        """Map uint8 (rows, in) to float32 (rows, out) in units of each row's peak."""
         if not self._packed:
-            # 0...255 wrap around to -128...127; a `view` as another type cannot be recorded.
+            # 0...255 wrap around to -128...127; a `view` as another type cannot be traced.
             signed = rows.sub(ZERO).to(torch.int8)
             return torch._int_mm(signed, self._weight) * self.scale
         weights = (self._weight, self.scale, self._zeros)
-        if recording():
-            return products().qlinear(rows, self._zero, *weights)  # type: ignore[no-any-return]
+        if is_tracing():
+            return traceable_products().qlinear(rows, self._zero, *weights)  # type: ignore[no-any-return]
         inputs = (rows, 1.0, self._zero)
         float_output = (1.0, 0, torch.float32)
         product: Tensor = torch.ops.onednn.qlinear_pointwise(
@@ -94,11 +94,11 @@ class Int8Linear(nn.Module):
         return product
 
 
-def quantise(module: nn.Module, spare: frozenset[str] = frozenset()) -> None:
-    """Replace every linear layer inside `module`, except those named in `spare`."""
+def quantise(module: nn.Module, skip: frozenset[str] = frozenset()) -> None:
+    """Replace every linear layer in `module` by an integer one, except those named in `skip`."""
     for name, child in module.named_children():
-        if isinstance(child, nn.Linear) and name not in spare:
+        if isinstance(child, nn.Linear) and name not in skip:
             behind_relu = isinstance(module, FeedForward) and child is module.w_2
             setattr(module, name, Int8Linear(child, positive=behind_relu))
         else:
-            quantise(child, spare)
+            quantise(child, skip)

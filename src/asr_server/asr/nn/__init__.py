@@ -1,1 +1,1 @@
-"""Define the networks, and nothing of how they are run."""
+"""Define the networks, and nothing of how they are loaded or run."""

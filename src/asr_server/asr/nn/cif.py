@@ -1,4 +1,4 @@
-"""Continuous integrate-and-fire over chunks, vectorised over streams and frames.
+"""Compute continuous integrate-and-fire over chunks, vectorised over streams and frames.
 
 Dong & Xu, "CIF: Continuous Integrate-and-Fire for End-to-End Speech Recognition" (2020); the chunk
 rules are those of FunASR's `CifPredictorV2.forward_chunk`, whose per-frame loop this replaces by a
@@ -16,7 +16,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Fired:
-    """The tokens that fired, and what is left for the next chunk."""
+    """Hold the tokens that fired, and the rest for the next chunk."""
 
     embeddings: Tensor  # (B, K, D); zeros past `counts`
     counts: Tensor  # (B,) int64
@@ -25,10 +25,9 @@ class Fired:
     rest_hidden: Tensor  # (B, D), the weighted mean of the frames in the rest
 
     @property
-    def real(self) -> Tensor:
-        """Which places of `embeddings` hold a token, (B, K)."""
-        place = torch.arange(self.embeddings.shape[1], device=self.counts.device)
-        return place < self.counts[:, None]
+    def token_mask(self) -> Tensor:
+        """Return where `embeddings` holds a token, (B, K)."""
+        return _token_mask(self.counts, self.embeddings.shape[1])
 
 
 def integrate_and_fire(
@@ -38,13 +37,13 @@ def integrate_and_fire(
     rest_weight: Tensor,
     tail_weight: Tensor,
     threshold: float,
-    room: int | None = None,
+    max_tokens: int | None = None,
 ) -> Fired:
-    """Fire tokens from `hidden` (B, T, D) with `weights` (B, T), going on from the last rest.
+    """Return the tokens of `hidden` (B, T, D) with `weights` (B, T), going on from the last rest.
 
     `tail_weight` (B,) is added behind the last frame with no hidden of its own: it fires a token
-    whose integral was almost full when the audio ended. K is the most that a row fired, or `room`,
-    which must be enough for any row: with it no shape depends on the weights.
+    whose integral was almost full when the audio ended. K is the most that a row fired, or
+    `max_tokens`, which must be enough for any row: with it no shape depends on the weights.
     """
     # The rest is one more frame in front, the tail one more behind.
     weights = torch.cat((rest_weight[:, None], weights, tail_weight[:, None]), dim=1)  # (B, T+2)
@@ -54,11 +53,12 @@ def integrate_and_fire(
     integral = weights.double().cumsum(dim=1) / threshold  # (B, T+2)
     before = integral - weights.double() / threshold
     counts = integral[:, -1].floor().long()  # (B,)
-    if room is None:
-        room = int(counts.max()) if counts.numel() else 0
+    tokens = max_tokens
+    if tokens is None:
+        tokens = int(counts.max()) if counts.numel() else 0
 
     # Row K holds what is left after the last crossing; every row up to it is an interval [k, k+1).
-    k = torch.arange(room + 1, device=weights.device)[None, :, None]  # (1, K+1, 1)
+    k = torch.arange(tokens + 1, device=weights.device)[None, :, None]  # (1, K+1, 1)
     share = (torch.minimum(integral[:, None], k + 1) - torch.maximum(before[:, None], k)).clamp(
         min=0.0
     )  # (B, K+1, T+2)
@@ -68,18 +68,21 @@ def integrate_and_fire(
     row = torch.arange(len(counts), device=weights.device)
     rest_sum = sums[row, counts]  # (B, D)
     rest_mean = rest_sum / rest.clamp(min=1e-9).to(hidden.dtype)[:, None]
-    real = torch.arange(room, device=weights.device)[None, :] < counts[:, None]  # (B, K)
     return Fired(
-        embeddings=sums[:, :room] * real[:, :, None],
+        embeddings=sums[:, :tokens] * _token_mask(counts, tokens)[:, :, None],
         counts=counts,
-        fired_at=_crossings(integral, before, room),
+        fired_at=_crossings(integral, before, tokens),
         rest_weight=rest.to(weights.dtype),
         rest_hidden=torch.where((rest > 0)[:, None], rest_mean, rest_sum),
     )
 
 
+def _token_mask(counts: Tensor, tokens: int) -> Tensor:
+    return torch.arange(tokens, device=counts.device) < counts[:, None]
+
+
 def _crossings(integral: Tensor, before: Tensor, tokens: int) -> Tensor:
-    """Where the integral reaches 1, 2, ... K: (B, K), in frames after the rest's frame."""
+    """Return where the integral reaches 1, 2, ... K: (B, K), in frames after the rest's frame."""
     levels = torch.arange(1, tokens + 1, device=integral.device, dtype=integral.dtype)
     frame = torch.searchsorted(integral.contiguous(), levels.repeat(len(integral), 1))  # (B, K)
     frame = frame.clamp(max=integral.shape[1] - 1)

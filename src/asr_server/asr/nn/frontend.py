@@ -1,15 +1,13 @@
-"""Audio to the model's input features, batched: fbank, low frame rate, mean and variance.
+"""Compute the model's input features, batched: fbank, low frame rate, mean and variance.
 
-Stateless: the caller hands over the samples before the chunk that its features still see. The
+The module keeps no state: the caller passes the samples before the chunk that its features see. The
 arithmetic is Kaldi's (as in FunASR's `WavFrontendOnline`), without dither, so that the same audio
-always gives the same features.
+always has the same features.
 
 Letters of shapes: B rows, S samples, F fbank frames (10 ms), T LFR frames (60 ms).
 """
 
-import math
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -31,22 +29,22 @@ LFR_CENTRE = LFR_M // 2
 LFR_SHIFT: Samples = LFR_N * SHIFT
 """Samples between LFR frames: 60 ms."""
 CONTEXT: Samples = LFR_CENTRE * SHIFT
-"""Samples before a chunk that its first LFR frame sees."""
+"""Samples before a chunk that belong to its first LFR frame."""
 FEATURES = MELS * LFR_M
 LOG_FLOOR = torch.finfo(torch.float32).eps
-"""Kaldi's floor under the logarithm; digital silence ends here."""
+"""Kaldi's floor under the logarithm: the features of digital silence."""
 
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """Features of some rows and how many frames of each are real."""
+    """Hold the features of a batch and the number of frames of each row."""
 
     frames: Tensor  # (B, T, 560) float32; zeros past `lengths`
     lengths: Tensor  # (B,) int64
 
 
 class Frontend(torch.nn.Module):
-    """Computes features for many chunks at once."""
+    """Map samples to features. `shift` and `scale` (560,) normalise mean and variance."""
 
     def __init__(self, shift: Tensor, scale: Tensor) -> None:
         super().__init__()
@@ -59,45 +57,40 @@ class Frontend(torch.nn.Module):
         self.register_buffer("_cmvn_shift", shift)  # (560,)
         self.register_buffer("_cmvn_scale", scale)  # (560,)
 
-    @classmethod
-    def from_file(cls, cmvn: Path) -> "Frontend":
-        """Read the mean and variance from a FunASR `am.mvn`; raises `ValueError` if it is none."""
-        return cls(*_read_cmvn(cmvn))
-
     def forward(self, samples: Tensor, counts: Tensor, first: Tensor, frames: int) -> Features:
-        """Features of one chunk per row, padded to `frames` LFR frames.
+        """Return the features of one chunk per row, padded to `frames` LFR frames.
 
-        Of a row's `samples` (B, S), S at least one fbank frame, the first `counts` (B,) are real.
-        An LFR frame exists when its centre fbank frame does; what is missing to its right repeats
-        the last fbank frame, and to the left of a sentence's begin (`first`, (B,)) the first one.
+        The first `counts` (B,) of a row's `samples` (B, S) exist; S is at least one fbank frame.
+        An LFR frame exists if its centre fbank frame does. Missing frames to the right of it repeat
+        the last fbank frame, those before a sentence's begin (`first`, (B,)) the first one.
         """
         device = samples.device
         fbank = self._fbank(samples)  # (B, F, 80)
-        heard = (torch.div(counts - FRAME, SHIFT, rounding_mode="floor") + 1).clamp(min=0)  # (B,)
+        fbanks = (torch.div(counts - FRAME, SHIFT, rounding_mode="floor") + 1).clamp(min=0)  # (B,)
         # Where the first LFR frame begins among the fbank frames; before a sentence there are none.
         begin = -LFR_CENTRE * first.long()  # (B,)
-        lengths = torch.div(heard - LFR_CENTRE - begin + LFR_N - 1, LFR_N, rounding_mode="floor")
+        lengths = torch.div(fbanks - LFR_CENTRE - begin + LFR_N - 1, LFR_N, rounding_mode="floor")
         lengths = lengths.clamp(0, frames)
         index = (
             begin[:, None, None]
             + LFR_N * torch.arange(frames, device=device)[None, :, None]
             + torch.arange(LFR_M, device=device)[None, None, :]
         )  # (B, T, 7)
-        last = (heard - 1).clamp(min=0)[:, None, None]
+        last = (fbanks - 1).clamp(min=0)[:, None, None]
         rows = torch.arange(len(samples), device=device)[:, None, None]
         stacked = fbank[rows, index.clamp(min=0).minimum(last)].flatten(2)  # (B, T, 560)
         normalised = (stacked + self._cmvn_shift) * self._cmvn_scale
-        real = torch.arange(frames, device=device)[None, :] < lengths[:, None]  # (B, T)
-        return Features(normalised * real[:, :, None], lengths)
+        frame_mask = torch.arange(frames, device=device)[None, :] < lengths[:, None]  # (B, T)
+        return Features(normalised * frame_mask[:, :, None], lengths)
 
     def _fbank(self, samples: Tensor) -> Tensor:
-        """Log mel energies of (B, S) samples in [-1, 1], as Kaldi computes them: (B, F, 80)."""
+        """Return Kaldi's log mel energies (B, F, 80) of `samples` (B, S) in [-1, 1]."""
         framed = (samples * 32_768.0).unfold(1, FRAME, SHIFT)  # (B, F, 400)
         framed = framed - framed.mean(dim=2, keepdim=True)
         previous = torch.cat((framed[:, :, :1], framed[:, :, :-1]), dim=2)
         emphasised = (framed - 0.97 * previous) * self._window
         spectrum = torch.fft.rfft(emphasised, n=FFT)  # (B, F, 257)
-        # Not by way of `abs`: it takes care of overflow and a root, four times the time.
+        # `abs` avoids overflow and takes a root: four times the time.
         power = spectrum.real.square() + spectrum.imag.square()
         return torch.matmul(power, self._mel).clamp(min=LOG_FLOOR).log()
 
@@ -107,7 +100,7 @@ def _mel(hertz: Tensor | float) -> Tensor:
 
 
 def _mel_banks() -> Tensor:
-    """Kaldi's triangular filters from 20 Hz to the Nyquist frequency: (257, 80)."""
+    """Return Kaldi's triangular filters (257, 80) from 20 Hz to the Nyquist frequency."""
     low, high = _mel(20.0), _mel(SAMPLE_RATE / 2)
     step = (high - low) / (MELS + 1)
     left = low + torch.arange(MELS, dtype=torch.float64) * step  # (80,)
@@ -116,27 +109,3 @@ def _mel_banks() -> Tensor:
     falling = (left + 2 * step - bins) / step
     banks = torch.minimum(rising, falling).clamp(min=0.0)  # (256, 80)
     return F.pad(banks, (0, 0, 0, 1)).to(torch.float32)  # the Nyquist bin belongs to no filter
-
-
-def _read_cmvn(path: Path) -> tuple[Tensor, Tensor]:
-    """The `<AddShift>` and `<Rescale>` vectors of a Kaldi nnet file."""
-    words = path.read_text().split()
-    try:
-        shift = _vector_after(words, "<AddShift>")
-        scale = _vector_after(words, "<Rescale>")
-    except (ValueError, IndexError) as exc:
-        raise ValueError(f"{path} is not a mean and variance file (am.mvn)") from exc
-    if not shift.numel() == scale.numel() == FEATURES:
-        raise ValueError(f"{path} has {shift.numel()} values, the model needs {FEATURES}")
-    return shift, scale
-
-
-def _vector_after(words: list[str], tag: str) -> Tensor:
-    begin = words.index("[", words.index(tag)) + 1
-    end = words.index("]", begin)
-    return torch.tensor([float(word) for word in words[begin:end]])
-
-
-def chunk_frames(stride: Samples) -> int:
-    """LFR frames in a whole chunk of `stride` samples."""
-    return math.ceil(stride / LFR_SHIFT)

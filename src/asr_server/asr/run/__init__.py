@@ -1,1 +1,1 @@
-"""Run networks: slot tensors, tracing, CUDA graphs, shape buckets."""
+"""Run the networks: slots of state, traced layers, shape buckets, CUDA graphs."""

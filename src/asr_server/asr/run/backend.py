@@ -1,7 +1,8 @@
-"""A step on PyTorch: VAD, features, Paraformer and punctuation over slots, on CPU or CUDA."""
+"""Compute VAD and decode steps on PyTorch: features, Paraformer and punctuation, on CPU or CUDA."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,21 +10,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from asr_server.asr.hotwords import Evidence, prepare
-from asr_server.asr.loading.config import ParaformerConfig
-from asr_server.asr.loading.model_dir import CMVN, ModelDir, load_weights
-from asr_server.asr.loading.packing import keep_compiled_once
-from asr_server.asr.loading.precision import best_dtype, set_precision
-from asr_server.asr.nn.frontend import CONTEXT, FRAME, LFR_SHIFT, Frontend
-from asr_server.asr.nn.paraformer import Paraformer
-from asr_server.asr.nn.punctuation import Punctuator
-from asr_server.asr.run.cuda_graphs import Graphs
-from asr_server.asr.run.decode_step import HEAD, Answer, Hearing, Row, pack
+from asr_server.asr.hotword_compiler import prepare_vocabulary
+from asr_server.asr.hotwords import Evidence
+from asr_server.asr.loading.model_dir import ModelDir
+from asr_server.asr.loading.networks import load_frontend, load_paraformer
+from asr_server.asr.loading.packing import limit_product_cache
+from asr_server.asr.loading.precision import best_dtype
+from asr_server.asr.nn.frontend import CONTEXT, FRAME, LFR_SHIFT
+from asr_server.asr.run.cuda_graphs import CudaGraphs
+from asr_server.asr.run.decode_step import HEADER, DecodeStep, PackedOutputs, RowTokens, pack
 from asr_server.asr.run.evidence import EvidenceGatherer
-from asr_server.asr.run.shape_buckets import ROW_DIGITS, rounded
-from asr_server.asr.run.slots import SlotTable
-from asr_server.asr.run.state import ParaformerState, Progress
-from asr_server.asr.run.vad_state import VadState
+from asr_server.asr.run.punctuator import Punctuator
+from asr_server.asr.run.shape_buckets import ROW_DIGITS, bucket
+from asr_server.asr.run.state import ParaformerState
+from asr_server.asr.run.vad_runner import VadRunner
 from asr_server.asr.types import (
     ChunkGeometry,
     DecodedToken,
@@ -31,183 +31,137 @@ from asr_server.asr.types import (
     DecodeWork,
     Kind,
     OutOfMemoryError,
-    Step,
-    StepResult,
     VadWork,
 )
 
 log = logging.getLogger(__name__)
 
 CPU_THREADS = torch.get_num_threads()
-"""What PyTorch chooses: one for each core."""
+"""PyTorch's choice: one for each core."""
 
 LARGE = 50_000_000
-"""Parameters from which steps side by side pay on a CPU (docs/adr/0009-lanes.md)."""
+"""Parameters from which several workers pay on a CPU (docs/adr/0009-step-threads.md)."""
 
-REHEARSED = 32
-"""Rows of the largest batch compiled for at the start; only many cores compute larger ones in time,
-and then at the first of each size."""
+WARM_UP_ROWS = 32
+"""Rows of the largest batch compiled by the warm-up; larger ones, which only many cores compute in
+time, are compiled at the first of each size."""
 
 SPECIAL_TOKENS = frozenset({"<blank>", "<s>", "</s>"})
-"""Tokens that mean nothing heard; FunASR drops them too."""
+"""Tokens without text; FunASR drops them too."""
 
 
 @dataclass(frozen=True, slots=True)
 class PyTorchOptions:
-    """How the model runs."""
+    """Hold how the model runs; the defaults are those of `Settings`."""
 
-    device: str = "auto"
-    dtype: str = "auto"
-    chunk_size: tuple[int, int, int] = (0, 10, 5)
-    threads: int = 0
-    """Of the CPU, in all; 0 takes one for each core."""
-    lanes: int = 1
-    """Steps computed side by side, each on its share of the threads; 0 chooses."""
-    slots: int = 256
+    device: str
+    dtype: str
+    chunk_size: tuple[int, int, int]
+    threads: int
+    """Threads of the CPU, in all; 0 takes one for each core."""
+    workers: int
+    """Decode steps that run side by side, each on its share of the threads; 0 chooses."""
+    slots: int
     """Streams at once."""
-    max_batch: int = 64
-    """Chunks of a step for which a GPU keeps captured graphs."""
+    max_batch: int
+    """Chunks of the largest step."""
 
 
 class PyTorchBackend:
-    """Everything a step needs, and the state of every open stream."""
+    """Hold the networks and the state of every slot, and compute steps."""
 
-    def __init__(
-        self,
-        name: str,
-        frontend: Frontend,
-        paraformer: Paraformer,
-        tokens: Sequence[str],
-        punctuator: Punctuator | None,
-        slots: int,
-        dtype: str,
-        lanes: int = 1,
-        threads: int = 1,
-        max_batch: int = 64,
-    ) -> None:
-        config = paraformer.config
-        weight = paraformer.decoder.after_norm.weight
-        self.name = name
-        self.device = weight.device.type
-        self.dtype = dtype
-        self.gpu = _uuid(weight.device)
-        self.lanes = lanes
-        self._threads = threads
-        """That compute the chunks of one lane."""
-        self.geometry = ChunkGeometry(stride=config.stride * LFR_SHIFT, context=CONTEXT)
-        self._paraformer = paraformer
-        self.vocabulary = tuple(tokens)
-        self._punctuator = punctuator
-        self._slots = SlotTable(slots)
-        # Half the memory and half the traffic; less coarse than the weights around it.
-        memory_dtype = torch.bfloat16 if dtype == "int8" else getattr(torch, dtype)
-        self._state = ParaformerState(
-            config,
-            slots,
-            memory_dtype,
-            weight.device,
-            static=weight.is_cuda,
-        )
-        self._vad = VadState(slots)
-        self._hearing = Hearing(frontend, paraformer, self._state)
-        self._max_batch = max_batch
-        self._graphs: Graphs[Answer] | None = None
-        self._gather = EvidenceGatherer(weight.device)
-
-    @classmethod
-    def load(
-        cls, path: Path, options: PyTorchOptions, punctuation: Path | None
-    ) -> "PyTorchBackend":
-        """Build from a FunASR model directory.
+    def __init__(self, path: Path, options: PyTorchOptions, punctuation: Path | None) -> None:
+        """Load FunASR model directories.
 
         Raises `FileNotFoundError` or `ValueError` that name the file at fault.
         """
         device = _device(options.device)
+        limit_product_cache()
         model = ModelDir.open(path)
-        config = ParaformerConfig.from_funasr(model.config, len(model.tokens), options.chunk_size)
-        with torch.device("meta"):  # the weights come from the file, none are made up first
-            paraformer = Paraformer(config)
-        large = sum(parameter.numel() for parameter in paraformer.parameters()) >= LARGE
-        keep_compiled_once()
-        dtype = best_dtype(device) if options.dtype == "auto" else options.dtype
-        load_weights(paraformer, model.weights(), str(path))
+        self.name = path.name
+        self.device = device.type
+        self.dtype = best_dtype(device) if options.dtype == "auto" else options.dtype
+        self.gpu = _uuid(device)
+        self.paraformer = load_paraformer(model, options.chunk_size, device, self.dtype)
+        config = self.paraformer.config
+        self.geometry = ChunkGeometry(stride=config.stride * LFR_SHIFT, context=CONTEXT)
+        self.vocabulary = model.tokens
+        large = self.paraformer.parameter_count >= LARGE
         threads = options.threads or CPU_THREADS
-        # With many streams small models lose by it (docs/adr/0009-lanes.md).
-        lanes = options.lanes or (2 if large and threads > 1 else 1)
+        # A second worker slows small models with many streams (docs/adr/0009-step-threads.md).
+        self.workers = options.workers or (2 if large and threads > 1 else 1)
+        # A small model's threads wait for each other so often that it loses more than a core when
+        # the VAD or the event loop takes one: one stays free (docs/adr/0014-vad-stage.md).
+        self.worker_threads = max(1, threads // self.workers if large else threads - 1)
+        """Threads of the CPU that compute the steps of one worker."""
         if device.type == "cuda":
-            lanes = 1  # a GPU computes one step after the other anyway
+            self.workers = 1  # a GPU computes one step after the other anyway
             # The weights of CIF are sums of small numbers: coarse ones lose or invent tokens.
             torch.backends.cudnn.allow_tf32 = False
-        # A small model's threads wait for each other so often that it loses more than a core when
-        # the VAD or the event loop takes one: it leaves them one (docs/adr/0014-judging-beside.md).
-        lane_threads = threads // lanes if large else threads - 1
-        set_precision(paraformer.eval().requires_grad_(False).to(device), dtype)
-        frontend = Frontend.from_file(path / CMVN).to(device)
-        log.info("loaded %s on %s in %s", path, device, dtype)
-        return cls(
-            name=path.name,
-            frontend=frontend,
-            paraformer=paraformer,
-            tokens=model.tokens,
-            punctuator=Punctuator.load(punctuation) if punctuation else None,
-            # The spare one and one for the warm-up; a stream that is gone keeps its slot until its
-            # last chunk is done.
-            slots=2 + options.slots + options.max_batch * lanes,
-            dtype=dtype,
-            lanes=lanes,
-            threads=max(1, lane_threads),
-            max_batch=min(options.max_batch, options.slots),
+        # Besides the dummy: a closed stream keeps its slot while its last chunk is in flight.
+        self.slots = 1 + options.slots + options.max_batch * self.workers
+        # Half the memory and half the traffic, and less coarse than 8-bit weights.
+        cache_dtype = torch.bfloat16 if self.dtype == "int8" else getattr(torch, self.dtype)
+        self.state = ParaformerState(
+            config, self.slots, cache_dtype, device, static=device.type == "cuda"
         )
+        self.vad = VadRunner(self.slots)
+        self.punctuator = Punctuator(punctuation) if punctuation else None
+        self._step = DecodeStep(load_frontend(model).to(device), self.paraformer, self.state)
+        self._max_batch = min(options.max_batch, options.slots)
+        self._graphs: CudaGraphs[PackedOutputs] | None = None
+        self._gather_evidence = EvidenceGatherer(device)
+        log.info("loaded %s on %s in %s", path, device, self.dtype)
 
     @torch.inference_mode()
-    def step(self, step: Step) -> StepResult:
-        """See `Backend.step`."""
-        try:
-            return self._step(step)
-        except torch.OutOfMemoryError as exc:
-            raise OutOfMemoryError from exc
+    def detect(self, works: Sequence[VadWork]) -> list[NDArray[np.float32]]:
+        """See `Backend.detect`."""
+        # On more threads the VAD's few small products would make the workers wait for their cores.
+        _use_threads(1)
+        with _memory_errors():
+            return self.vad.detect(works)
 
-    def _step(self, step: Step) -> StepResult:
-        # A thread beside the lanes that spread its few small products over their cores would keep
-        # them waiting at every one of theirs.
-        _spread_over(self._threads if step.chunks else 1)
-        for stream in step.closed:
-            self._slots.close(stream)
-        for stream in step.opened:
-            self._slots.open(stream)
-            self._vad.reset(self._slots[stream])
-        heard, progress = self._hear(step.chunks) if step.chunks else ([], None)
-        probabilities = self._judge(step.judge) if step.judge else []
-        if progress is not None:  # last of all: nothing can fail any more
-            self._state.advance(progress)
-        return StepResult(probabilities, heard)
+    @torch.inference_mode()
+    def decode(self, works: Sequence[DecodeWork]) -> list[DecodeResult]:
+        """See `Backend.decode`."""
+        _use_threads(self.worker_threads)
+        with _memory_errors():
+            outputs = self._compute(works)
+            results = self._results(works, outputs)
+            self.state.apply(outputs.update)  # last: nothing can fail any more
+            return results
 
     @torch.inference_mode()
     def warm_up(self) -> None:
-        """Run a few silent chunks of each kind through everything; on a GPU, capture its steps."""
-        self._vad.record()
+        """Trace or capture the steps, compile for every shape bucket, and run each kind of step."""
+        self.vad.compile()
         if self.device == "cpu":
-            _spread_over(self._threads)  # what is compiled depends on it
-            self._paraformer.record(self._state)
-            self._paraformer.rehearse(self._state, min(self._max_batch, REHEARSED))
+            _use_threads(self.worker_threads)  # what is compiled depends on it
+            self._step.runner.trace()
+            self._step.runner.warm_up(min(self._max_batch, WARM_UP_ROWS))
         if self.device == "cuda":
-            self._graphs = Graphs(self._hearing, HEAD + self._hearing.longest, self._max_batch)
-        stream = -1
+            width = HEADER + self._step.max_samples
+            self._graphs = CudaGraphs(self._step, width, self._max_batch)
+        slot = 1
+        self.detect([VadWork(slot, True, np.zeros(512 * 4, dtype=np.float32))])
         chunk = np.zeros(self.geometry.stride, dtype=np.float32)
-        judge = (VadWork(stream, np.zeros(512 * 4, dtype=np.float32)),)
-        self.step(Step(opened=(stream,), judge=judge))
         for kind in (Kind.COMMIT, Kind.PREVIEW, Kind.FLUSH):
-            self.step(Step(chunks=(DecodeWork(stream, kind, True, chunk, (), True),)))
-        self.step(Step(closed=(stream,)))
-        prepare(self.vocabulary)
+            self.decode([DecodeWork(slot, kind, True, chunk, punctuate=True)])
+        prepare_vocabulary(self.vocabulary)
 
-    def _judge(self, works: Sequence[VadWork]) -> list[NDArray[np.float32]]:
-        return self._vad.judge([self._slots[work.stream] for work in works], [w.pcm for w in works])
+    def _compute(self, works: Sequence[DecodeWork]) -> PackedOutputs:
+        if self.device == "cpu":
+            longest = max(FRAME, max(len(work.pcm) for work in works))
+            return self._step(pack(works, bucket(len(works), ROW_DIGITS), longest))
+        rows = self._graphs.bucket(len(works)) if self._graphs else len(works)
+        batch = pack(works, rows, self._step.max_samples, pinned=True)
+        if self._graphs:
+            return self._graphs(batch)
+        return self._step(batch.to(self.device, non_blocking=True))
 
-    def _hear(self, works: Sequence[DecodeWork]) -> tuple[list[DecodeResult], Progress]:
-        answer = self._answer(works)
-        rows = answer.rows()
-        fired = [
+    def _results(self, works: Sequence[DecodeWork], outputs: PackedOutputs) -> list[DecodeResult]:
+        rows = outputs.unpack()
+        tokens = [
             tuple(
                 DecodedToken(piece, at, confidence)
                 for token, confidence, at in zip(*row, strict=True)
@@ -215,53 +169,50 @@ class PyTorchBackend:
             )
             for row in rows[: len(works)]
         ]
-        marks = self._punctuate(works, fired)
-        evidence = self._evidence(works, answer, rows)
-        heard = [DecodeResult(*heard) for heard in zip(fired, marks, evidence, strict=True)]
-        return heard, answer.progress
-
-    def _answer(self, works: Sequence[DecodeWork]) -> Answer:
-        slots = [self._slots[work.stream] for work in works]
-        if self.device == "cpu":
-            longest = max(FRAME, max(len(work.pcm) for work in works))
-            rows = rounded(len(works), ROW_DIGITS)
-            return self._hearing(pack(works, slots, rows, longest))
-        rows = self._graphs.padded(len(works)) if self._graphs else len(works)
-        batch = pack(works, slots, rows, self._hearing.longest, pinned=True)
-        if self._graphs:
-            return self._graphs(batch)
-        return self._hearing(batch.to(self.device, non_blocking=True))
+        marks = self._punctuate(works, tokens)
+        evidence = self._evidence(works, outputs, rows)
+        return [DecodeResult(*parts) for parts in zip(tokens, marks, evidence, strict=True)]
 
     def _evidence(
-        self, works: Sequence[DecodeWork], answer: Answer, rows: Sequence[Row]
+        self, works: Sequence[DecodeWork], outputs: PackedOutputs, rows: Sequence[RowTokens]
     ) -> Sequence[Evidence | None]:
-        """For the rows with hotwords, of the tokens that are text."""
+        """Return the evidence of the rows with hotwords, for their tokens with text."""
         if all(work.hotwords is None for work in works):
             return [None] * len(works)
         scores = [
-            own[self._texts(row.tokens)] if work.hotwords and row.tokens else None
-            for work, row, own in zip(works, rows, answer.scores_by_row(rows), strict=False)
+            own[self._text_places(row.tokens)] if work.hotwords and row.tokens else None
+            for work, row, own in zip(works, rows, outputs.scores_by_row(rows), strict=False)
         ]
-        return self._gather(scores, [work.hotwords for work in works])
+        return self._gather_evidence(scores, [work.hotwords for work in works])
 
-    def _texts(self, tokens: Sequence[int]) -> list[int]:
-        """Places of the tokens that mean something."""
+    def _text_places(self, tokens: Sequence[int]) -> list[int]:
+        """Return the places of the tokens with text."""
         return [n for n, token in enumerate(tokens) if self.vocabulary[token] not in SPECIAL_TOKENS]
 
     def _punctuate(
-        self, works: Sequence[DecodeWork], fired: Sequence[tuple[DecodedToken, ...]]
+        self, works: Sequence[DecodeWork], tokens: Sequence[tuple[DecodedToken, ...]]
     ) -> list[tuple[str, ...]]:
-        pieces = [
-            (*work.prefix, *(token.piece for token in tokens)) if work.punctuate else ()
-            for work, tokens in zip(works, fired, strict=True)
-        ]
-        if self._punctuator is None:
+        if self.punctuator is None:
             return [()] * len(works)
-        return self._punctuator.marks(pieces)
+        return self.punctuator.marks(
+            [
+                (*work.prefix, *(token.piece for token in own)) if work.punctuate else ()
+                for work, own in zip(works, tokens, strict=True)
+            ]
+        )
 
 
-def _spread_over(threads: int) -> None:
-    """Have what the calling thread computes use so many; PyTorch keeps the number for each."""
+@contextmanager
+def _memory_errors() -> Iterator[None]:
+    """Raise the engine's `OutOfMemoryError` for that of torch."""
+    try:
+        yield
+    except torch.OutOfMemoryError as exc:
+        raise OutOfMemoryError from exc
+
+
+def _use_threads(threads: int) -> None:
+    """Set the number of threads for what the calling thread computes."""
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
 
@@ -273,8 +224,6 @@ def _device(name: str) -> torch.device:
 
 
 def _uuid(device: torch.device) -> str | None:
-    """As NVIDIA's tools write it; None for a CPU, and before PyTorch 2.5, which does not say."""
-    if device.type != "cuda":
-        return None
-    uuid = getattr(torch.cuda.get_device_properties(device), "uuid", None)
-    return f"GPU-{uuid}" if uuid else None
+    """Return the UUID as NVIDIA's tools write it, None for a CPU."""
+    cuda = device.type == "cuda"
+    return f"GPU-{torch.cuda.get_device_properties(device).uuid}" if cuda else None

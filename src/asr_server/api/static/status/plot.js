@@ -1,4 +1,4 @@
-// A small plot of a few figures over the last minutes: lines, a goal, and the values of one moment.
+// A plot of a few figures over the last minutes: lines, a goal, and the values at one time.
 
 import { duration, shown, t } from './words.js';
 
@@ -9,10 +9,10 @@ const SPAN_S = 600;
 
 /**
  * @typedef {object} PlotOptions
- * @property {string} id its title is the word `plot.${id}`
- * @property {string[]} figures names of what it draws, first the faintest
- * @property {(data: object) => number | undefined} [goal] what the figures shall stay under
- * @property {number} least the least upper end of its scale
+ * @property {string} id the title is the text `plot.${id}`
+ * @property {string[]} figures names of the lines, the faintest first
+ * @property {(data: object) => number | undefined} [goal] upper limit of the figures
+ * @property {number} least lower bound of the scale's upper end
  */
 
 export class Plot {
@@ -25,7 +25,10 @@ export class Plot {
   #legend = make('figcaption');
   #svg = document.createElementNS(SVG, 'svg');
 
-  /** @param {PlotOptions} options @param {(at: number | null) => void} onPoint told the point under the pointer */
+  /**
+   * @param {PlotOptions} options
+   * @param {(at: number | null) => void} onPoint receives the index of the point under the pointer
+   */
   constructor(options, onPoint) {
     this.#options = options;
     this.#element.id = `plot-${options.id}`;
@@ -40,13 +43,13 @@ export class Plot {
     return this.#element;
   }
 
-  /** Draw what the server said. */
+  /** Draw the data of the server. */
   show(data) {
     this.#data = data;
     this.#draw();
   }
 
-  /** Show the values of one point, or of the last. @param {number | null} at */
+  /** Show the values of one point; null shows the last. @param {number | null} at */
   point(at) {
     this.#at = at;
     this.#draw();
@@ -57,9 +60,9 @@ export class Plot {
     const { id, figures, goal, least } = this.#options;
     const { points, ages_s: ages } = this.#data;
     const drawn = figures.filter((name) => points[name].some((value) => value !== null));
-    const wanted = goal?.(this.#data);
+    const limit = goal?.(this.#data);
     const values = drawn.flatMap((name) => points[name]).filter((value) => value !== null);
-    const top = niceCeiling(Math.max(least, 1.2 * (wanted ?? 0), ...values));
+    const top = niceCeiling(Math.max(least, 1.2 * (limit ?? 0), ...values));
     const width = Math.max(this.#element.clientWidth - 32, 160);
     const x = (age) => EDGE.left + (width - EDGE.left - EDGE.right) * (1 - age / SPAN_S);
     const y = (value) => HEIGHT - EDGE.bottom - (HEIGHT - EDGE.top - EDGE.bottom) * (value / top);
@@ -78,10 +81,10 @@ export class Plot {
       );
     }
     for (const age of [600, 300, 0]) {
-      const words = age ? `−${duration(age)}` : t('now');
-      this.#text(`time-${age}`, x(age), HEIGHT - 4, words);
+      const label = age ? `−${duration(age)}` : t('now');
+      this.#text(`time-${age}`, x(age), HEIGHT - 4, label);
     }
-    if (wanted !== undefined) this.#line('goal', x(SPAN_S), y(wanted), x(0), y(wanted));
+    if (limit !== undefined) this.#line('goal', x(SPAN_S), y(limit), x(0), y(limit));
     figures.forEach((name, i) => {
       const path = document.createElementNS(SVG, 'path');
       path.setAttribute('class', `line line-${i}`);
@@ -93,10 +96,10 @@ export class Plot {
     });
     const at = Math.min(this.#at ?? ages.length - 1, ages.length - 1);
     if (this.#at !== null) this.#line('cursor', x(ages[at]), EDGE.top, x(ages[at]), y(0));
-    this.#tell(drawn.length ? drawn : figures.slice(0, 1), at, wanted);
+    this.#showLegend(drawn.length ? drawn : figures.slice(0, 1), at, limit);
   }
 
-  #tell(names, at, wanted) {
+  #showLegend(names, at, limit) {
     const { points, ages_s: ages } = this.#data;
     const entries = names.map((name) => {
       const entry = make('span', `entry entry-${this.#options.figures.indexOf(name)}`);
@@ -105,9 +108,9 @@ export class Plot {
       entry.append(make('i'), `${t(name)} `, value);
       return entry;
     });
-    if (wanted !== undefined) {
+    if (limit !== undefined) {
       const entry = make('span', 'entry entry-goal');
-      entry.append(make('i'), t('goal', shown(names[0], wanted)));
+      entry.append(make('i'), t('goal', shown(names[0], limit)));
       entries.push(entry);
     }
     if (this.#at !== null) {
@@ -116,11 +119,11 @@ export class Plot {
       entries.push(when);
     }
     this.#legend.replaceChildren(...entries);
-    const said = names.map((name) => `${t(name)} ${shown(name, points[name].at(-1))}`);
-    this.#svg.setAttribute('aria-label', `${t(`plot.${this.#options.id}`)}: ${said.join(', ')}`);
+    const values = names.map((name) => `${t(name)} ${shown(name, points[name].at(-1))}`);
+    this.#svg.setAttribute('aria-label', `${t(`plot.${this.#options.id}`)}: ${values.join(', ')}`);
   }
 
-  /** Index of the point nearest to a place on the screen. */
+  /** Return the index of the point nearest to a horizontal position of the screen. */
   #nearest(clientX) {
     const { left, width } = this.#svg.getBoundingClientRect();
     const share = (clientX - left - EDGE.left) / (width - EDGE.left - EDGE.right);
@@ -137,17 +140,17 @@ export class Plot {
     this.#svg.append(line);
   }
 
-  #text(name, x, y, words) {
+  #text(name, x, y, content) {
     const text = document.createElementNS(SVG, 'text');
     text.setAttribute('class', name);
     text.setAttribute('x', x);
     text.setAttribute('y', y);
-    text.textContent = words;
+    text.textContent = content;
     this.#svg.append(text);
   }
 }
 
-/** Lines between neighbours; a lonely value is a line of no length, which round caps make a dot. */
+/** Return lines between neighbours; an isolated value is a line of length 0, a dot by its round caps. */
 function pathOf(values, x, y) {
   let path = '';
   values.forEach((value, i) => {
@@ -159,7 +162,7 @@ function pathOf(values, x, y) {
   return path;
 }
 
-/** A number not below `value` whose half is short as well. */
+/** Return a number not below `value`, with few digits, as has its half. */
 function niceCeiling(value) {
   const power = 10 ** Math.floor(Math.log10(value));
   return [1, 2, 4, 6, 8, 10].map((step) => step * power).find((step) => step >= value * 0.9999);

@@ -1,11 +1,11 @@
-// The status page: asks the server how it does and draws the answer, for as long as it is looked at.
+// The status page: polls the server's figures while the page is visible, and draws them.
 
 import { Plot } from './plot.js';
 import { language, shown, t, translate } from './words.js';
 
 const $ = (id) => document.getElementById(id);
-const STORE = 'asr-demo'; // language and appearance are chosen once, here or on the demo page
-const PATIENCE_MS = 10_000; // a server that hangs is out of reach, too
+const STORE = 'asr-demo'; // language and theme are shared with the demo page
+const TIMEOUT_MS = 10_000; // a server that hangs counts as unreachable
 const THEMES = ['auto', 'light', 'dark'];
 const TILES = [
   'tasks',
@@ -44,29 +44,29 @@ const plots = [
 ].map((options) => new Plot(options, (at) => plots.forEach((plot) => plot.point(at))));
 
 let data = null;
-let isAway = false;
+let isUnreachable = false;
 
 async function poll() {
   try {
-    const answer = await fetch('./status/data', { signal: AbortSignal.timeout(PATIENCE_MS) });
-    if (!answer.ok) throw new Error(answer.statusText);
-    data = await answer.json();
-    isAway = false;
+    const response = await fetch('./status/data', { signal: AbortSignal.timeout(TIMEOUT_MS) });
+    if (!response.ok) throw new Error(response.statusText);
+    data = await response.json();
+    isUnreachable = false;
   } catch {
-    isAway = true;
+    isUnreachable = true;
   }
   show();
-  setTimeout(whenSeen, 1000 * (data?.period_s ?? 5), poll);
+  setTimeout(whenVisible, 1000 * (data?.period_s ?? 5), poll);
 }
 
-/** Call now, or once the page is looked at again. */
-function whenSeen(action) {
+/** Call now, or when the page becomes visible again. */
+function whenVisible(action) {
   if (!document.hidden) return action();
   document.addEventListener('visibilitychange', action, { once: true });
 }
 
 function show() {
-  $('away').hidden = !isAway;
+  $('away').hidden = !isUnreachable;
   showHealth();
   if (!data) return;
   $('notice').hidden = !data.server.notice;
@@ -78,20 +78,21 @@ function show() {
   }
 }
 
-/** A figure's value now. */
+/** Return the current value of a figure. */
 function figure(name) {
   if (name === 'state') return t(`state.${data.server.state}`);
   return data.points[name]?.at(-1) ?? data.totals[name] ?? data.server[name];
 }
 
 function showHealth() {
-  if (!data && !isAway) return; // what the server wrote stays until it has answered
-  const state = isAway ? 'away' : data.server.state;
+  if (!data && !isUnreachable) return; // before the first response, keep the state rendered by the server
+  const state = isUnreachable ? 'away' : data.server.state;
   const dots = { ready: 'ok', loading: 'demo', draining: 'demo' };
   $('health').dataset.state = dots[state] ?? 'away';
-  const { model, device } = isAway ? {} : data.server;
-  const words = [t(`state.${state}`), model, device].filter(Boolean).join(' · ');
-  if ($('health-text').textContent !== words) $('health-text').textContent = words; // read aloud
+  const { model, device } = isUnreachable ? {} : data.server;
+  const text = [t(`state.${state}`), model, device].filter(Boolean).join(' · ');
+  // Screen readers announce every change of this element.
+  if ($('health-text').textContent !== text) $('health-text').textContent = text;
 }
 
 function tile(name) {
@@ -113,9 +114,9 @@ function tile(name) {
   return box;
 }
 
-// ------------------------------------------------------------------------- language, appearance
+// ------------------------------------------------------------------------------ language, theme
 
-function kept() {
+function loadChoices() {
   try {
     return JSON.parse(localStorage.getItem(STORE) ?? '{}') ?? {};
   } catch {
@@ -123,23 +124,23 @@ function kept() {
   }
 }
 
-function keep(choice) {
+function saveChoice(choice) {
   try {
-    localStorage.setItem(STORE, JSON.stringify({ ...kept(), ...choice }));
+    localStorage.setItem(STORE, JSON.stringify({ ...loadChoices(), ...choice }));
   } catch {
-    // private windows may forbid it: then it lasts as long as the page
+    // private windows may forbid storage: the choice then lasts until the page closes
   }
 }
 
-function speak(name) {
+function setLanguage(name) {
   translate(name);
   $('language').textContent = name === 'zh' ? 'EN' : '中文';
   $('language').lang = name === 'zh' ? 'en' : 'zh-CN';
-  dress(theme);
+  setTheme(theme);
   show();
 }
 
-function dress(name) {
+function setTheme(name) {
   theme = name;
   if (name === 'auto') delete document.documentElement.dataset.theme;
   else document.documentElement.dataset.theme = name;
@@ -148,16 +149,16 @@ function dress(name) {
   $('theme').title = label;
 }
 
-let theme = THEMES.includes(kept().theme) ? kept().theme : 'auto';
+let theme = THEMES.includes(loadChoices().theme) ? loadChoices().theme : 'auto';
 $('plots').append(...plots.map((plot) => plot.element));
 $('tools').hidden = false;
 $('language').addEventListener('click', () => {
-  speak(language() === 'zh' ? 'en' : 'zh');
-  keep({ language: language() });
+  setLanguage(language() === 'zh' ? 'en' : 'zh');
+  saveChoice({ language: language() });
 });
 $('theme').addEventListener('click', () => {
-  dress(THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length]);
-  keep({ theme });
+  setTheme(THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length]);
+  saveChoice({ theme });
 });
-speak(kept().language ?? (navigator.language.startsWith('zh') ? 'zh' : 'en'));
+setLanguage(loadChoices().language ?? (navigator.language.startsWith('zh') ? 'zh' : 'en'));
 poll();

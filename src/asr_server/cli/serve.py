@@ -1,0 +1,169 @@
+"""`asr-server serve`: run the server until it is stopped."""
+
+import errno
+import logging
+import os
+import socket
+from functools import partial
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from asr_server import __version__
+from asr_server.cli.options import (
+    Device,
+    Download,
+    Dtype,
+    ModelDir,
+    choose_model,
+    err,
+    load_settings,
+)
+from asr_server.models.catalog import PRODUCTION
+from asr_server.models.registry import Choice
+from asr_server.observability import logs
+from asr_server.settings import SettingsError
+
+log = logging.getLogger(__name__)
+
+WILDCARDS = ("0.0.0.0", "::", "")
+"""Addresses that a server listens on and no client connects to."""
+
+app = typer.Typer()
+
+
+@app.command(
+    epilog="""
+[bold]Examples[/]
+
+asr-server serve                           the production model, from ./models or a hub's cache
+
+asr-server serve --download                the same, fetched first if needed
+
+asr-server serve --model auto              what `make run` does: the best model that can be had
+
+asr-server serve --model /models/mine      a FunASR model directory
+
+asr-server serve --host 127.0.0.1 --port 9000 --device cuda --log-level debug
+"""
+)
+def serve(
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="A model's name, its hub id, a directory, `auto`, or `demo`.",
+            show_default=PRODUCTION,
+        ),
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes any.")] = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    model_dir: ModelDir = None,
+    download: Download = None,
+    log_level: Annotated[
+        str | None, typer.Option(help="critical, error, warning, info or debug.")
+    ] = None,
+    log_format: Annotated[
+        str | None, typer.Option(help="auto, text or json; auto is text on a terminal.")
+    ] = None,
+) -> None:
+    """Serve DashScope's WebSocket protocol until stopped.
+
+    Without its model the server does not start; only `--model auto` falls back to the demo.
+    """
+    settings = load_settings(
+        model=model,
+        host=host,
+        port=port,
+        device=device,
+        dtype=dtype,
+        model_dir=model_dir,
+        download=download,
+        log_level=log_level,
+        log_format=log_format,
+    )
+    logs.configure(settings)
+    choice = choose_model(settings)
+    if (obstacle := _bind_error(settings.host, settings.port)) is not None:
+        err.print(f"[bold red]Not started:[/] {obstacle}", soft_wrap=True)
+        raise typer.Exit(1)
+
+    from asr_server.app import create_app
+    from asr_server.process import serving  # the web stack and torch take seconds to import
+
+    try:
+        application = create_app(settings, choice)
+    except SettingsError as exc:
+        err.print(f"[bold red]Not started:[/] {escape(str(exc))}", soft_wrap=True)
+        raise typer.Exit(1) from exc
+    greet = _log_greeting if logs.as_json(settings) else _show_greeting
+    raise typer.Exit(serving.serve(application, settings, partial(greet, settings.host, choice)))
+
+
+def _bind_error(host: str, port: int) -> str | None:
+    """Return why the address cannot be bound, or None; tried before a large model is loaded."""
+    try:
+        addresses = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except socket.gaierror:
+        return f"{host} is no address of this machine; see --host"
+    for family, kind, protocol, _, address in addresses:
+        try:
+            with socket.socket(family, kind, protocol) as trial:
+                if os.name == "posix":  # as asyncio does: the port of a stopped server is free
+                    trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    trial.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                trial.bind(address)
+        except OSError as exc:  # uvicorn tolerates or explains the others, such as no IPv6
+            if exc.errno == errno.EADDRINUSE:
+                return f"another program listens on port {port}; stop it or choose another --port"
+            if exc.errno == errno.EACCES:
+                return f"only root may listen on port {port}; choose a --port from 1024 on"
+    return None
+
+
+def _log_greeting(host: str, choice: Choice, port: int) -> None:
+    about = {"version": __version__, "model": choice.name}
+    log.info("asr-server listens on %s", _address(host, port), extra=about)
+    if choice.notice:
+        log.warning("%s", choice.notice)
+    if choice.reason:
+        log.warning("the demo model runs because: %s", choice.reason)
+
+
+def _show_greeting(host: str, choice: Choice, port: int) -> None:
+    err.print(_greeting(host, port, choice), soft_wrap=True)
+
+
+def _address(host: str, port: int) -> str:
+    shown = "127.0.0.1" if host in WILDCARDS else host
+    return f"ws://{shown}:{port}/api-ws/v1/inference"
+
+
+def _greeting(host: str, port: int, choice: Choice) -> str:
+    address = _address(host, port)
+    elsewhere = "  (and on this machine's other addresses)" if host in WILDCARDS else ""
+    lines = [
+        "",
+        f"[bold green]asr-server {__version__}[/] listens on [bold]{address}[/]{elsewhere}",
+        f"model  {choice.name}",
+    ]
+    if choice.notice:
+        lines += ["", f"[bold black on yellow] {choice.notice} [/]"]
+    if choice.reason:
+        lines += [f"It runs because: {choice.reason}"]
+    lines += [
+        "",
+        "Three lines with DashScope's own SDK (pip install dashscope):",
+        "",
+        "  import dashscope; from dashscope.audio.asr import Recognition",
+        f'  dashscope.api_key, dashscope.base_websocket_api_url = "any", "{address}"',
+        '  print(Recognition("paraformer-realtime-v2", None, "wav", 16000)'
+        '.call("speech.wav").get_sentence())',
+        "",
+    ]
+    return "\n".join(lines)
