@@ -1,8 +1,8 @@
 """Group characters into words of 1 to n characters, as DashScope does in a final.
 
 Grouping changes which times a client gets, never the text. So a small lexicon of common words is
-enough (lexicon.txt), and other characters stay single, which clients must expect anyway. A general segmenter
-(jieba) would cost 0.8 s at the start and 70 MB.
+enough (lexicon.txt), and other characters stay single, which clients must expect anyway. A
+general segmenter (jieba) would cost 0.8 s at the start and 70 MB.
 
 Rewritten numbers and Latin words come as one unit and stay one word.
 """
