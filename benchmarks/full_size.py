@@ -13,8 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from asr_server.asr.types import Pcm
-from asr_server.audio.units import SAMPLE_RATE, from_ms
+from asr_server.audio.units import SAMPLE_RATE, Pcm, from_ms
 from tests.support.backends import load_backend
 from tests.support.chunks import transcribe
 from tests.support.funasr_model import random_config, write_model_dir

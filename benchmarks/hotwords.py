@@ -31,9 +31,9 @@ from asr_server.asr.hotword_compiler import compile_hotwords, prepare_vocabulary
 from asr_server.asr.hotwords import HotwordSearch
 from asr_server.asr.load import build_engine
 from asr_server.asr.run.evidence import EvidenceGatherer
-from asr_server.asr.types import Pcm, StreamOptions
+from asr_server.asr.types import StreamOptions
 from asr_server.audio.decode import open_decoder
-from asr_server.audio.units import SAMPLE_RATE
+from asr_server.audio.units import SAMPLE_RATE, Pcm
 from asr_server.recognition import EndOfStream
 from asr_server.settings import Settings
 from asr_server.text.tokens import Token

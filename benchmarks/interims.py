@@ -31,10 +31,10 @@ from rich.table import Table
 
 from asr_server.asr.run.backend import PyTorchBackend
 from asr_server.asr.stream import Stream
-from asr_server.asr.types import Kind, Pcm, StreamOptions
+from asr_server.asr.types import Kind, StreamOptions
 from asr_server.audio.decode import open_decoder
 from asr_server.audio.endpointer import EndpointingOptions
-from asr_server.audio.units import SAMPLE_RATE, Samples, from_ms, to_ms
+from asr_server.audio.units import SAMPLE_RATE, Pcm, Samples, from_ms, to_ms
 from asr_server.load.figures import revisions
 from asr_server.load.task_record import Result
 from asr_server.protocol.commands import Parameters

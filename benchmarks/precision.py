@@ -20,9 +20,8 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from asr_server.asr.types import Pcm
 from asr_server.audio.decode import open_decoder
-from asr_server.audio.units import SAMPLE_RATE
+from asr_server.audio.units import SAMPLE_RATE, Pcm
 from asr_server.models.registry import EMBEDDED
 from benchmarks.environment import describe
 from tests.support.backends import load_backend

@@ -46,7 +46,7 @@ def test_the_import_contracts_hold():
 def test_the_package_never_reads_the_environment():
     # Settings do, through pydantic; only config.py and the command line make Settings.
     assert users_of("os.getenv", "os.environb", "os.putenv") == set()
-    # oneDNN can be told in no other way how much to keep.
+    # oneDNN has no other way to limit its cache.
     assert users_of("os.environ") == {"asr/loading/packing.py"}
 
 

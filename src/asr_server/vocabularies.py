@@ -10,7 +10,6 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -58,7 +57,9 @@ class _Account(_Base):
     caller: Mapped[str] = mapped_column(String(16), primary_key=True)
 
 
-class _Row(_Base):
+class Vocabulary(_Base):
+    """Hold one vocabulary; times are in the server's time zone."""
+
     __tablename__ = "hotword_vocabularies"
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
@@ -68,17 +69,6 @@ class _Row(_Base):
     words: Mapped[list[Hotword]] = mapped_column(JSON)
     created: Mapped[datetime]
     modified: Mapped[datetime]
-
-
-@dataclass(frozen=True, slots=True)
-class Vocabulary:
-    """Hold one vocabulary; times are in the server's time zone."""
-
-    id: str
-    target_model: str
-    words: tuple[Hotword, ...]
-    created: datetime
-    modified: datetime
 
 
 class Vocabularies:
@@ -115,7 +105,7 @@ class Vocabularies:
     def create(self, caller: Caller, prefix: str, model: str, words: Sequence[Hotword]) -> str:
         """Store a vocabulary and return its id. Raises Throttled at the caller's limit."""
         now = datetime.now()
-        row = _Row(
+        vocabulary = Vocabulary(
             id=f"vocab-{prefix}-{uuid.uuid4().hex}",
             caller=caller,
             prefix=prefix,
@@ -129,35 +119,34 @@ class Vocabularies:
         with self._session() as session, session.begin():
             account = update(_Account).where(_Account.caller == caller)
             session.execute(account.values(caller=caller))  # locks the row on either database
-            count = select(func.count()).select_from(_Row).where(_Row.caller == caller)
+            count = select(func.count()).select_from(Vocabulary).where(Vocabulary.caller == caller)
             limit = self._max_vocabularies
             if session.scalars(count).one() >= limit:
                 raise Throttled(f"There are {limit} vocabularies already; delete one first.")
-            session.add(row)
-            return row.id
+            session.add(vocabulary)
+            return vocabulary.id
 
     def list(
         self, caller: Caller, prefix: str | None, page: int, page_size: int
     ) -> list[Vocabulary]:
         """Return a page of the caller's vocabularies, newest first; pages count from 0."""
-        wanted = select(_Row).where(_Row.caller == caller)
+        wanted = select(Vocabulary).where(Vocabulary.caller == caller)
         if prefix:
-            wanted = wanted.where(_Row.prefix == prefix)
-        wanted = wanted.order_by(_Row.created.desc(), _Row.id)
+            wanted = wanted.where(Vocabulary.prefix == prefix)
+        wanted = wanted.order_by(Vocabulary.created.desc(), Vocabulary.id)
         with self._session() as session:
-            rows = session.scalars(wanted.offset(page * page_size).limit(page_size))
-            return [_vocabulary(row) for row in rows]
+            return [*session.scalars(wanted.offset(page * page_size).limit(page_size))]
 
     def get(self, caller: Caller, id: str) -> Vocabulary:
         """Return one vocabulary. Raises NotFound."""
         with self._session() as session:
-            return _vocabulary(_find(session, caller, id))
+            return _find(session, caller, id)
 
     def replace(self, caller: Caller, id: str, words: Sequence[Hotword]) -> None:
         """Replace the words of a vocabulary. Raises NotFound."""
         with self._session() as session, session.begin():
-            row = _find(session, caller, id)
-            row.words, row.modified = list(words), datetime.now()
+            vocabulary = _find(session, caller, id)
+            vocabulary.words, vocabulary.modified = list(words), datetime.now()
 
     def delete(self, caller: Caller, id: str) -> None:
         """Delete a vocabulary. Raises NotFound."""
@@ -238,12 +227,8 @@ def _connect_timeout(backend: str, seconds: float) -> dict[str, float]:
     return {"connect_timeout": max(2, int(0.8 * seconds))} if backend == "postgresql" else {}
 
 
-def _find(session: Session, caller: Caller, id: str) -> _Row:
-    row = session.get(_Row, id)
-    if row is None or row.caller != caller:
+def _find(session: Session, caller: Caller, id: str) -> Vocabulary:
+    vocabulary = session.get(Vocabulary, id)
+    if vocabulary is None or vocabulary.caller != caller:
         raise NotFound
-    return row
-
-
-def _vocabulary(row: _Row) -> Vocabulary:
-    return Vocabulary(row.id, row.target_model, tuple(row.words), row.created, row.modified)
+    return vocabulary

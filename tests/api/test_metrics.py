@@ -8,7 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from asr_server import __version__
-from asr_server.asr.types import Step, StepResult
+from asr_server.asr.fake import FakeBackend
 from asr_server.observability.metrics import Metrics
 from tests.support.serving import (
     FRAME,
@@ -179,15 +179,12 @@ async def test_build_and_state_are_exported(served):
     assert sorted(re.findall(r"\{(.*?)\}", build)) == sorted([__version__, "fake", "cpu", "none"])
 
 
-async def test_a_restart_of_the_device_is_counted():
+async def test_a_restart_of_the_device_is_counted(monkeypatch):
+    def die(self, works):
+        raise SystemExit
+
     async with serving(model="fake") as server:
-
-        def die(step: Step) -> StepResult:
-            raise SystemExit
-
-        backend = server.engine._device.backend
-        assert backend is not None
-        backend.step = die
+        monkeypatch.setattr(FakeBackend, "decode", die)
         async with connected(server) as client:
             await client.say(run_task())
             await client.until("task-started")

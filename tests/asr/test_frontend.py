@@ -10,7 +10,7 @@ import torch
 from asr_server.asr.loading.model_dir import ModelDir, read_cmvn
 from asr_server.asr.loading.networks import load_frontend
 from asr_server.asr.nn.frontend import CONTEXT, FRAME, Features, Frontend
-from asr_server.asr.types import Pcm
+from asr_server.audio.units import Pcm
 from tests.support.chunks import speechlike
 
 AUDIO = speechlike(3.0)

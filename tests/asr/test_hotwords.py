@@ -22,7 +22,8 @@ from asr_server.asr.hotwords import (
 )
 from asr_server.asr.run.backend import SPECIAL_TOKENS, PyTorchBackend
 from asr_server.asr.run.evidence import EvidenceGatherer
-from asr_server.asr.types import DecodeResult, DecodeWork, Kind, Pcm, StreamOptions
+from asr_server.asr.types import DecodeResult, DecodeWork, Kind, StreamOptions
+from asr_server.audio.units import Pcm
 from asr_server.recognition import EndOfStream, Hypothesis
 from asr_server.text.tokens import Token
 from tests.support.chunks import chunks_of, speechlike

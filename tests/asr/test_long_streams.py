@@ -15,9 +15,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from asr_server.asr.fake import FakeBackend
 from asr_server.asr.run.backend import PyTorchBackend
 from asr_server.asr.stream import Stream
-from asr_server.asr.types import DecodeWork, Kind, Pcm, StreamOptions
+from asr_server.asr.types import DecodeWork, Kind, StreamOptions
 from asr_server.audio.decode import open_decoder
-from asr_server.audio.units import from_ms
+from asr_server.audio.units import Pcm, from_ms
 from asr_server.recognition import EndOfStream
 from tests.support.backends import load_backend
 from tests.support.chunks import speechlike

@@ -10,9 +10,8 @@ import jiwer
 import numpy as np
 import pytest
 
-from asr_server.asr.types import Pcm
 from asr_server.audio.decode import open_decoder
-from asr_server.audio.units import SAMPLE_RATE, from_ms
+from asr_server.audio.units import SAMPLE_RATE, Pcm, from_ms
 from asr_server.models.registry import EMBEDDED
 from tests.support.backends import load_backend
 from tests.support.chunks import transcribe_together

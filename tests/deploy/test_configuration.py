@@ -117,10 +117,10 @@ def test_systemd_accepts_the_unit(tmp_path):
 @systemd
 def test_the_unit_is_hardened(tmp_path):
     command = ["systemd-analyze", "security", "--offline=yes", "--threshold=20", UNIT]
-    judged = subprocess.run(command, capture_output=True, text=True)
-    if "unrecognized option" in judged.stderr:
-        pytest.skip("systemd before 250 judges only what runs")
-    assert judged.returncode == 0, judged.stdout
+    verified = subprocess.run(command, capture_output=True, text=True)
+    if "unrecognized option" in verified.stderr:
+        pytest.skip("systemd before 250 verifies running units only")
+    assert verified.returncode == 0, verified.stdout
 
 
 def test_the_timeouts_of_nginx_exceed_the_servers():

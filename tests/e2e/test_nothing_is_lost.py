@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from asr_server.asr.run.backend import PyTorchBackend
-from asr_server.asr.types import Pcm, StreamOptions
+from asr_server.asr.types import StreamOptions
 from asr_server.audio.decode import open_decoder
 from asr_server.audio.endpointer import EndpointingOptions
-from asr_server.audio.units import SAMPLE_RATE, from_ms
+from asr_server.audio.units import SAMPLE_RATE, Pcm, from_ms
 from asr_server.recognition import EndOfStream, Hypothesis
 from tests.support.backends import load_backend
 from tests.support.engines import engine_with

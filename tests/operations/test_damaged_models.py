@@ -9,6 +9,7 @@ import pytest
 
 from asr_server.asr import engine as engine_module
 from asr_server.asr.load import build_engine
+from asr_server.asr.run.backend import PyTorchBackend
 from asr_server.asr.types import LoadError, StreamOptions
 from asr_server.asr.worker import DeviceDeadError
 from asr_server.settings import Settings
@@ -97,10 +98,10 @@ async def test_a_file_damaged_at_run_time_keeps_the_server_unready_until_repair(
     whole = (model / "asr" / "tokens.json").read_bytes()
     empty(model / "asr" / "tokens.json")
 
-    async def die(step):
+    def die(self, works):
         raise DeviceDeadError("pulled out")
 
-    monkeypatch.setattr(running._device, "judge", die)
+    monkeypatch.setattr(PyTorchBackend, "detect", die)
     stream = running.open(StreamOptions())
     stream.push(np.zeros(16_000, dtype=np.float32))
     await becomes(running, "failed")

@@ -4,6 +4,7 @@ import asyncio
 import threading
 
 import numpy as np
+import pytest
 
 from asr_server.asr import engine as engine_module
 from asr_server.asr.fake import TEXT
@@ -37,15 +38,17 @@ async def test_a_list_is_compiled_once_off_the_event_loop_and_no_audio_is_lost(m
     async with serving() as served, connected(served) as one, connected(served) as other:
         for client in (one, other):  # audio behind run-task, without waiting
             await client.say(run_task(vocabulary=vocabulary), LOUD, LOUD, finish_task())
-        heard = [texts(await client.until("task-finished")) for client in (one, other)]
+        results = [texts(await client.until("task-finished")) for client in (one, other)]
         await one.say(run_task("plain"), LOUD, LOUD, finish_task("plain"))
         plain = texts(await one.until("task-finished"))
-    assert [list(map(len, said)) for said in heard] == [list(map(len, plain))] * 2
+    assert [list(map(len, found)) for found in results] == [list(map(len, plain))] * 2
     assert [name.startswith("hotwords") for name in threads] == [True]
     assert compile_hotwords.cache_info().misses == before.misses + 1
 
 
-async def test_other_streams_are_decoded_while_a_list_is_compiled(monkeypatch):
+@pytest.fixture
+def blocked(monkeypatch):
+    """Block compilation; yields events for its begin and its release."""
     began, release = threading.Event(), threading.Event()
 
     def slow(*arguments):
@@ -54,6 +57,11 @@ async def test_other_streams_are_decoded_while_a_list_is_compiled(monkeypatch):
         return compile_hotwords(*arguments)
 
     monkeypatch.setattr(engine_module, "compile_hotwords", slow)
+    return began, release
+
+
+async def test_other_streams_are_decoded_while_a_list_is_compiled(blocked):
+    began, release = blocked
     async with serving() as served, connected(served) as patient, connected(served) as other:
         await patient.say(run_task(vocabulary={"天地玄黄": 4}), LOUD, finish_task())
         await asyncio.to_thread(began.wait, 5)
@@ -63,17 +71,12 @@ async def test_other_streams_are_decoded_while_a_list_is_compiled(monkeypatch):
         assert len(texts(await patient.until("task-finished"))) == 1
 
 
-async def test_a_client_that_leaves_during_compilation_leaves_no_stream(monkeypatch):
-    release = threading.Event()
-    monkeypatch.setattr(
-        engine_module,
-        "compile_hotwords",
-        lambda *given: release.wait(5) and compile_hotwords(*given),
-    )
+async def test_a_client_that_leaves_during_compilation_leaves_no_stream(blocked):
+    began, release = blocked
     async with serving() as served:
         async with connected(served) as client:
             await client.say(run_task(vocabulary={"宇宙洪荒": 4}))
-            await asyncio.sleep(0.05)
+            assert await asyncio.to_thread(began.wait, 5)
         release.set()
         async with connected(served) as client:
             await client.say(run_task(), LOUD, finish_task())
@@ -81,7 +84,7 @@ async def test_a_client_that_leaves_during_compilation_leaves_no_stream(monkeypa
         assert served.engine.open_streams == 0
 
 
-async def test_an_empty_list_costs_no_thread():
+async def test_an_empty_list_starts_no_thread():
     engine = engine_with()
     await engine.start()
     await engine.prepare(())

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from asr_server.asr.types import Backend, DecodedToken, DecodeWork, Kind, Pcm, Slot
+from asr_server.asr.types import Backend, DecodedToken, DecodeWork, Kind, Slot
+from asr_server.audio.units import Pcm
 
 
 def speechlike(seconds: float, seed: int = 0) -> Pcm:

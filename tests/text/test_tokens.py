@@ -7,14 +7,14 @@ from hypothesis import strategies as st
 from asr_server.text.tokens import Token, detokenise, needs_space
 
 
-def heard(*pieces: str) -> list[Token]:
+def tokens(*pieces: str) -> list[Token]:
     """Tokens one after another, 100 ms each, less certain each time."""
     return [Token(p, i * 1600, (i + 1) * 1600, 0.9 - i / 100) for i, p in enumerate(pieces)]
 
 
 def written(*pieces: str) -> str:
     text = ""
-    for unit in detokenise(heard(*pieces)):
+    for unit in detokenise(tokens(*pieces)):
         text += " " + unit.text if needs_space(text, unit.text) else unit.text
     return text
 
@@ -46,7 +46,7 @@ def test_pieces_become_text(pieces: str, text: str):
 
 
 def test_a_word_has_the_times_of_its_pieces_and_their_lowest_confidence():
-    (word,) = detokenise(heard("hel@@", "lo"))
+    (word,) = detokenise(tokens("hel@@", "lo"))
     assert (word.begin, word.end, word.confidence) == (0, 3200, 0.89)
 
 
@@ -76,10 +76,10 @@ PIECES = st.lists(
 @given(PIECES)
 def test_no_character_is_lost_or_added(pieces: list[str]):
     said = "".join(p.replace("@@", "") for p in pieces if p != "<unk>")
-    assert "".join(u.text for u in detokenise(heard(*pieces))).lower() == said
+    assert "".join(u.text for u in detokenise(tokens(*pieces))).lower() == said
 
 
 @given(PIECES)
 def test_units_are_in_order_of_time(pieces: list[str]):
-    units = detokenise(heard(*pieces))
+    units = detokenise(tokens(*pieces))
     assert all(a.end <= b.begin for a, b in zip(units, units[1:], strict=False))

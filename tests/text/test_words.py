@@ -4,9 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr_server.text.lexicon import WORDS
 from asr_server.text.tokens import Unit
-from asr_server.text.words import grouped
+from asr_server.text.words import WORDS, grouped
 
 
 def units(*pieces: str) -> list[Unit]:

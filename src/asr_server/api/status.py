@@ -13,8 +13,8 @@ from fastapi import APIRouter, Response
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse
 
 from asr_server.api.page import HEADERS
+from asr_server.latency_goals import FIRST_TEXT_S, TAIL_S
 from asr_server.observability.history import FIGURES, PERIOD_S, WINDOW, History
-from asr_server.observability.metrics import FIRST_TEXT_GOAL_S, TAIL_GOAL_S
 
 STATIC = Path(__file__).parent / "static" / "status"
 FILES = ("status.css", "status.js", "plot.js", "words.js")
@@ -53,7 +53,7 @@ def _data(history: History, notice: str | None) -> dict[str, Any]:
     return {
         "server": _server(history) | {"notice": notice},
         "totals": _totals(history),
-        "goals": {"first_text_s": FIRST_TEXT_GOAL_S, "tail_s": TAIL_GOAL_S},
+        "goals": {"first_text_s": FIRST_TEXT_S, "tail_s": TAIL_S},
         "period_s": PERIOD_S,
         "window_s": PERIOD_S * WINDOW,
         "ages_s": [round(now_s - point.at_s, 1) for point in history.points],

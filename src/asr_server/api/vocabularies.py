@@ -105,8 +105,8 @@ def _act(vocabularies: Vocabularies, caller: Caller, action: str, given: Any) ->
             return {"vocabulary_list": [{"vocabulary_id": v.id, **_dates(v)} for v in page]}
         case "query_vocabulary":
             found = vocabularies.get(caller, given.vocabulary_id)
-            target, words = found.target_model, list(found.words)
-            return {**_dates(found), "target_model": target, "vocabulary": words}
+            target = found.target_model
+            return {**_dates(found), "target_model": target, "vocabulary": found.words}
         case "update_vocabulary":
             words = [word.model_dump() for word in given.vocabulary]
             vocabularies.replace(caller, given.vocabulary_id, words)

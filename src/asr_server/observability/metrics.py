@@ -39,16 +39,13 @@ OUR_ERRORS = {InternalError.code}
 REFUSALS = {Throttled.code, ServiceUnavailable.code}
 """Codes of errors that the server causes; the client causes every other one."""
 
-FIRST_TEXT_GOAL_S, TAIL_GOAL_S = 0.6, 0.15
-"""Goals for the p95 of latencies; a final's is the task's `max_sentence_silence` + 0.15 s."""
-
 STEP_BUCKETS_S = (0.005, 0.01, 0.02, 0.04, 0.08, 0.12, 0.18, 0.24, 0.36, 0.48, 0.6, 1.2, 5.0)
 """Around the chunk periods of a live stream, 0.48 s and 0.6 s: a step must be shorter."""
 CHUNKS_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)
 WAIT_BUCKETS_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.6, 1.2, 5.0, 20.0)
 """Around the batching delay of 10 ms and the chunk period, after which a chunk is late."""
 LATENCY_BUCKETS_S = (0.05, 0.1, 0.15, 0.3, 0.45, 0.6, 0.8, 0.95, 1.2, 2.0, 5.0, 20.0)
-"""Around the goals."""
+"""Around the latency goals."""
 LAG_BUCKETS_S = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0)
 
 LAG_PERIOD_S = 1.0

@@ -1,17 +1,19 @@
 """Group characters into words of 1 to n characters, as DashScope does in a final.
 
 Grouping changes which times a client gets, never the text. So a small lexicon of common words is
-enough, and other characters stay single, which clients must expect anyway. A general segmenter
-(jieba) would cost 0.8 s at the start and 70 MB.
+enough (lexicon.txt), and other characters stay single, which clients must expect anyway. A
+general segmenter (jieba) would cost 0.8 s at the start and 70 MB.
 
 Rewritten numbers and Latin words come as one unit and stay one word.
 """
 
 from collections.abc import Sequence
+from importlib.resources import files
 
-from asr_server.text.lexicon import WORDS
 from asr_server.text.tokens import Unit, merged
 
+_LEXICON = files(__package__).joinpath("lexicon.txt").read_text("utf-8").splitlines()
+WORDS = frozenset(word for line in _LEXICON if line[:1] != "#" for word in line.split())
 LONGEST = max(map(len, WORDS))
 
 
