@@ -324,8 +324,8 @@ def report_on(folder: Path) -> bool:
     took_s = last["at"] - samples[0]["at"]
     console.print(
         f"{begin['streams']} {'bulk streams' if accelerated else 'streams'}, "
-        f"{took_s / 3600:.2f} h, {last['sound_s'] / 3600:.1f} h of audio; {begin['model']}, {begin['dtype']}; "
-        f"{begin['machine']}"
+        f"{took_s / 3600:.2f} h, {last['sound_s'] / 3600:.1f} h of audio; "
+        f"{begin['model']}, {begin['dtype']}; {begin['machine']}"
     )
     console.print(", ".join(f"{count} {name}" for name, count in counts.items()))
     series = list(_series(samples, accelerated))
