@@ -3,8 +3,8 @@
 #   docker build -t asr-server .                                    for CPUs
 #   docker build -t asr-server:cuda --build-arg VARIANT=cuda .      for an NVIDIA GPU
 #
-# The host of a GPU needs NVIDIA's driver and container toolkit; CUDA itself comes with PyTorch.
-# Behind a firewall: --build-arg PYTHON_IMAGE=... PIP_INDEX_URL=... TORCH_INDEX_URL=... name mirrors.
+# A GPU host needs NVIDIA's driver and container toolkit; PyTorch contains CUDA itself.
+# Mirrors: --build-arg PYTHON_IMAGE=... PIP_INDEX_URL=... TORCH_INDEX_URL=...
 
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
@@ -12,7 +12,7 @@ FROM ${PYTHON_IMAGE} AS python
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore \
     PIP_NO_CACHE_DIR=1
 
-# The packages change seldom and weigh nearly everything: a stage and a layer of their own.
+# The packages change rarely and are nearly all of the size: a stage and a layer of their own.
 FROM python AS packages
 ARG VARIANT=cpu
 ARG PIP_INDEX_URL=https://pypi.org/simple
@@ -20,8 +20,8 @@ ARG TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu
 WORKDIR /build
 RUN python -m venv --without-pip /opt/asr-server
 COPY requirements.lock requirements-dev.lock ./
-# PyPI's torch is the CUDA build; the one without comes from PyTorch's index. psycopg is for those
-# who keep hotword lists in PostgreSQL. The headers and tests of torch are for building on it.
+# PyPI's torch is the CUDA build; the CPU build comes from PyTorch's index. psycopg is for vocabularies
+# in PostgreSQL. torch's headers and tests are not needed at run time.
 RUN case "$VARIANT" in \
         cpu) pip --python /opt/asr-server install --no-deps --index-url "$TORCH_INDEX_URL" \
             "$(grep '^torch==' requirements.lock)" ;; \
@@ -51,8 +51,8 @@ LABEL org.opencontainers.image.title="asr-server" \
     org.opencontainers.image.version="${VERSION}" \
     org.opencontainers.image.revision="${REVISION}"
 
-# A number and not a name, so that Kubernetes can see that it is not root. An empty volume takes
-# over the owner of the directory below it.
+# A numeric user, so that Kubernetes can verify that it is not root. An empty volume inherits the owner
+# of the directory it is mounted on.
 RUN groupadd --gid 10001 asr \
     && useradd --uid 10001 --gid asr --no-create-home --home-dir /data --shell /usr/sbin/nologin asr \
     && install -d -o asr -g asr /models /data
@@ -70,13 +70,13 @@ WORKDIR /data
 VOLUME ["/models", "/data"]
 EXPOSE 8000
 
-# /readyz and not /healthz: "healthy" is what a proxy or a dependent service waits for. A device that
-# is lost comes back by itself, so a minute passes before the container counts as unhealthy. Loading
-# takes seconds, a download at the first start takes minutes.
+# /readyz, not /healthz: proxies and dependent services wait for "healthy". A lost device is restarted,
+# so the container becomes unhealthy after a minute only. Loading takes seconds, a download at the first
+# start takes minutes.
 HEALTHCHECK --start-period=15m --start-interval=2s --interval=10s --timeout=5s --retries=6 \
     CMD ["python", "-IS", "/usr/local/bin/healthcheck.py"]
 
-# The server then finishes what it is doing; `docker stop` kills after 10 s unless told otherwise.
+# On SIGTERM the server drains; `docker stop` kills it after 10 s unless given another timeout.
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["entrypoint.sh"]
 CMD ["serve"]

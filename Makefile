@@ -21,14 +21,11 @@ venv/.installed-dev: venv/.installed requirements-dev.lock
 	$(BIN)/python -m pip install -q -r requirements-dev.lock
 	@touch $@
 
-test: venv/.installed-dev  ## run the tests that need no GPU and no network
+test: venv/.installed-dev  ## run the tests that need no GPU and no network, on all cores
 	$(BIN)/python -m pytest
 
-check: venv/.installed-dev  ## lint, formatting, types, layers
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports
+check: venv/.installed-dev  ## lint, formatting, types, layers, documents, web clients, Dockerfile
+	$(BIN)/python -m tools.check
 
 bench: venv/.installed-dev  ## measure this machine against the peers: benchmarks/RESULTS.md (30 min, 5 GB)
 	$(BIN)/python -m benchmarks.step

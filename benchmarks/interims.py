@@ -33,7 +33,7 @@ from asr_server.asr.run.backend import PyTorchBackend
 from asr_server.asr.stream import Stream
 from asr_server.asr.types import Kind, Pcm, StreamOptions
 from asr_server.audio.decode import open_decoder
-from asr_server.audio.endpoint import EndpointOptions
+from asr_server.audio.endpointer import EndpointingOptions
 from asr_server.audio.units import SAMPLE_RATE, Samples, from_ms
 from asr_server.load.figures import revisions
 from asr_server.load.task_record import Result
@@ -196,7 +196,7 @@ def main(
 ) -> None:
     """Print a table of medians and 95th percentiles in milliseconds."""
     backend = load_backend(model, punctuation, device="auto", slots=1)
-    options = StreamOptions(EndpointOptions(max_sentence_silence_ms=silence_ms))
+    options = StreamOptions(EndpointingOptions(max_sentence_silence_ms=silence_ms))
     table = Table(
         "set", "recordings", "first text", "lag", "revised", "final", "bounds", "steps a second"
     )

@@ -1,8 +1,9 @@
-"""Resident memory of a real server with full-size weights: at rest, with streams open, after many.
+"""Measure a server's resident memory: at rest, with streams open, and after thousands of them.
 
     python -m benchmarks.memory                     writes benchmarks/results/memory.json
 
-The server is a process of its own and tells its memory at /metrics; clients speak over WebSocket.
+The server is a process of its own, with full-size weights, and shows its memory at /metrics;
+clients stream over WebSocket.
 """
 
 import asyncio
@@ -19,26 +20,26 @@ from asr_server.audio.units import SAMPLE_RATE
 from asr_server.load import server_metrics
 from asr_server.load.client_run import Target, run_client
 from asr_server.load.recordings import FRAME_S, Recording
-from asr_server.process import heap_trim as memory
+from asr_server.process import heap_trim
 from benchmarks.environment import describe
 from benchmarks.full_size import full_size, speech
 from benchmarks.server_process import server_process
 
 RESULTS = Path("benchmarks/results/memory.json")
-SPOKEN_S = 6.0
-"""How long the open streams speak: past the point where all of a stream's state is in use."""
+STREAMED_S = 6.0
+"""Audio of each open stream, enough to use all of its state."""
 AT_ONCE = 16
-SPEAKING = 10
-"""Of the streams that come and go, every tenth says a syllable; the others are too short to."""
+WITH_SPEECH = 10
+"""Of the short streams every tenth has a syllable; the others are too short for one."""
 SAMPLES = 40
-TRIMMED_S = memory.PERIOD_S + 5
-"""Until the server has given freed memory back; holes that are left hide what streams take."""
+TRIMMED_S = heap_trim.PERIOD_S + 5
+"""Until the server has returned freed memory, in which new streams would find room."""
 
 console = Console(highlight=False)
 
 
 def recording(seconds: float, begin_s: float = 0.0) -> Recording:
-    """A piece of the benchmark's speech."""
+    """Return a piece of the benchmark's speech."""
     begin = int(begin_s * SAMPLE_RATE)
     pcm = (speech()[begin : begin + int(seconds * SAMPLE_RATE)] * 32_767).astype("<i2")
     frame = int(FRAME_S * SAMPLE_RATE)
@@ -47,7 +48,7 @@ def recording(seconds: float, begin_s: float = 0.0) -> Recording:
 
 
 async def resident_mb(target: Target) -> float:
-    """The server's resident memory now, in MB of a million bytes."""
+    """Return the server's resident memory now, in MB of a million bytes."""
     reading = await server_metrics.sample(target.url)
     if reading is None:
         raise RuntimeError("the server shows no figures")
@@ -55,47 +56,47 @@ async def resident_mb(target: Target) -> float:
 
 
 async def with_streams_open(target: Target, streams: int) -> float:
-    """The most memory seen while so many streams speak."""
-    said = [recording(SPOKEN_S, 0.37 * number) for number in range(streams)]
-    speaking = [asyncio.create_task(run_client(target, one), name="speak") for one in said]
+    """Return the peak memory while so many streams are open."""
+    recordings = [recording(STREAMED_S, 0.37 * number) for number in range(streams)]
+    tasks = [asyncio.create_task(run_client(target, one), name="stream") for one in recordings]
     most = 0.0
-    while not all(task.done() for task in speaking):
+    while not all(task.done() for task in tasks):
         most = max(most, await resident_mb(target))
         await asyncio.sleep(0.3)
-    failed = [task.result().error for task in speaking if task.result().error]
+    failed = [task.result().error for task in tasks if task.result().error]
     if failed:
         raise RuntimeError(f"{len(failed)} streams failed, the first with {failed[0]}")
     return most
 
 
 async def opened_and_closed(target: Target, streams: int) -> list[tuple[int, float]]:
-    """Memory after every so many of `streams` short streams."""
-    syllable, breath = recording(0.8), recording(0.1)
+    """Return the memory at `SAMPLES` moments of `streams` short streams."""
+    syllable, silence = recording(0.8), recording(0.1)
     at_once = replace(target, pace=0)
     numbers = iter(range(streams))
     failed: list[str] = []
 
-    async def person() -> None:
+    async def client() -> None:
         for number in numbers:
-            record = await run_client(at_once, breath if number % SPEAKING else syllable)
+            record = await run_client(at_once, silence if number % WITH_SPEECH else syllable)
             if record.error:
                 failed.append(record.error)
             if number % (streams // SAMPLES) == 0:
                 seen.append((number, await resident_mb(target)))
 
     seen: list[tuple[int, float]] = []
-    await asyncio.gather(*(person() for _ in range(AT_ONCE)))
+    await asyncio.gather(*(client() for _ in range(AT_ONCE)))
     if failed:
         raise RuntimeError(f"{len(failed)} streams failed, the first with {failed[0]}")
     return sorted(seen)
 
 
 async def measure(url: str, streams: int, churn: int) -> dict[str, Any]:
-    """Everything about one server."""
+    """Return the figures of one server."""
     target = Target(url)
     await asyncio.sleep(TRIMMED_S)
     rest = await resident_mb(target)
-    await with_streams_open(target, 1)  # what the first stream brings is not a stream's
+    await with_streams_open(target, 1)  # the first one also takes what all share
     await asyncio.sleep(TRIMMED_S)
     first = await resident_mb(target)
     most = await with_streams_open(target, streams)

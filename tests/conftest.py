@@ -1,11 +1,44 @@
-"""What every test shares."""
+"""What every test shares: workers, one thread of torch for each, garbage collection by module."""
 
+import gc
 import os
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import settings
 
-# A second busy process makes torch ten times slower: a deadline would test the machine.
+# Before torch is loaded. Where threads outnumber cores, waiting threads that spin make a step ten
+# times slower. Servers that tests start as processes inherit these variables.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("NO_PROXY", "127.0.0.1,localhost")
+
+# A deadline would test how busy the machine is.
 settings.register_profile("default", deadline=None)
 settings.load_profile("default")
 
-os.environ.setdefault("NO_PROXY", "127.0.0.1,localhost")
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Return how many workers `-n auto` starts: none for named files, or for chosen markers.
+
+    For the whole suite one more than there are cores, because tests of servers wait for timers.
+    """
+    if config.args != config.getini("testpaths") or "not slow" not in config.option.markexpr:
+        return 0
+    return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1) + 1
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _collected() -> Iterator[None]:
+    """Collect garbage among all objects once a module, instead of whenever a server starts."""
+    yield
+    gc.unfreeze()
+    gc.collect()
+
+
+@pytest.fixture(autouse=True)
+def _loaded_objects_are_frozen(_collected: None) -> None:
+    """Exempt loaded objects from collections; the server of the last test ended the exemption."""
+    if not gc.get_freeze_count():
+        gc.freeze()

@@ -1,4 +1,4 @@
-"""Keys open the server in every form clients send them; nothing else does."""
+"""Keys are accepted in every form that clients send, and nothing else is."""
 
 import os
 
@@ -18,7 +18,7 @@ class Clock:
         return self.now
 
 
-def test_without_keys_everybody_may():
+def test_without_configured_keys_access_is_open():
     access = Access([])
     assert access.check(None) == access.check("Bearer anything") == EVERYBODY
 
@@ -26,15 +26,15 @@ def test_without_keys_everybody_may():
 @pytest.mark.parametrize(
     "authorization", [f"Bearer {KEY}", f"bearer {KEY}", f"BEARER  {KEY} ", KEY, f" {KEY} "]
 )
-def test_every_way_of_writing_the_header_is_understood(authorization):
+def test_every_form_of_the_header_is_accepted(authorization):
     assert Access([KEY]).check(authorization)
 
 
-def test_a_key_may_come_in_the_query_string():
+def test_a_key_is_accepted_in_the_query_string():
     assert Access([KEY]).check(None, KEY)
 
 
-def test_every_key_is_a_caller_of_its_own():
+def test_every_key_is_a_separate_caller():
     access = Access([KEY, "other"])
     assert access.check(KEY) != access.check("other")
     assert KEY not in access.check(KEY)
@@ -50,7 +50,7 @@ def test_a_wrong_key_is_refused(authorization):
 
 
 @pytest.mark.parametrize("authorization", [None, "", "Bearer", "Bearer "])
-def test_no_key_is_told_so(authorization):
+def test_a_missing_key_has_its_own_message(authorization):
     with pytest.raises(InvalidApiKey, match=r"^No API-key provided\.$"):
         Access([KEY]).check(authorization)
 
@@ -68,7 +68,7 @@ def test_a_token_stands_for_its_key_until_it_expires():
         access.check(token)
 
 
-def test_a_token_holds_on_another_process_and_dies_with_its_key():
+def test_a_token_is_valid_in_another_process_until_its_key_is_removed():
     access = Access([KEY, "other"])
     token, _ = access.issue(access.check(KEY), 60)
     assert Access([KEY]).check(token) == access.check(KEY)
@@ -86,13 +86,13 @@ def test_a_token_cannot_be_changed():
                 access.check(forged)
 
 
-def test_a_token_of_an_open_server_opens_no_closed_one():
+def test_a_token_of_an_open_server_is_invalid_where_keys_are_required():
     token, _ = Access([]).issue(EVERYBODY, 60)
     with pytest.raises(InvalidApiKey):
         Access([KEY]).check(token)
 
 
-def test_the_keys_file_is_read_again_when_it_changes(tmp_path):
+def test_the_keys_file_is_reloaded_when_it_changes(tmp_path):
     file = tmp_path / "keys"
     file.write_text("# team A\nfirst\n\n")
     access = Access([KEY], str(file))
@@ -105,7 +105,7 @@ def test_the_keys_file_is_read_again_when_it_changes(tmp_path):
         access.check("first")
 
 
-def test_an_empty_or_vanished_keys_file_opens_nothing(tmp_path):
+def test_an_empty_or_deleted_keys_file_grants_no_access(tmp_path):
     file = tmp_path / "keys"
     file.write_text("first\n")
     access = Access([], str(file))
@@ -116,6 +116,6 @@ def test_an_empty_or_vanished_keys_file_opens_nothing(tmp_path):
         access.check("first")
 
 
-def test_a_keys_file_that_is_not_there_is_an_error_at_the_start(tmp_path):
+def test_a_missing_keys_file_is_an_error_at_the_start(tmp_path):
     with pytest.raises(SettingsError, match="ASR_API_KEYS_FILE: .*missing: No such file"):
         Access([], str(tmp_path / "missing"))

@@ -1,4 +1,4 @@
-"""What the design promises about who imports what, checked on the code itself."""
+"""The rules of the design about imports, checked on the code."""
 
 import ast
 import subprocess
@@ -13,7 +13,7 @@ SOURCES = sorted((ROOT / "src").rglob("*.py"))
 
 
 def names_used(path: Path) -> Iterator[str]:
-    """Dotted names a file imports or reads as attributes."""
+    """Return the dotted names that a file imports or reads as attributes."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -24,7 +24,7 @@ def names_used(path: Path) -> Iterator[str]:
 
 
 def users_of(*names: str) -> set[str]:
-    """Files of the package that use any of the names or something inside them."""
+    """Return the files of the package that use any of the names or a member of one."""
     return {
         str(path.relative_to(ROOT / "src" / "asr_server"))
         for path in SOURCES
@@ -50,7 +50,7 @@ def test_the_package_never_reads_the_environment():
     assert users_of("os.environ") == {"asr/loading/packing.py"}
 
 
-def test_settings_are_made_at_the_root_and_by_the_command_line_only():
+def test_only_the_root_and_the_command_line_create_settings():
     makers = {
         str(path.relative_to(ROOT / "src" / "asr_server"))
         for path in SOURCES
@@ -62,7 +62,7 @@ def test_settings_are_made_at_the_root_and_by_the_command_line_only():
     assert makers <= {"cli/models.py", "cli/options.py"}
 
 
-def test_metrics_are_made_in_one_file():
+def test_only_one_module_creates_metrics():
     assert users_of("prometheus_client.Counter", "prometheus_client.Gauge") <= {
         "observability/metrics.py"
     }
@@ -71,11 +71,11 @@ def test_metrics_are_made_in_one_file():
     }
 
 
-def test_uvicorn_is_started_in_one_place():
+def test_only_one_module_starts_uvicorn():
     assert users_of("uvicorn") == {"process/serving.py"}
 
 
 @pytest.mark.parametrize("module", ["asr_server.cli.main", "asr_server.models.registry"])
-def test_what_a_command_needs_to_answer_does_not_import_torch(module):
+def test_answering_help_does_not_import_torch(module):
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

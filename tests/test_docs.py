@@ -14,8 +14,7 @@ from asr_server.settings import Settings
 from tests.support.processes import ROOT, asr_server, environment, serving
 from tools import settings_docs
 
-README, CHINESE = ROOT / "README.md", ROOT / "README.zh-CN.md"
-CAPACITY = [ROOT / "docs" / "CAPACITY.md", ROOT / "docs" / "CAPACITY.zh-CN.md"]
+README = ROOT / "README.md"
 OPERATIONS = [settings_docs.ENGLISH, settings_docs.CHINESE]
 DOCUMENTS = [
     *ROOT.glob("*.md"),
@@ -27,40 +26,6 @@ DOCUMENTS = [
 def code_blocks(path: Path, language: str) -> list[str]:
     text = path.read_text(encoding="utf-8")
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-
-
-def shape(path: Path) -> list[str]:
-    """Headings, code blocks, tables, list items and paragraphs in order, without their words."""
-    kinds = []
-    fenced = False
-    for line in path.read_text(encoding="utf-8").splitlines():
-        if line.startswith("```"):
-            fenced = not fenced
-            kinds.append(line)
-        elif not fenced and line.startswith(("#", "|", "- ")):
-            kinds.append(line.split()[0])
-    return kinds
-
-
-languages = pytest.mark.parametrize(
-    ("english", "chinese"),
-    [(README, CHINESE), OPERATIONS, CAPACITY],
-    ids=["README", "OPERATIONS", "CAPACITY"],
-)
-
-
-@languages
-def test_both_languages_have_the_same_structure(english, chinese):
-    assert shape(english) == shape(chinese)
-
-
-@languages
-def test_both_languages_show_the_same_code(english, chinese):
-    def bare(blocks: list[str]) -> list[str]:
-        return [re.sub(r"\s*#.*", "", block) for block in blocks]
-
-    for language in ("bash", "python", "json"):
-        assert bare(code_blocks(english, language)) == bare(code_blocks(chinese, language))
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
@@ -120,14 +85,14 @@ def test_the_tables_of_settings_are_current(page):
     assert "`ASR_API_KEYS`" in text
 
 
-def test_every_sentence_about_a_setting_is_there_in_chinese():
+def test_every_sentence_about_a_setting_has_a_chinese_translation():
     translations = settings_docs.translations()
     assert translations.keys() == set(settings_docs.sentences())
     assert all(re.search("[\u4e00-\u9fff]", sentence) for sentence in translations.values())
 
 
 @operations
-def test_operators_are_told_of_nothing_that_is_not_there(page):
+def test_the_settings_and_metrics_of_the_page_exist(page):
     text = page.read_text(encoding="utf-8")
     known = {f"ASR_{name.upper()}" for name in Settings.model_fields}
     known |= set(re.findall(r"\$\{(\w+)", (ROOT / "compose.yaml").read_text(encoding="utf-8")))
@@ -148,7 +113,7 @@ def test_links_within_the_page_lead_somewhere(page):
     assert {chapter.lower().replace(" ", "-") for chapter in chapters} <= links
 
 
-@pytest.mark.skipif(resolve(DEMO, "") is None, reason="the demo model is not here")
+@pytest.mark.skipif(resolve(DEMO, Settings()) is None, reason="the demo model is not here")
 def test_the_readmes_client_prints_what_was_said(tmp_path):
     [snippet] = code_blocks(README, "python")
     with serving("--model", DEMO, "--port", "0", cwd=tmp_path) as server:

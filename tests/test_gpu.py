@@ -1,4 +1,4 @@
-"""What is shown of a GPU. The library is a stand-in with NVML's names; no GPU is needed."""
+"""The figures of a GPU. A stand-in has NVML's names; no GPU is needed."""
 
 import asyncio
 import contextlib
@@ -57,7 +57,7 @@ def library(monkeypatch):
 
 
 async def shown(metrics: Metrics, uuid: str | None) -> dict[str, float]:
-    """The GPU's figures after it was watched a little."""
+    """Return the exported figures after a few periods."""
     with contextlib.suppress(asyncio.TimeoutError):
         await asyncio.wait_for(gpu.watch(metrics, lambda: uuid), 0.1)
     return {
@@ -68,7 +68,7 @@ async def shown(metrics: Metrics, uuid: str | None) -> dict[str, float]:
     }
 
 
-async def test_a_gpus_memory_and_load_are_shown(library):
+async def test_memory_and_utilisation_of_the_gpu_are_exported(library):
     assert await shown(Metrics(), UUID) == {
         "asr_gpu_used_memory_bytes": 40,
         "asr_gpu_memory_bytes": 80,
@@ -76,19 +76,17 @@ async def test_a_gpus_memory_and_load_are_shown(library):
     }
 
 
-async def test_of_a_slice_of_a_gpu_only_the_memory_is_shown(library):
+async def test_of_a_mig_slice_only_the_memory_is_exported(library):
     library.sliced = True
     assert "asr_gpu_utilization_ratio" not in await shown(Metrics(), UUID)
 
 
-async def test_without_a_gpu_nothing_is_shown_or_asked(library):
+async def test_without_a_gpu_the_library_is_not_used(library):
     library.nvmlInit = None
     assert await shown(Metrics(), None) == {}
 
 
-async def test_a_gpu_that_cannot_be_read_is_not_shown_any_more_and_complained_of_once(
-    library, caplog
-):
+async def test_an_unreadable_gpu_is_no_longer_exported_and_logged_once(library, caplog):
     metrics = Metrics()
     assert await shown(metrics, UUID) != {}
     assert await shown(metrics, "GPU-other") == {}
@@ -97,12 +95,12 @@ async def test_a_gpu_that_cannot_be_read_is_not_shown_any_more_and_complained_of
     ]
 
 
-async def test_without_the_library_nothing_is_shown(library, monkeypatch):
+async def test_without_the_library_nothing_is_exported(library, monkeypatch):
     monkeypatch.setitem(sys.modules, "pynvml", None)
     assert await shown(Metrics(), UUID) == {}
 
 
-def test_nvmls_own_library_has_what_is_asked_of_it():
+def test_the_real_library_has_the_functions_used():
     gpu._library.cache_clear()
     for name in ("NVMLError", *(name for name in vars(Library) if name.startswith("nvml"))):
         assert hasattr(pynvml, name), name

@@ -1,4 +1,4 @@
-"""What is freed goes back to the system."""
+"""Freed memory returns to the system, and garbage collections stay short."""
 
 import asyncio
 import gc
@@ -14,7 +14,7 @@ from asr_server.process import heap_trim
 from asr_server.settings import Settings
 
 PIECE = 64 * 1024
-"""Bytes that the C library takes from a heap and not from the system."""
+"""Bytes that the C library allocates from a heap and not from the system."""
 
 
 def resident_mb() -> float:
@@ -23,7 +23,7 @@ def resident_mb() -> float:
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
-async def test_holes_in_the_heap_are_given_back(monkeypatch):
+async def test_holes_in_the_heap_return_to_the_system(monkeypatch):
     pieces = [np.ones(PIECE, np.uint8) for _ in range(4000)]
     kept = pieces[::100]  # so that the heap cannot shrink from its end
     full = resident_mb()
@@ -39,31 +39,31 @@ async def test_holes_in_the_heap_are_given_back(monkeypatch):
     assert sum(map(np.sum, kept)) == len(kept) * PIECE
 
 
-class Ring:
-    """Only the garbage collector frees it."""
+class Cycle:
+    """Refers to itself, so that only the garbage collector frees it."""
 
     def __init__(self) -> None:
         self.itself = self
 
 
-def test_what_is_there_at_the_start_is_not_searched_for_garbage():
-    loaded, dropped = Ring(), weakref.ref(Ring())
-    with heap_trim.settled():
+def test_objects_that_exist_at_the_start_are_exempt_from_garbage_collection():
+    loaded, dropped = Cycle(), weakref.ref(Cycle())
+    with heap_trim.frozen_gc():
         assert dropped() is None
         assert not any(each is loaded for each in gc.get_objects())
-        came = weakref.ref(Ring())
+        came = weakref.ref(Cycle())
         gc.collect()
         assert came() is None
     assert any(each is loaded for each in gc.get_objects())
 
 
-async def test_a_server_that_has_loaded_is_settled():
+async def test_a_loaded_server_has_frozen_objects():
     server = create_app(Settings(model="fake", database_url="sqlite://"))
     async with server.router.lifespan_context(server):
         assert gc.get_freeze_count() > 0
     assert gc.get_freeze_count() == 0
 
 
-async def test_without_glibc_nothing_is_done(monkeypatch):
+async def test_without_glibc_no_heap_is_trimmed(monkeypatch):
     monkeypatch.setattr(heap_trim.ctypes, "CDLL", lambda name: object())
     await asyncio.wait_for(heap_trim.watch(), 1)

@@ -1,4 +1,4 @@
-"""Ten minutes of figures: rates, quantiles, and what is forgotten."""
+"""Ten minutes of figures: rates, quantiles, and expiry."""
 
 import math
 
@@ -19,42 +19,43 @@ def history(metrics):
 
 
 def later(history: History, seconds: float):
-    """The point that is added so many seconds after the first."""
+    """Return the figures of a point that is added some seconds after the first."""
     history.sample(history.began_s + seconds)
-    return history.points[-1]
+    return history.points[-1].figures
 
 
-def test_the_busy_share_is_the_devices_time_over_the_time(metrics, history):
-    metrics.stepped(duration_s=2 * 1.5, chunks=4, waited_s=0.01, lanes=2)
-    assert later(history, 5).busy == pytest.approx(0.3)
+def test_utilisation_is_the_time_in_steps_per_worker_over_the_elapsed_time(metrics, history):
+    metrics.stepped(duration_s=2 * 1.5, chunks=4, waited_s=0.01, workers=2)
+    assert later(history, 5)["busy"] == pytest.approx(0.3)
 
 
-def test_the_real_time_factor_is_the_devices_time_over_the_audio(metrics, history):
-    metrics.stepped(duration_s=2 * 0.5, chunks=4, waited_s=0.01, lanes=2)
+def test_the_real_time_factor_is_the_time_in_steps_over_the_audio(metrics, history):
+    metrics.stepped(duration_s=2 * 0.5, chunks=4, waited_s=0.01, workers=2)
     metrics.received_audio.inc(10)
-    assert later(history, 5).real_time_factor == pytest.approx(0.05)
+    assert later(history, 5)["real_time_factor"] == pytest.approx(0.05)
 
 
 def test_without_audio_there_is_no_real_time_factor_and_no_latency(history):
     point = later(history, 5)
-    assert (point.real_time_factor, point.first_text_p95_s, point.tail_p50_s) == (None, None, None)
-    assert (point.busy, point.own_errors_per_min) == (0, 0)
+    for figure in ("real_time_factor", "first_text_p95_s", "tail_p50_s"):
+        assert point[figure] is None
+    assert (point["busy"], point["own_errors_per_min"]) == (0, 0)
 
 
-def test_errors_are_told_apart_by_whose_they_are(metrics, history):
+def test_errors_are_counted_by_cause(metrics, history):
     for code in ("InternalError", "Throttling.RateQuota", "ServiceUnavailable", "InvalidParameter"):
         metrics.errors.labels(code).inc()
     point = later(history, 30)
-    assert point.own_errors_per_min == 2
-    assert point.refusals_per_min == 4
-    assert point.client_errors_per_min == 2
+    assert point["own_errors_per_min"] == 2
+    assert point["refusals_per_min"] == 4
+    assert point["client_errors_per_min"] == 2
 
 
-def test_a_point_looks_back_one_window_and_no_further(metrics, history):
+def test_a_point_covers_one_window(metrics, history):
     metrics.tail_latency.observe(0.07)
     for number in range(1, WINDOW + 1):
-        assert later(history, 5 * number).tail_p50_s == pytest.approx(0.075)
-    assert later(history, 5 * (WINDOW + 1)).tail_p50_s is None
+        assert later(history, 5 * number)["tail_p50_s"] == pytest.approx(0.075)
+    assert later(history, 5 * (WINDOW + 1))["tail_p50_s"] is None
 
 
 def test_points_are_kept_for_ten_minutes(history):

@@ -1,4 +1,4 @@
-"""Hotword lists are kept, found by their owner alone, and limited, on either database."""
+"""Vocabularies are stored per caller, and limited, on SQLite and PostgreSQL."""
 
 import asyncio
 import os
@@ -11,12 +11,17 @@ from pathlib import Path
 import pytest
 
 from asr_server.errors import NotFound, Throttled
+from asr_server.settings import Settings
 from asr_server.vocabularies import Vocabularies
 from tests.support.databases import HAS_POSTGRES, postgres
 
 ME, YOU = "0123456789abcdef", "fedcba9876543210"
 WORDS = [{"text": "阿里巴巴", "weight": 4, "lang": "zh"}, {"text": "DashScope", "weight": 5}]
 MODEL = "paraformer-realtime-v2"
+
+
+def stored(url: str, limit: int = 3) -> Vocabularies:
+    return Vocabularies(Settings(database_url=url, max_vocabularies=limit))
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +46,7 @@ def url(request, tmp_path):
 
 @pytest.fixture
 def lists(url):
-    vocabularies = Vocabularies(url, most=3)
+    vocabularies = stored(url)
     yield vocabularies
     for caller in (ME, YOU):
         for vocabulary in vocabularies.list(caller, None, 0, 100):
@@ -49,7 +54,7 @@ def lists(url):
     vocabularies.close()
 
 
-def test_a_list_is_kept_as_it_was_given(lists):
+def test_a_vocabulary_is_stored_unchanged(lists):
     id = lists.create(ME, "demo", MODEL, WORDS)
     kept = lists.get(ME, id)
     assert id.startswith("vocab-demo-")
@@ -57,9 +62,9 @@ def test_a_list_is_kept_as_it_was_given(lists):
     assert kept.created == kept.modified
 
 
-def test_a_list_outlives_the_process(lists, url):
+def test_a_vocabulary_outlives_the_process(lists, url):
     id = lists.create(ME, "demo", MODEL, WORDS)
-    again = Vocabularies(url, most=3)
+    again = stored(url)
     assert list(again.get(ME, id).words) == WORDS
     again.close()
 
@@ -72,7 +77,7 @@ def test_words_can_be_replaced(lists):
     assert kept.modified >= kept.created
 
 
-def test_what_is_deleted_is_gone(lists):
+def test_a_deleted_vocabulary_is_not_found(lists):
     id = lists.create(ME, "demo", MODEL, WORDS)
     lists.delete(ME, id)
     with pytest.raises(NotFound):
@@ -81,7 +86,7 @@ def test_what_is_deleted_is_gone(lists):
         lists.delete(ME, id)
 
 
-def test_nobody_finds_or_changes_another_callers_list(lists):
+def test_another_callers_vocabulary_is_neither_found_nor_changed(lists):
     id = lists.create(ME, "demo", MODEL, WORDS)
     assert lists.list(YOU, None, 0, 10) == []
     with pytest.raises(NotFound):
@@ -93,14 +98,14 @@ def test_nobody_finds_or_changes_another_callers_list(lists):
     assert lists.get(ME, id)
 
 
-def test_lists_come_newest_first_page_by_page_and_by_prefix(lists):
+def test_vocabularies_are_listed_newest_first_by_page_and_prefix(lists):
     first, second, third = [lists.create(ME, p, MODEL, WORDS) for p in ("a", "b", "a")]
     assert [v.id for v in lists.list(ME, None, 0, 2)] == [third, second]
     assert [v.id for v in lists.list(ME, None, 1, 2)] == [first]
     assert [v.id for v in lists.list(ME, "a", 0, 10)] == [third, first]
 
 
-def test_a_caller_may_have_so_many_lists_and_no_more(lists):
+def test_a_caller_has_at_most_the_configured_number_of_vocabularies(lists):
     for _ in range(3):
         lists.create(ME, "demo", MODEL, WORDS)
     with pytest.raises(Throttled, match="3 vocabularies"):
@@ -108,7 +113,7 @@ def test_a_caller_may_have_so_many_lists_and_no_more(lists):
     assert lists.create(YOU, "demo", MODEL, WORDS)
 
 
-def test_the_limit_holds_when_many_ask_at_once(lists):
+def test_the_limit_holds_for_concurrent_calls(lists):
     refused = []
 
     def create():
@@ -126,22 +131,22 @@ def test_the_limit_holds_when_many_ask_at_once(lists):
     assert len(refused) == 5
 
 
-def test_many_processes_may_begin_at_once(tmp_path):
+def test_many_processes_may_create_the_tables_at_once(tmp_path):
     url = f"sqlite:///{tmp_path}/lists.sqlite3"
-    everybody = [Vocabularies(url, most=100) for _ in range(6)]
+    processes = [stored(url, 100) for _ in range(6)]
     with ThreadPoolExecutor(6) as pool:
-        list(pool.map(lambda one: one.create(ME, "demo", MODEL, WORDS), everybody))
-    assert len(everybody[0].list(ME, None, 0, 100)) == 6
-    for one in everybody:
+        list(pool.map(lambda one: one.create(ME, "demo", MODEL, WORDS), processes))
+    assert len(processes[0].list(ME, None, 0, 100)) == 6
+    for one in processes:
         one.close()
 
 
-def test_no_file_is_made_before_a_list_is_asked_for(tmp_path):
-    Vocabularies(f"sqlite:///{tmp_path}/lists.sqlite3", most=1).close()
+def test_no_file_is_created_before_the_first_call(tmp_path):
+    stored(f"sqlite:///{tmp_path}/lists.sqlite3", 1).close()
     assert os.listdir(tmp_path) == []
 
 
-async def test_who_gives_up_in_the_moment_of_the_answer_has_given_up(lists):
+async def test_a_cancellation_that_coincides_with_the_result_is_not_lost(lists):
     loop, answered = asyncio.get_running_loop(), threading.Event()
 
     def call():
@@ -151,7 +156,7 @@ async def test_who_gives_up_in_the_moment_of_the_answer_has_given_up(lists):
     asking = asyncio.create_task(lists.run(call), name="asking")
     await asyncio.sleep(0)
     answered.wait()
-    # Blocked, the loop learns of the answer in the turn of the cancellation.
+    # While the loop is blocked, the result and the cancellation become ready together.
     time.sleep(0.05)  # noqa: ASYNC251
     await asyncio.wait({asking})
     assert asking.cancelled()

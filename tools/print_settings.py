@@ -1,4 +1,4 @@
-"""Print every setting as `.env` knows it: `python tools/print_settings.py > .env.example`."""
+"""Print every setting as a line of `.env`: `python tools/print_settings.py > .env.example`."""
 
 import inspect
 import json
@@ -9,8 +9,8 @@ from typing import Any
 from asr_server.settings import Settings
 
 HEAD = """\
-# Every setting with its default. Copy to .env and remove the # of what you change, or set the
-# variable in the environment, which wins. Printed by tools/print_settings.py.
+# Every setting with its default. Copy this file to .env and uncomment the lines you change, or set
+# the variable in the environment, which takes precedence. Printed by tools/print_settings.py.
 """
 
 
@@ -24,7 +24,7 @@ def main() -> None:
 
 
 def groups() -> Iterator[tuple[str, list[str]]]:
-    """Names of settings in their order, under the comment above their group in `Settings`."""
+    """Yield each group of settings, in order: the comment above it in `Settings`, its names."""
     source = inspect.getsource(Settings)
     titles = {m[2]: m[1] for m in re.finditer(r"^    # (.+)\n    (\w+):", source, re.MULTILINE)}
     names = list(Settings.model_fields)
@@ -38,12 +38,12 @@ def variable(name: str) -> str:
 
 
 def meaning(name: str) -> str:
-    """One sentence."""
+    """Return the sentence that describes a setting."""
     return str(Settings.model_fields[name].description)
 
 
 def default(name: str) -> str:
-    """As it is written in `.env`."""
+    """Return the default as it is written in `.env`."""
     value: Any = Settings.model_fields[name].get_default(call_default_factory=True)
     if value is None:
         return ""

@@ -1,7 +1,7 @@
 """Fill the generated parts of docs/PROTOCOL*.md: `python tools/protocol_docs.py`.
 
-A part stands between `<!-- generated: NAME -->` and `<!-- end -->`, and comes from the code or from
-the golden files, so that the page cannot say anything else than the server does.
+A part stands between `<!-- generated: NAME -->` and `<!-- end -->`. It comes from the code or from
+the golden files, so the page cannot contradict the server.
 """
 
 import json
@@ -24,7 +24,7 @@ SAMPLES = {
     "ModelNotFound": ("whisper",),
     "UnsupportedFormat": ("midi",),
 }
-"""What some errors need to be made."""
+"""Constructor arguments of some errors."""
 
 
 def main() -> None:
@@ -33,7 +33,7 @@ def main() -> None:
 
 
 def fill(text: str) -> str:
-    """The page with its generated parts as they are now."""
+    """Return the page with current generated parts."""
     return PART.sub(lambda part: f"{part[1]}{_part(part[2])}\n{part[3]}", text)
 
 
@@ -95,7 +95,7 @@ def _golden(name: str) -> str:
 
 
 def _compact(value: object, indent: str = "") -> str:
-    """JSON with a line for each member, and short members on one line."""
+    """Return JSON with a line per member, and short members on one line."""
     line = json.dumps(value, ensure_ascii=False)
     if len(indent) + len(line) <= 110 or not isinstance(value, (dict, list)):
         return line

@@ -1,8 +1,7 @@
 """Fill the tables of settings in docs/OPERATIONS*.md: `python -m tools.settings_docs`.
 
-They stand between `<!-- generated: settings -->` and `<!-- end -->` and come from the class. Each
-of its sentences has its Chinese in settings.zh-CN.yaml; one that changes has none any more, and a
-test fails.
+The tables stand between `<!-- generated: settings -->` and `<!-- end -->` and come from `Settings`.
+settings.zh-CN.yaml translates each sentence; a test fails if one has no translation.
 """
 
 import re
@@ -30,38 +29,43 @@ def main() -> None:
 
 
 def fill(page: Path, text: str) -> str:
-    """The page with its tables as they are now; raises KeyError for what has no translation."""
+    """Return the page with current tables; raises KeyError for a sentence without a translation."""
     tables = _tables(HEADS[page], translations() if page == CHINESE else None)
     return PART.sub(lambda part: f"{part[1]}\n{tables}\n\n{part[2]}", text)
 
 
 def translations() -> dict[str, str]:
-    """Chinese sentences by the English ones."""
-    said: dict[str, str] = yaml.safe_load(TRANSLATIONS.read_text(encoding="utf-8"))
-    return said
+    """Return the Chinese sentences by the English ones."""
+    loaded: dict[str, str] = yaml.safe_load(TRANSLATIONS.read_text(encoding="utf-8"))
+    return loaded
 
 
 def sentences() -> list[str]:
-    """Everything that needs a translation."""
-    return [said for title, names in groups() for said in (title, *map(meaning, names))]
+    """Return all sentences that need a translation."""
+    return [text for title, names in groups() for text in (title, *map(meaning, names))]
 
 
 def _tables(head: tuple[str, ...], chinese: dict[str, str] | None) -> str:
-    def said(sentence: str) -> str:
+    def local(sentence: str) -> str:
         return sentence if chinese is None else chinese[sentence]
 
     tables = []
     for title, names in groups():
-        lines = [f"**{said(title)}**", "", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+        lines = [f"**{local(title)}**", "", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
         for name in names:
-            cells = _code(variable(name)), _code(default(name)), _values(name), said(meaning(name))
+            cells = (
+                _code(variable(name)),
+                _code(default(name)),
+                _values(name),
+                local(meaning(name)),
+            )
             lines.append(f"| {' | '.join(cells)} |")
         tables.append("\n".join(lines))
     return "\n\n".join(tables)
 
 
 def _values(name: str) -> str:
-    """The choices or the range of a setting; nothing for free text."""
+    """Return the choices or the range of a setting; nothing for free text."""
     field = Settings.model_fields[name]
     annotation: Any = field.annotation
     if annotation is bool:

@@ -1,20 +1,20 @@
-"""Whether the server in this container is ready, as an exit status: what HEALTHCHECK runs.
+"""Exit with 0 if the server in this container is ready: the command of HEALTHCHECK.
 
-`http.client` heeds no HTTP_PROXY, which Docker may hand to every container.
+`http.client` ignores HTTP_PROXY, which Docker may set in every container.
 """
 
 import http.client
 import os
 import sys
 
-ANY = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
-"""Where a server that listens everywhere is reached from beside it."""
+LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
+"""The loopback address for a server that listens on all addresses."""
 
 
 def main() -> None:
     host = os.environ.get("ASR_HOST", "")
     port = int(os.environ.get("ASR_PORT") or 8000)
-    connection = http.client.HTTPConnection(ANY.get(host, host), port, timeout=4)
+    connection = http.client.HTTPConnection(LOOPBACK.get(host, host), port, timeout=4)
     try:
         connection.request("GET", "/readyz")
         status = connection.getresponse().status

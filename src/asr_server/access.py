@@ -1,7 +1,8 @@
-"""Who may use the server: API keys, and temporary tokens made from them.
+"""Authenticate callers by API keys and by temporary tokens made from them.
 
-Without any key configured everybody may. A token needs no memory: it names its key by fingerprint
-and is signed with it, so it holds on every process of an installation and dies with its key.
+Without any key configured every caller is let through. A token is not stored: it carries its key's
+fingerprint and is signed with the key, so every process of an installation accepts it until it
+expires or its key is removed.
 """
 
 import base64
@@ -23,15 +24,15 @@ from asr_server.settings import SettingsError
 log = logging.getLogger(__name__)
 
 Caller: TypeAlias = str
-"""Fingerprint of the key that was used, fit for logs; EVERYBODY where none is needed."""
+"""Fingerprint of the caller's key, safe to log; ANONYMOUS where no key is configured."""
 
-EVERYBODY: Caller = ""
+ANONYMOUS: Caller = ""
 TOKEN_PREFIX = "st-"
 _CLAIMS = struct.Struct(">8s8sQ")  # key's fingerprint, nonce, expiry in Unix seconds
 
 
 class Access:
-    """The keys of this installation. Raises SettingsError if their file cannot be read."""
+    """Hold the keys of this installation. Raises SettingsError if their file cannot be read."""
 
     def __init__(
         self, keys: Iterable[str], file: str = "", clock: Callable[[], float] = time.time
@@ -51,13 +52,13 @@ class Access:
     def check(
         self, authorization: str | None, query_key: str | None = None, *, tokens: bool = True
     ) -> Caller:
-        """Whose key this is: `Bearer key` in any case, a bare key, or one from a query string.
+        """Return the caller of a key: `Bearer key` in any case, a bare key, or a query string's.
 
-        `tokens` says whether a temporary token will do. Raises InvalidApiKey.
+        `tokens`: whether temporary tokens are accepted. Raises InvalidApiKey.
         """
         self._reload()
         if not self._keys and self._file is None:
-            return EVERYBODY
+            return ANONYMOUS
         given = _bare(authorization) or query_key
         if not given:
             raise InvalidApiKey("No API-key provided.")
@@ -69,7 +70,7 @@ class Access:
         return caller
 
     def issue(self, caller: Caller, seconds: int) -> tuple[str, int]:
-        """A token that stands for the caller's key, and when it expires in Unix seconds."""
+        """Return a token that stands for the caller's key, and its expiry in Unix seconds."""
         expiry = int(self._clock()) + seconds
         fingerprint = bytes.fromhex(caller) if caller else bytes(8)
         claims = _CLAIMS.pack(fingerprint, secrets.token_bytes(8), expiry)
@@ -78,7 +79,7 @@ class Access:
 
     def _owner(self, given: str) -> Caller | None:
         owner = None
-        for caller, key in self._keys.items():  # all of them: time must not tell which was close
+        for caller, key in self._keys.items():  # all of them: constant time, whichever is close
             if hmac.compare_digest(key.encode(), given.encode(errors="replace")):
                 owner = caller
         return owner
@@ -101,9 +102,9 @@ class Access:
             return
         try:
             self._read(self._file)
-        except (OSError, UnicodeDecodeError) as error:  # what was valid stays so
-            if not self._unreadable:  # once, and not for every client that comes
-                log.error("the keys file cannot be read; the last keys stay valid: %s", _why(error))
+        except (OSError, UnicodeDecodeError) as error:  # the last keys stay valid
+            if not self._unreadable:  # log once, not for every client
+                log.error("cannot read the keys file; the last keys stay valid: %s", _why(error))
             self._unreadable = True
         else:
             self._unreadable = False
@@ -121,7 +122,7 @@ class Access:
 
 
 def _why(error: OSError | UnicodeDecodeError) -> str:
-    return error.strerror or "" if isinstance(error, OSError) else "it is not UTF-8 text"
+    return error.strerror or "" if isinstance(error, OSError) else "not UTF-8 text"
 
 
 def _bare(authorization: str | None) -> str:

@@ -1,9 +1,9 @@
-"""The application: everything that is configured, put together."""
+"""Compose the application from the settings."""
 
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from asr_server.asr.engine import Engine
 from asr_server.asr.load import FAKE_MODEL, build_engine
 from asr_server.asr.types import LoadError
 from asr_server.errors import AsrError, InternalError
-from asr_server.models.registry import Choice, choose_for
+from asr_server.models.registry import Choice, choose
 from asr_server.observability import gpu
 from asr_server.observability.history import History
 from asr_server.observability.metrics import Metrics, ServerState
@@ -28,30 +28,29 @@ from asr_server.process.signals import GracefulShutdown
 from asr_server.settings import Settings
 from asr_server.vocabularies import Vocabularies
 from asr_server.websocket.connection_manager import ConnectionManager
-from asr_server.websocket.rate_limit import RateLimit
-from asr_server.websocket.refusals import refusal
+from asr_server.websocket.limits import ConcurrencyLimit, RateLimit, error_response
+from asr_server.websocket.server_context import ServerContext
 from asr_server.websocket.uvicorn_compat import UvicornCompat
 
 log = logging.getLogger(__name__)
 
 
 def create_app(settings: Settings, choice: Choice | None = None) -> FastAPI:
-    """The server as an ASGI application; it accepts connections once the model is warm.
+    """Return the server as an ASGI application; it accepts connections once the model is warm.
 
-    Without a choice of the model, the settings' model is looked for here, and downloaded where the
-    settings allow that.
+    Without a `choice` of the model, finds the settings' model, and downloads it if they allow that.
     """
     metrics = Metrics()
-    engine, name, notice = _recogniser(settings, metrics, choice)
+    engine, name, notice = _engine(settings, metrics, choice)
     keys = (key.get_secret_value() for key in settings.api_keys)
     access = Access(keys, settings.api_keys_file)
-    lists = Vocabularies(
-        settings.database_url, settings.max_vocabularies, settings.database_timeout_s
-    )
-    inference = ConnectionManager(engine, access, lists, settings, metrics)
+    lists = Vocabularies(settings)
+    task_limit = ConcurrencyLimit(settings.max_tasks_per_key)
+    server = ServerContext(engine, settings, lists, task_limit, metrics)
+    connections = ConnectionManager(access, server)
 
     def state() -> ServerState:
-        return "draining" if inference.draining else engine.state
+        return "draining" if connections.draining else engine.state
 
     metrics.watch_state(state)
     metrics.watch_build(partial(_build, engine, name))
@@ -65,23 +64,23 @@ def create_app(settings: Settings, choice: Choice | None = None) -> FastAPI:
             log.critical("%s", error)
             raise
         except Exception:
-            log.critical("the recogniser does not start", exc_info=True)
+            log.critical("the engine does not start", exc_info=True)
             raise
-        signals = GracefulShutdown(inference.drain)
+        signals = GracefulShutdown(connections.drain)
         signals.begin()
-        watching = [
-            asyncio.create_task(_end_without_device(engine), name="device"),
+        watchers = [
+            asyncio.create_task(_stop_without_device(engine), name="device"),
             asyncio.create_task(metrics.watch_loop(), name="lag"),
             asyncio.create_task(gpu.watch(metrics, lambda: engine.gpu), name="gpu"),
             asyncio.create_task(history.watch(), name="history"),
-            asyncio.create_task(heap_trim.watch(), name="memory"),
+            asyncio.create_task(heap_trim.watch(), name="heap trim"),
         ]
         try:
-            with heap_trim.settled():
+            with heap_trim.frozen_gc():
                 yield
         finally:
             signals.end()
-            for watcher in watching:
+            for watcher in watchers:
                 watcher.cancel()
             await engine.stop()
             lists.close()
@@ -96,10 +95,10 @@ def create_app(settings: Settings, choice: Choice | None = None) -> FastAPI:
     app.include_router(page.router())
     app.include_router(tokens.router(access))
     app.include_router(vocabularies.router(lists, access, settings))
-    app.include_router(inference.router)
-    refuse = _refusing(metrics)
-    app.add_exception_handler(AsrError, refuse)
-    app.add_exception_handler(Exception, refuse)
+    app.include_router(connections.router)
+    respond = partial(_respond, metrics)
+    app.add_exception_handler(AsrError, respond)
+    app.add_exception_handler(Exception, respond)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=settings.cors_origins,
@@ -113,24 +112,22 @@ def create_app(settings: Settings, choice: Choice | None = None) -> FastAPI:
     return app
 
 
-def _refusing(metrics: Metrics) -> Callable[[Request, Exception], Awaitable[Response]]:
-    async def refuse(_: Request, error: Exception) -> Response:
-        told = error if isinstance(error, AsrError) else InternalError()
-        metrics.errors.labels(told.code).inc()
-        return refusal(told)
-
-    return refuse
+async def _respond(metrics: Metrics, _: Request, error: Exception) -> Response:
+    """Answer an HTTP request that failed; the client gets no details of a bug."""
+    shown = error if isinstance(error, AsrError) else InternalError()
+    metrics.errors.labels(shown.code).inc()
+    return error_response(shown)
 
 
-async def _end_without_device(engine: Engine) -> None:
-    """End the process when only a new one can recognise anything; supervisors start it."""
+async def _stop_without_device(engine: Engine) -> None:
+    """Stop the process once only a new one can use the device; a supervisor restarts it."""
     await engine.lost.wait()
-    log.critical("the server ends: only a new process can use the device again")
+    log.critical("the server stops: only a new process can use the device again")
     signal.raise_signal(signal.SIGTERM)
 
 
 def _build(engine: Engine, model: str) -> dict[str, str]:
-    """What runs; the device is known once the model is loaded, and a restart may change it."""
+    """Return what runs; the device is known after loading, and an engine restart may change it."""
     return {
         "version": __version__,
         "model": model,
@@ -139,11 +136,12 @@ def _build(engine: Engine, model: str) -> dict[str, str]:
     }
 
 
-def _recogniser(
+def _engine(
     settings: Settings, metrics: Metrics, choice: Choice | None
 ) -> tuple[Engine, str, str | None]:
+    """Return the engine, the model's name and the notice that users of the model must see."""
     if choice is None and settings.model == FAKE_MODEL:
         return build_engine(settings, FAKE_MODEL, None, metrics), FAKE_MODEL, None
-    choice = choice or choose_for(settings)
+    choice = choice or choose(settings)
     engine = build_engine(settings, choice.path, choice.punctuation, metrics)
     return engine, Path(choice.name).name, choice.notice

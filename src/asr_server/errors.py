@@ -1,58 +1,56 @@
-"""Every error, with what the client sees of it: DashScope's code, HTTP status, close code.
+"""Define every error as the client sees it: DashScope's code, HTTP status, close code.
 
 AsrError
-├── ClientError                  the client's doing; its task or request fails
+├── ClientError                  the client's fault; the same request fails again
 │   ├── InvalidParameter         InvalidParameter
 │   │   ├── MalformedMessage     a text frame that cannot be read; closes with 1007
 │   │   ├── DecodeError          the audio is not what `format` says
 │   │   └── AudioTooLong         more audio than a task of this model may have
 │   ├── InvalidApiKey            HTTP 401 before the upgrade
 │   ├── AccessDenied             HTTP 403 before the upgrade
-│   ├── NotFound                 what the HTTP request names does not exist
-│   ├── ModelNotFound            no such model on this endpoint
+│   ├── NotFound                 the object of an HTTP request does not exist
+│   ├── ModelNotFound            the model's name is unknown
 │   ├── UnsupportedFormat        UNSUPPORTED_FORMAT
 │   ├── NoValidAudio             NO_VALID_AUDIO_ERROR: a task without a single sample
 │   ├── IdleTimeout              CLIENT_ERROR: nothing received for 23 s
 │   └── ResponseTimeout          a minute of audio without speech
-├── Throttled                    every slot is taken; try again later
+├── Throttled                    over a limit; the same request may succeed later
 ├── ServiceUnavailable           every connection is taken: HTTP 503 before the upgrade
-│   ├── ShuttingDown             the server is about to stop: 503, or the task fails
-│   └── DatabaseUnavailable      the hotword lists cannot be had: 503, or the task fails
-└── InternalError                our doing; the client learns no details
+│   ├── ShuttingDown             the server drains: 503, or the task fails
+│   └── DatabaseUnavailable      the database does not answer: 503, or the task fails
+└── InternalError                the server's fault; the client gets no details
     ├── EngineError              this task fails
-    └── EngineDead               every task fails, until the recogniser is back
+    └── EngineDead               every task fails until the engine has restarted
 
-Codes and messages follow the error catalogue of DashScope's real-time recognition; texts that
-clients are known to compare are kept to the letter.
+Codes and messages follow the error catalogue of DashScope's real-time recognition, to the letter
+where clients are known to compare them.
 """
 
 from typing import ClassVar
 
 
 class AsrError(Exception):
-    """What a client may be told; raise a subclass."""
+    """Carry what a client sees of a failure; raise a subclass."""
 
     code: ClassVar[str]
     """DashScope's `error_code` (or `code` in an HTTP body)."""
     message: ClassVar[str] = ""
-    """What is said when the raiser has nothing more precise."""
+    """The text unless the raiser gives another."""
     http_status: ClassVar[int] = 500
-    retryable: ClassVar[bool] = False
-    """Whether the same request may succeed later."""
     close_code: ClassVar[int] = 1000
-    """WebSocket close code after task-failed: some clients take any other as a crash."""
+    """WebSocket close code after task-failed: some clients take any but 1000 for a crash."""
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(self.message if message is None else message)
 
     @property
-    def told(self) -> str:
-        """What the client is told."""
+    def client_message(self) -> str:
+        """Return the text for the client."""
         return str(self)
 
 
 class ClientError(AsrError):
-    """The client's doing."""
+    """Report a fault of the client: the same request fails again."""
 
     http_status = 400
 
@@ -127,21 +125,19 @@ class ResponseTimeout(ClientError):
 
 
 class Throttled(AsrError):
-    """The server is full; an honest refusal instead of a slow answer."""
+    """Refuse a task or request over a limit rather than serve it too slowly."""
 
     code = "Throttling.RateQuota"
     message = "Requests rate limit exceeded, please try again later."
     http_status = 429
-    retryable = True
 
 
 class ServiceUnavailable(AsrError):
-    """No connection is left."""
+    """Refuse a connection over the limit."""
 
     code = "ServiceUnavailable"
     message = "Service is temporarily unavailable, please try again later."
     http_status = 503
-    retryable = True
 
 
 class ShuttingDown(ServiceUnavailable):
@@ -153,24 +149,23 @@ class DatabaseUnavailable(ServiceUnavailable):
 
 
 class InternalError(AsrError):
-    """Our doing; its text is for the log, the client has its task id to ask for."""
+    """Report a fault of the server; its text is for the log and not for the client."""
 
     code = "InternalError"
     message = "An internal error has occurred, please try again later or contact service support."
-    retryable = True
     close_code = 1011
 
     @property
-    def told(self) -> str:
-        """Nothing that only we can understand."""
+    def client_message(self) -> str:
+        """Return a text without details of the server."""
         return self.message
 
 
 class EngineError(InternalError):
-    """A step failed for this stream; others go on."""
+    """Report that a step failed for one stream; the others continue."""
 
 
 class EngineDead(InternalError):
-    """The recogniser died or hangs; it is being started anew."""
+    """Report that the device died or hangs; the engine restarts it."""
 
     http_status = 503

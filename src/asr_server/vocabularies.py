@@ -1,6 +1,6 @@
-"""Hotword lists and where they are kept: SQLite by default, PostgreSQL by URL.
+"""Store hotword vocabularies in SQLite (the default) or PostgreSQL.
 
-Calls block for as long as the database takes; from the event loop they go through `run`.
+Calls block while the database works; the event loop makes them through `run`.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from asr_server.access import Caller
 from asr_server.errors import DatabaseUnavailable, NotFound, Throttled
-from asr_server.settings import SettingsError
+from asr_server.settings import Settings, SettingsError
 
 log = logging.getLogger(__name__)
 
@@ -40,10 +40,10 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 THREADS = 4
-"""Calls on the database at once; what waits for a dead one must not keep audio from its decoder."""
+"""Concurrent calls; not on asyncio's threads, where a dead database would delay decoders."""
 
-Word = dict[str, Any]
-"""`text` and `weight`, with `lang` and whatever else the client gave."""
+Hotword = dict[str, Any]
+"""`text`, `weight`, `lang` and any other key of the client's."""
 
 
 class _Base(DeclarativeBase):
@@ -51,7 +51,7 @@ class _Base(DeclarativeBase):
 
 
 class _Account(_Base):
-    """One row a caller, locked while its lists are counted."""
+    """Hold one row per caller, which is locked while the caller's vocabularies are counted."""
 
     __tablename__ = "hotword_accounts"
 
@@ -65,44 +65,44 @@ class _Row(_Base):
     caller: Mapped[str] = mapped_column(ForeignKey(_Account.caller), index=True)
     prefix: Mapped[str] = mapped_column(String(10))
     target_model: Mapped[str] = mapped_column(String(256))
-    words: Mapped[list[Word]] = mapped_column(JSON)
+    words: Mapped[list[Hotword]] = mapped_column(JSON)
     created: Mapped[datetime]
     modified: Mapped[datetime]
 
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """One list; times in the server's own zone."""
+    """Hold one vocabulary; times are in the server's time zone."""
 
     id: str
     target_model: str
-    words: tuple[Word, ...]
+    words: tuple[Hotword, ...]
     created: datetime
     modified: datetime
 
 
 class Vocabularies:
-    """Everybody's lists; nobody sees another caller's.
+    """Store the vocabularies of all callers; each caller sees its own only.
 
-    Every call raises DatabaseUnavailable when the database is full, locked, read-only or away.
-    Making one raises SettingsError if no such database can be spoken to at all.
+    Every call raises DatabaseUnavailable if the database is full, locked, read-only or unreachable.
+    The constructor raises SettingsError for a malformed URL or a missing driver.
     """
 
-    def __init__(self, url: str, most: int, timeout_s: float = 5) -> None:
-        self._url = _checked(url)
-        self._most = most
-        self._timeout_s = timeout_s
+    def __init__(self, settings: Settings) -> None:
+        self._url = _parse(settings.database_url)
+        self._max_vocabularies = settings.max_vocabularies
+        self._timeout_s = settings.database_timeout_s
         self._engine: Engine | None = None
         self._opening = threading.Lock()
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="database")
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """One of the calls below, in a thread, for so long and no longer."""
+        """Make one of the calls below in a thread, with the timeout."""
         running = asyncio.get_running_loop().run_in_executor(
             self._threads, lambda: call(*args, **kwargs)
         )
-        # Not `wait_for`, which before Python 3.12 forgets a cancellation that comes together with
-        # the answer (python/cpython#86296): a client that is gone would get its stream.
+        # Not `wait_for`, which before Python 3.12 loses a cancellation that coincides with the
+        # result (python/cpython#86296): a client that has left would get a stream.
         try:
             await asyncio.wait({running}, timeout=self._timeout_s)
             if running.done():
@@ -112,8 +112,8 @@ class Vocabularies:
         log.error("the database does not answer", extra={"timeout_s": self._timeout_s})
         raise DatabaseUnavailable
 
-    def create(self, caller: Caller, prefix: str, model: str, words: Sequence[Word]) -> str:
-        """The id of a new list. Raises Throttled when the caller has as many as it may."""
+    def create(self, caller: Caller, prefix: str, model: str, words: Sequence[Hotword]) -> str:
+        """Store a vocabulary and return its id. Raises Throttled at the caller's limit."""
         now = datetime.now()
         row = _Row(
             id=f"vocab-{prefix}-{uuid.uuid4().hex}",
@@ -127,18 +127,19 @@ class Vocabularies:
         with contextlib.suppress(IntegrityError), self._session() as session, session.begin():
             session.add(_Account(caller=caller))
         with self._session() as session, session.begin():
-            mine = update(_Account).where(_Account.caller == caller)
-            session.execute(mine.values(caller=caller))  # locks it on either database
-            counted = select(func.count()).select_from(_Row).where(_Row.caller == caller)
-            if session.scalars(counted).one() >= self._most:
-                raise Throttled(f"There are {self._most} vocabularies already; delete one first.")
+            account = update(_Account).where(_Account.caller == caller)
+            session.execute(account.values(caller=caller))  # locks the row on either database
+            count = select(func.count()).select_from(_Row).where(_Row.caller == caller)
+            limit = self._max_vocabularies
+            if session.scalars(count).one() >= limit:
+                raise Throttled(f"There are {limit} vocabularies already; delete one first.")
             session.add(row)
             return row.id
 
     def list(
         self, caller: Caller, prefix: str | None, page: int, page_size: int
     ) -> list[Vocabulary]:
-        """A page of the caller's lists, the newest first; pages count from 0."""
+        """Return a page of the caller's vocabularies, newest first; pages count from 0."""
         wanted = select(_Row).where(_Row.caller == caller)
         if prefix:
             wanted = wanted.where(_Row.prefix == prefix)
@@ -148,40 +149,41 @@ class Vocabularies:
             return [_vocabulary(row) for row in rows]
 
     def get(self, caller: Caller, id: str) -> Vocabulary:
-        """One list. Raises NotFound."""
+        """Return one vocabulary. Raises NotFound."""
         with self._session() as session:
             return _vocabulary(_find(session, caller, id))
 
-    def replace(self, caller: Caller, id: str, words: Sequence[Word]) -> None:
-        """Give a list other words. Raises NotFound."""
+    def replace(self, caller: Caller, id: str, words: Sequence[Hotword]) -> None:
+        """Replace the words of a vocabulary. Raises NotFound."""
         with self._session() as session, session.begin():
             row = _find(session, caller, id)
             row.words, row.modified = list(words), datetime.now()
 
     def delete(self, caller: Caller, id: str) -> None:
-        """Forget a list. Raises NotFound."""
+        """Delete a vocabulary. Raises NotFound."""
         with self._session() as session, session.begin():
             session.delete(_find(session, caller, id))
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close all connections."""
         self._threads.shutdown(wait=False, cancel_futures=True)
-        self._forget()
+        self._disconnect()
 
     @contextlib.contextmanager
     def _session(self) -> Iterator[Session]:
-        """A session on the database, which is made when it is first needed."""
+        """Yield a session; the first one creates the database."""
         try:
-            with Session(self._opened()) as session:
+            with Session(self._connected()) as session:
                 yield session
         except IntegrityError:
             raise
         except (SQLAlchemyError, OSError) as error:
-            log.error("the database fails: %s", _reason(error))
-            self._forget()
+            reason = getattr(error, "orig", None) or error  # without the statement
+            log.error("the database fails: %s", str(reason).splitlines()[0])
+            self._disconnect()
             raise DatabaseUnavailable from error
 
-    def _opened(self) -> Engine:
+    def _connected(self) -> Engine:
         with self._opening:
             if self._engine is None:
                 file, backend = self._url.database, self._url.get_backend_name()
@@ -191,23 +193,23 @@ class Vocabularies:
                 engine = create_engine(
                     self._url,
                     pool_pre_ping=True,
-                    hide_parameters=True,  # errors would quote the words of a list
-                    connect_args=_patience(backend, self._timeout_s),
+                    hide_parameters=True,  # errors would quote hotwords
+                    connect_args=_connect_timeout(backend, self._timeout_s),
                 )
-                _make_tables(engine)
+                _create_tables(engine)
                 self._engine = engine
             return self._engine
 
-    def _forget(self) -> None:
-        """Open the database anew at the next call; its tables may have to be made again."""
+    def _disconnect(self) -> None:
+        """Reconnect at the next call, which creates missing tables again."""
         with self._opening:
             engine, self._engine = self._engine, None
         if engine is not None:
             engine.dispose()
 
 
-def _make_tables(engine: Engine) -> None:
-    """Make those that are missing; whenever another process is quicker, there is one more."""
+def _create_tables(engine: Engine) -> None:
+    """Create missing tables; each collision with another process leaves one fewer to create."""
     for _ in _Base.metadata.tables:
         with contextlib.suppress(DBAPIError):
             _Base.metadata.create_all(engine)
@@ -215,11 +217,11 @@ def _make_tables(engine: Engine) -> None:
     _Base.metadata.create_all(engine)
 
 
-def _checked(url: str) -> URL:
+def _parse(url: str) -> URL:
     try:
         parsed = make_url(url)
         parsed.get_dialect().import_dbapi()
-    except ArgumentError as error:  # which quotes the URL, and with it a password
+    except ArgumentError as error:  # its text quotes the URL with the password
         raise SettingsError("ASR_DATABASE_URL is no URL of a database") from error
     except ImportError as error:
         raise SettingsError(
@@ -229,16 +231,11 @@ def _checked(url: str) -> URL:
     return parsed
 
 
-def _patience(backend: str, seconds: float) -> dict[str, float]:
-    """How the drivers are told to give up: before the event loop does, for they can say why."""
+def _connect_timeout(backend: str, seconds: float) -> dict[str, float]:
+    """Return the driver's timeout, shorter than the event loop's: its error has a reason."""
     if backend == "sqlite":
         return {"timeout": 0.8 * seconds}
     return {"connect_timeout": max(2, int(0.8 * seconds))} if backend == "postgresql" else {}
-
-
-def _reason(error: Exception) -> str:
-    """What the database or the system says, without the statement."""
-    return str(getattr(error, "orig", None) or error).splitlines()[0]
 
 
 def _find(session: Session, caller: Caller, id: str) -> _Row:

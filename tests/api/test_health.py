@@ -1,4 +1,4 @@
-"""What an operator's probes see."""
+"""The probes of liveness and readiness."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ async def get(served, path, **options):
         return await client.get(served.http + path, **options)
 
 
-async def test_healthz_says_what_runs_where(served):
+async def test_healthz_names_the_model_and_the_device(served):
     answer = await get(served, "/healthz")
     assert answer.status_code == 200
     body = answer.json()
@@ -37,7 +37,7 @@ async def test_readyz_is_200_while_the_engine_is_ready_and_503_after(served):
     assert (await get(served, "/readyz")).status_code == 503
 
 
-async def test_pages_of_other_origins_may_ask(served):
+async def test_pages_of_other_origins_may_read_healthz(served):
     answer = await get(served, "/healthz", headers={"Origin": "https://example.org"})
     assert answer.headers["access-control-allow-origin"] == "*"
 
@@ -48,9 +48,9 @@ async def test_the_demo_page_and_its_recordings_are_served(served):
     assert (await get(served, "/samples/manifest.json")).status_code == 200
 
 
-async def test_the_demo_model_announces_itself(monkeypatch):
+async def test_healthz_warns_about_the_demo_model(monkeypatch):
     demo = Choice("demo", Path("/demo/asr"), None)
-    monkeypatch.setattr(app, "choose_for", lambda settings: demo)
+    monkeypatch.setattr(app, "choose", lambda settings: demo)
     monkeypatch.setattr(app, "build_engine", lambda settings, *_: build_engine(settings, "fake"))
     transport = httpx2.ASGITransport(app.create_app(Settings(model="demo")))
     async with httpx2.AsyncClient(transport=transport, base_url="http://x") as client:

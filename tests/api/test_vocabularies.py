@@ -1,4 +1,4 @@
-"""Hotword lists and tokens over HTTP, by the official SDK and by hand."""
+"""Hotword vocabularies and tokens over HTTP, with the official SDK and without."""
 
 import asyncio
 
@@ -43,7 +43,7 @@ async def create(served, **given):
 # The official SDK ---------------------------------------------------------------------------------
 
 
-async def test_the_sdk_makes_finds_changes_and_deletes_a_list(served):
+async def test_the_sdk_creates_reads_updates_and_deletes_a_vocabulary(served):
     def run():
         service = VocabularyService()
         id = service.create_vocabulary(target_model=MODEL, prefix="demo", vocabulary=WORDS)
@@ -63,7 +63,7 @@ async def test_the_sdk_makes_finds_changes_and_deletes_a_list(served):
     assert left == []
 
 
-async def test_the_sdk_is_told_what_is_wrong(served):
+async def test_the_sdk_gets_the_code_of_an_error(served):
     def run():
         VocabularyService().query_vocabulary("vocab-none-0")
 
@@ -72,7 +72,7 @@ async def test_the_sdk_is_told_what_is_wrong(served):
     assert refusal.value._code == "BadRequest.ResourceNotExist"
 
 
-async def test_a_task_that_names_a_list_has_its_words_and_one_that_names_none_goes_on(served):
+async def test_a_task_gets_its_vocabularys_words_and_runs_without_an_unknown_one(served):
     id = (await create(served)).json()["output"]["vocabulary_id"]
     headers = {"Authorization": KEY}
     async with connected(served, additional_headers=headers) as client:
@@ -118,14 +118,14 @@ async def test_listing_needs_no_input(served, given):
         {"vocabulary": [{"text": "好", "weight": 4}] * 501},
     ],
 )
-async def test_a_list_that_breaks_a_rule_is_refused(served, given):
+async def test_an_invalid_vocabulary_is_refused(served, given):
     answer = await create(served, **given)
     assert answer.status_code == 400
     assert answer.json()["code"] == "InvalidParameter"
     assert answer.json()["request_id"] == answer.headers["x-request-id"]
 
 
-async def test_a_list_for_an_unknown_model_is_refused(served):
+async def test_a_vocabulary_for_an_unknown_model_is_refused(served):
     answer = await create(served, target_model="whisper")
     assert (answer.status_code, answer.json()["code"]) == (404, "ModelNotFound")
 
@@ -141,17 +141,17 @@ async def test_a_list_for_an_unknown_model_is_refused(served):
         "text",
     ],
 )
-async def test_a_request_that_makes_no_sense_is_refused(served, message):
+async def test_a_malformed_request_is_refused(served, message):
     answer = await post(served, PATH, message)
     assert (answer.status_code, answer.json()["code"]) == (400, "InvalidParameter")
 
 
-async def test_a_request_that_never_ends_is_refused(served):
+async def test_an_endless_request_is_refused(served):
     answer = await post(served, PATH, content=b"[" * (2 << 20))
     assert answer.status_code == 400
 
 
-async def test_one_list_too_many_is_refused(served):
+async def test_one_vocabulary_above_the_limit_is_refused(served):
     for _ in range(2):
         assert (await create(served)).status_code == 200
     answer = await create(served)
@@ -159,17 +159,17 @@ async def test_one_list_too_many_is_refused(served):
     assert (await create(served, key=OTHER)).status_code == 200
 
 
-async def test_another_key_sees_nothing(served):
+async def test_another_key_finds_no_vocabulary(served):
     id = (await create(served)).json()["output"]["vocabulary_id"]
     assert (await act(served, "query_vocabulary", OTHER, vocabulary_id=id)).status_code == 404
 
 
-async def test_without_a_key_nothing_is_answered(served):
+async def test_a_request_without_a_key_is_refused(served):
     answer = await act(served, "list_vocabulary", key=None)
     assert (answer.status_code, answer.json()["message"]) == (401, "No API-key provided.")
 
 
-async def test_a_database_that_fails_can_be_tried_again_later(tmp_path):
+async def test_a_failing_database_is_reported_as_unavailable(tmp_path):
     async with serving(database_url=f"sqlite:///{tmp_path}") as served:  # a directory
         answer = await act(served, "list_vocabulary")
         assert (answer.status_code, answer.json()["code"]) == (503, "ServiceUnavailable")
@@ -178,7 +178,7 @@ async def test_a_database_that_fails_can_be_tried_again_later(tmp_path):
 # Tokens -------------------------------------------------------------------------------------------
 
 
-async def test_a_token_opens_the_socket_and_finds_its_keys_lists(served):
+async def test_a_token_opens_the_socket_and_finds_its_keys_vocabularies(served):
     answer = await post(served, "/api/v1/tokens?expire_in_seconds=60")
     token = answer.json()["token"]
     assert token.startswith("st-")
@@ -191,12 +191,12 @@ async def test_a_token_opens_the_socket_and_finds_its_keys_lists(served):
 
 
 @pytest.mark.parametrize("seconds", ["0", "1801", "x", "-1", "", "9" * 5000])
-async def test_a_token_for_no_time_or_too_long_is_refused(served, seconds):
+async def test_a_token_of_an_invalid_duration_is_refused(served, seconds):
     answer = await post(served, f"/api/v1/tokens?expire_in_seconds={seconds}")
     assert (answer.status_code, answer.json()["code"]) == (400, "InvalidParameter")
 
 
-async def test_a_token_makes_no_further_tokens(served):
+async def test_a_token_issues_no_further_tokens(served):
     token = (await post(served, "/api/v1/tokens")).json()["token"]
     assert (await post(served, "/api/v1/tokens", key=token)).status_code == 401
 

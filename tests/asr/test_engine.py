@@ -23,7 +23,7 @@ from asr_server.asr.types import (
     StreamOptions,
     VadWork,
 )
-from asr_server.audio.endpoint import ONSET_LAG, RELEASE_LAG, WINDOW, EndpointOptions
+from asr_server.audio.endpointer import ONSET_LAG, RELEASE_LAG, WINDOW, EndpointingOptions
 from asr_server.errors import EngineDead, EngineError, InternalError, Throttled
 from asr_server.recognition import EndOfStream, Hypothesis, RecognitionEvent
 from tests.support.engines import engine_with
@@ -170,8 +170,8 @@ async def test_speech_up_to_the_very_end_is_recognised(engine: Engine) -> None:
 
 async def test_a_shorter_silence_cuts_more_sentences(engine: Engine) -> None:
     audio = np.concatenate((speech(1.0), silence(0.5), speech(1.0), silence(0.5), speech(1.0)))
-    patient = StreamOptions(endpoint=EndpointOptions(max_sentence_silence_ms=800))
-    quick = StreamOptions(endpoint=EndpointOptions(max_sentence_silence_ms=300))
+    patient = StreamOptions(endpoint=EndpointingOptions(max_sentence_silence_ms=800))
+    quick = StreamOptions(endpoint=EndpointingOptions(max_sentence_silence_ms=300))
     assert len(finals(await recognise(engine, [audio], patient))) == 1
     assert len(finals(await recognise(engine, [audio], quick))) == 3
 

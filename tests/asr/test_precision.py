@@ -34,7 +34,10 @@ def recordings() -> list[Pcm]:
 
 def decode(device: str, dtype: str, recordings: list[Pcm]) -> list[list[str]]:
     slots = len(recordings)
-    backend = load_backend(EMBEDDED / "asr", warm=True, device=device, dtype=dtype, slots=slots)
+    # On a CPU the warm-up is for few rows: other sizes are compiled when they come.
+    max_batch = 4 if device == "cpu" else slots
+    options = {"device": device, "dtype": dtype, "slots": slots, "max_batch": max_batch}
+    backend = load_backend(EMBEDDED / "asr", warm=True, **options)
     return transcribe_together(backend, recordings)
 
 

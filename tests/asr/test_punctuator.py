@@ -8,15 +8,16 @@ import torch
 from asr_server.asr.run.punctuator import MAX_TOKENS, Punctuator
 from asr_server.models.catalog import DEMO
 from asr_server.models.registry import choose
+from asr_server.settings import Settings
 
 WORDS = "今天天气很好我们去公园散步然后回家吃饭你觉得怎么样呢明天要下雨了记得带伞"
 
 
 @pytest.fixture(scope="module")
 def punctuator() -> Punctuator:
-    path = choose(DEMO, "").punctuation
+    path = choose(Settings(model=DEMO)).punctuation
     assert path is not None
-    return Punctuator.load(path)
+    return Punctuator(path)
 
 
 def sentences(seed: int, count: int) -> list[str]:

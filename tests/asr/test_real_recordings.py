@@ -9,10 +9,10 @@ import pytest
 from asr_server.asr.run.vad_runner import VadRunner
 from asr_server.asr.types import VadWork
 from asr_server.audio.decode import open_decoder
-from asr_server.audio.endpoint import (
+from asr_server.audio.endpointer import (
     WINDOW,
     Endpointer,
-    EndpointOptions,
+    EndpointingOptions,
     SentenceEnded,
     SpeechBegan,
 )
@@ -31,7 +31,7 @@ def sentences(path: Path, silence_ms: int = 800) -> tuple[list[Span], int]:
     samples = np.concatenate((decoder.feed(path.read_bytes()), decoder.finish()))
     windows = -(-len(samples) // WINDOW)
     padded = np.pad(samples, (0, windows * WINDOW - len(samples)))
-    endpointer = Endpointer(EndpointOptions(max_sentence_silence_ms=silence_ms))
+    endpointer = Endpointer(EndpointingOptions(max_sentence_silence_ms=silence_ms))
     changes = [
         change
         for probability in VadRunner(2).detect([VadWork(1, True, padded)])[0]

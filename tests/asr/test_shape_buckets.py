@@ -35,9 +35,9 @@ for path in sorted(Path("tests/data").glob("*.wav"))[:4]:
         pieces.append(np.frombuffer(file.readframes(file.getnframes()), "<i2") / np.float32(32768))
 sound = np.concatenate(pieces)
 fired = set()
-for number in range(60):
+for rows in [*6 * [1, 2, 3, 4, 5, 7, 8], 11, 13, 16, 20, 24]:
     works = []
-    for slot in order.sample(range(1, 25), order.randint(1, 24)):
+    for slot in order.sample(range(1, 25), rows):
         kind = order.choice(list(Kind))
         length = backend.geometry.stride
         if kind is not Kind.COMMIT:
@@ -69,7 +69,7 @@ def test_once_warm_no_step_of_any_size_compiles_anything(dtype: str) -> None:
     )
     assert done.returncode == 0, done.stderr
     before, _, after = done.stdout.partition("warm\n")
-    assert before.count("create:cache_miss") > 100
+    assert before.count("create:cache_miss") > 50  # fewer on one thread than on many
     assert [line for line in after.splitlines() if "create:cache_miss" in line] == []
 
 

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from asr_server.asr.loading import precision, quantise
-from asr_server.asr.nn.paraformer import run_layers
+from asr_server.asr.nn.layer_loop import run_layers
 from asr_server.asr.run.backend import PyTorchBackend
 from asr_server.asr.run.tracing import Example, traced
 from asr_server.asr.run.vad_runner import VadRunner
 from asr_server.asr.types import DecodeResult, DecodeWork, Kind, VadWork
-from asr_server.audio.endpoint import WINDOW
+from asr_server.audio.endpointer import WINDOW
 from tests.support.backends import load_backend
 from tests.support.chunks import speechlike
 

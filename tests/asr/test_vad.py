@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from asr_server.asr.run.backend import PyTorchBackend
 from asr_server.asr.run.vad_runner import VadRunner
 from asr_server.asr.types import DecodeWork, Kind, VadWork
-from asr_server.audio.endpoint import WINDOW
+from asr_server.audio.endpointer import WINDOW
 from tests.support.backends import load_backend
 from tests.support.chunks import speechlike
 

@@ -1,4 +1,4 @@
-"""Compressed audio comes out as it went in, early, whole, and within bounds."""
+"""Compressed audio is decoded completely, with low latency, and within bounds."""
 
 import threading
 
@@ -38,27 +38,27 @@ def decode(data: bytes, format: str, cut: int = 1000) -> np.ndarray:
 
 
 def envelope(samples: np.ndarray) -> np.ndarray:
-    """Loudness of every 10 ms."""
+    """Return the level of every 10 ms."""
     whole = len(samples) // 160 * 160
     return np.sqrt(np.mean(samples[:whole].reshape(-1, 160).astype(np.float64) ** 2, axis=1))
 
 
-def assert_same_sound(decoded: np.ndarray) -> None:
-    """Nothing is missing and nothing moved, but for the encoder's delay of at most 80 ms."""
+def assert_same_audio(decoded: np.ndarray) -> None:
+    """Assert that the audio is complete and in place, up to the encoder's delay of 80 ms."""
     assert -100 <= len(decoded) - len(TONE) <= 1700
-    heard, said = envelope(decoded), envelope(TONE / 32768)
-    n = len(said) - 10
-    assert max(np.corrcoef(heard[s : s + n], said[:n])[0, 1] for s in range(9)) > 0.95
+    actual, expected = envelope(decoded), envelope(TONE / 32768)
+    n = len(expected) - 10
+    assert max(np.corrcoef(actual[s : s + n], expected[:n])[0, 1] for s in range(9)) > 0.95
 
 
 @formats
 @pytest.mark.parametrize("cut", [97, 4096, 10**9])
 def test_every_format_is_decoded_however_it_is_cut(files, format, cut):
-    assert_same_sound(decode(files[format], label(format), cut))
+    assert_same_audio(decode(files[format], label(format), cut))
 
 
 def test_single_bytes_are_decoded_too(files):
-    assert_same_sound(decode(files["mp3"], "mp3", 1))
+    assert_same_audio(decode(files["mp3"], "mp3", 1))
 
 
 @formats
@@ -71,11 +71,11 @@ def test_the_cut_changes_no_sample(files, format):
 
 @pytest.mark.parametrize("format", ["mp3", "opus", "aac", "flac", "m4a"])
 def test_stereo_at_48_khz_is_mixed_and_resampled(format):
-    assert_same_sound(decode(encode(TONE, format, 48_000, "stereo"), format))
+    assert_same_audio(decode(encode(TONE, format, 48_000, "stereo"), format))
 
 
 @formats
-def test_sound_comes_before_the_file_has_ended(files, format):
+def test_samples_come_before_the_file_has_ended(files, format):
     decoder = open_decoder(label(format), RATE)
     data = files[format]
     early = sum(len(decoder.feed(data[i : i + 100])) for i in range(0, len(data) * 2 // 3, 100))
@@ -85,8 +85,8 @@ def test_sound_comes_before_the_file_has_ended(files, format):
 
 @pytest.mark.parametrize("declared", ["pcm", "wav", "mp3", "opus", "amr"])
 @pytest.mark.parametrize("actual", encodable("opus", "flac", "amr", "webm", "m4a"))
-def test_what_the_file_is_counts_and_not_what_it_is_called(files, declared, actual):
-    assert_same_sound(decode(files[actual], declared))
+def test_the_content_overrides_the_declared_format(files, declared, actual):
+    assert_same_audio(decode(files[actual], declared))
 
 
 @pytest.mark.parametrize("format", sorted(set(DEMUXERS) - {"mp3", "aac"}))
@@ -97,7 +97,7 @@ def test_garbage_is_refused(format):
 
 
 @pytest.mark.parametrize("format", ["mp3", "aac"])
-def test_noise_that_may_be_frames_by_chance_does_not_bring_the_decoder_down(format):
+def test_noise_that_resembles_frames_does_not_crash_the_decoder(format):
     try:
         decode(np.random.default_rng(1).bytes(200_000), format)
     except DecodeError:
@@ -105,12 +105,12 @@ def test_noise_that_may_be_frames_by_chance_does_not_bring_the_decoder_down(form
 
 
 @formats
-def test_a_file_that_stops_in_the_middle_gives_what_there_is(files, format):
+def test_a_truncated_file_is_decoded_up_to_its_end(files, format):
     assert len(decode(files[format][: len(files[format]) // 2], label(format))) >= RATE
 
 
 @pytest.mark.parametrize("format", encodable("mp3", "aac", "opus", "amr"))
-def test_damage_in_the_middle_costs_only_the_damaged_part(files, format):
+def test_damage_loses_only_the_damaged_part(files, format):
     data = bytearray(files[format])
     data[len(data) // 2 : len(data) // 2 + 50] = b"\xaa" * 50
     assert len(decode(bytes(data), format)) > RATE * (SECONDS - 1.5)
@@ -125,14 +125,14 @@ def feed_all(decoder, data: bytes) -> None:
         decoder.close()
 
 
-def test_a_bomb_is_refused_before_it_fills_the_memory(monkeypatch):
-    monkeypatch.setattr("asr_server.audio.container.LEAST_BYTES_PER_S", 1000)
+def test_a_decompression_bomb_is_refused_before_it_fills_the_memory(monkeypatch):
+    monkeypatch.setattr("asr_server.audio.container.MIN_BYTES_PER_S", 1000)
     silence = encode(np.zeros(RATE * 300, np.int16), "flac")  # 56 bytes a second
     with pytest.raises(DecodeError):
         feed_all(open_decoder("flac", RATE), silence)
 
 
-def test_silence_is_no_bomb():
+def test_silence_is_no_decompression_bomb():
     assert len(decode(encode(np.zeros(RATE * 300, np.int16), "flac"), "flac")) == RATE * 300
 
 

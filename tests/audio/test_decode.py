@@ -1,4 +1,4 @@
-"""Bytes become the same samples however they are cut, labelled or headed."""
+"""Bytes become the same samples however they are cut and labelled, with or without a header."""
 
 import io
 import wave
@@ -36,7 +36,7 @@ def test_pcm_is_decoded_exactly():
 
 @pytest.mark.parametrize("format", ["pcm", "wav"])
 @pytest.mark.parametrize("data", [PCM, riff()], ids=["headerless", "with header"])
-def test_the_header_decides_and_not_the_label(format, data):
+def test_the_header_overrides_the_declared_format(format, data):
     np.testing.assert_array_equal(decode(data, format), EXACT)
 
 
@@ -54,7 +54,7 @@ def test_any_cut_gives_the_same_samples(cuts, headed):
 
 
 @pytest.mark.parametrize("data", [PCM[:400], riff(EXACT[:200])], ids=["headerless", "headed"])
-def test_single_bytes_add_up(data):
+def test_single_bytes_are_decoded(data):
     np.testing.assert_array_equal(decode(data, cut=1), EXACT[:200])
 
 
@@ -63,7 +63,7 @@ def test_half_a_sample_at_the_end_is_dropped():
 
 
 @pytest.mark.parametrize("rate", [8000, 11_025, 22_050, 24_000, 44_100, 48_000])
-def test_every_rate_becomes_16_khz_of_the_same_length_and_sound(rate):
+def test_every_rate_is_resampled_to_16_khz(rate):
     tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(rate) / rate)
     decoded = decode((tone * 32767).astype("<i2").tobytes(), rate=rate)
     assert abs(len(decoded) - RATE) <= 1
@@ -77,7 +77,7 @@ def test_resampling_does_not_depend_on_the_cut():
 
 
 @pytest.mark.parametrize("rate", [0, -1, 7999, 48_001, 10**9])
-def test_a_rate_nobody_records_at_is_refused(rate):
+def test_a_sample_rate_out_of_range_is_refused(rate):
     with pytest.raises(InvalidParameter, match="Sample rate"):
         open_decoder("pcm", rate)
 
@@ -102,7 +102,7 @@ def test_every_width_of_sample_is_read(subtype, tolerance):
     np.testing.assert_allclose(decode(riff(subtype=subtype)), EXACT, atol=tolerance)
 
 
-def test_channels_are_mixed_and_the_header_knows_the_rate():
+def test_channels_are_mixed_and_the_header_overrides_the_rate():
     stereo = np.stack([TONE[::2], np.zeros(RATE // 2)], axis=1)
     decoded = decode(riff(stereo, rate=8000), rate=48_000)
     assert abs(len(decoded) - RATE) <= 1
@@ -114,14 +114,14 @@ def test_an_extensible_header_is_read():
 
 
 @pytest.mark.parametrize("length", [b"\0\0\0\0", b"\xff\xff\xff\xff", b"\xff\xff\xff\x7f"])
-def test_a_header_that_does_not_know_its_length_is_followed_by_an_endless_stream(length):
+def test_a_header_without_a_length_is_followed_by_an_endless_stream(length):
     data = riff()
     at = data.index(b"data") + 4
     decoded = decode(data[:at] + length + data[at + 4 :] + PCM)
     np.testing.assert_array_equal(decoded, np.concatenate([EXACT, EXACT]))
 
 
-def test_what_follows_the_samples_is_not_audio():
+def test_chunks_after_the_samples_are_not_audio():
     assert len(decode(riff() + b"LIST\x10\0\0\0INFOISFT\4\0\0\0Lavf")) == RATE
 
 
@@ -142,19 +142,19 @@ def test_chunks_before_the_samples_are_skipped():
     ],
     ids=["not wave", "no format", "zero format", "short format", "endless header"],
 )
-def test_a_header_that_makes_no_sense_is_refused(data):
+def test_a_malformed_header_is_refused(data):
     with pytest.raises(DecodeError):
         decode(data)
 
 
 @pytest.mark.parametrize("data", [b"", b"R", riff()[:12], riff()[:30], riff()[:44]])
-def test_a_header_without_samples_gives_none(data):
+def test_a_header_without_samples_gives_no_samples(data):
     assert len(decode(data)) == 0
 
 
 @given(st.binary(max_size=300))
 @settings(deadline=None)
-def test_no_header_brings_the_decoder_down(tail):
+def test_no_header_crashes_the_decoder(tail):
     decoder = open_decoder("pcm", RATE)
     try:
         decoder.feed(b"RIFF\0\0\0\0WAVE" + tail)
@@ -163,7 +163,7 @@ def test_no_header_brings_the_decoder_down(tail):
         pass
 
 
-def test_pythons_own_wave_module_writes_what_we_read():
+def test_files_of_pythons_wave_module_are_decoded():
     file = io.BytesIO()
     with wave.open(file, "wb") as writer:
         writer.setnchannels(1)

@@ -1,4 +1,4 @@
-"""The window of a stream's recent audio."""
+"""The buffer of a stream's recent audio."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def test_a_ring_reads_what_was_appended_wherever_it_was_released(
         assert ring.read(ring.begin, ring.end).tolist() == everything[ring.begin :].tolist()
 
 
-def test_what_was_released_cannot_be_read() -> None:
+def test_released_samples_cannot_be_read() -> None:
     ring = Ring()
     ring.append(np.zeros(40_000, dtype=np.float32))
     ring.release(39_000)

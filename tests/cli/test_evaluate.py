@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from asr_server.models.registry import DEMO, resolve
+from asr_server.settings import Settings
 from tests.support.processes import asr_server, environment
 from tests.support.serving import LOUD, QUIET, serving
 
 DATA = Path(__file__).parents[1] / "data"
 RECORDINGS = json.loads((DATA / "manifest.json").read_text(encoding="utf-8"))
 
-needs_demo = pytest.mark.skipif(resolve(DEMO, "") is None, reason="the demo model is not here")
+needs_demo = pytest.mark.skipif(resolve(DEMO, Settings()) is None, reason="no demo model")
 
 
 def noise(path: Path) -> None:

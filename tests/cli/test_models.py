@@ -60,7 +60,7 @@ def test_an_unknown_name_is_told_where_names_are(tmp_path, offline):
 def test_a_whole_model_is_verified(tmp_path, tiny_model, offline):
     done = asr_server("models", "verify", str(tiny_model), cwd=tmp_path, **offline)
     assert done.returncode == 0, done.stdout
-    assert "✓ tensors as in config.yaml" in done.stdout
+    assert "✓ model.pt as in config.yaml" in done.stdout
 
 
 def test_what_is_not_a_model_is_not_verified(tmp_path, at_hub):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from asr_server.models.registry import DEMO, resolve
+from asr_server.settings import Settings
 from tests.support.encoding import encode
 from tests.support.processes import COMMAND, asr_server, environment
 from tests.support.texts import bare, error_rate
@@ -20,7 +21,7 @@ RECORDINGS = {
 }
 TWO = DATA / "two_sentences.wav"
 
-needs_demo = pytest.mark.skipif(resolve(DEMO, "") is None, reason="the demo model is not here")
+needs_demo = pytest.mark.skipif(resolve(DEMO, Settings()) is None, reason="no demo model")
 
 
 def samples(path: Path) -> np.ndarray:

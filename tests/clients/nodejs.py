@@ -3,9 +3,11 @@
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 WEB = Path(__file__).resolve().parents[2] / "clients" / "web"
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
@@ -16,12 +18,13 @@ needs_chromium = pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="needs C
 
 def install_packages() -> None:
     """Install the npm packages of the tests; skip the test if that fails."""
-    if (WEB / "node_modules").exists():
+    if (WEB / "node_modules" / ".package-lock.json").exists():  # written last
         return
     if not (npm := shutil.which("npm")):
         pytest.skip("needs npm")
     command = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts"]
-    done = subprocess.run(command, cwd=WEB, capture_output=True, text=True, timeout=300)
+    with FileLock(Path(tempfile.gettempdir()) / "asr-server-npm.lock"):  # one worker at a time
+        done = subprocess.run(command, cwd=WEB, capture_output=True, text=True, timeout=300)
     if done.returncode != 0:
         pytest.skip("npm cannot reach its registry")
 

@@ -38,12 +38,12 @@ def directives(path: Path) -> str:
 
 
 @pytest.mark.parametrize("path", [COMPOSE, UNIT, NGINX, CADDY], ids=lambda path: path.name)
-def test_every_variable_named_is_a_setting(path):
+def test_every_named_variable_is_a_setting(path):
     named = set(re.findall(r"\bASR_[A-Z_]+\b", path.read_text(encoding="utf-8")))
     assert named - OWN_VARIABLES <= {f"ASR_{name.upper()}" for name in Settings.model_fields}
 
 
-def test_compose_is_what_the_specification_allows():
+def test_compose_follows_its_specification():
     checked = subprocess.run(
         [
             sys.executable,
@@ -59,13 +59,13 @@ def test_compose_is_what_the_specification_allows():
     assert checked.returncode == 0, checked.stdout
 
 
-def test_compose_starts_the_server_alone_unless_told_otherwise():
+def test_compose_starts_only_the_server_by_default():
     assert [name for name, service in services().items() if "profiles" not in service] == [
         "asr-server"
     ]
 
 
-def test_what_compose_mounts_from_the_checkout_exists():
+def test_the_files_that_compose_mounts_exist():
     mounted = {
         volume.split(":")[0]
         for service in services().values()
@@ -77,7 +77,7 @@ def test_what_compose_mounts_from_the_checkout_exists():
         assert (ROOT / path).exists(), path
 
 
-def test_compose_publishes_nothing_beyond_this_machine():
+def test_compose_publishes_ports_on_this_machine_only():
     for name, service in services().items():
         for port in service.get("ports", ()):
             assert "127.0.0.1:" in port, name
@@ -91,20 +91,20 @@ def test_every_container_is_limited_and_restarted():
         assert service["cap_drop"] == ["ALL"], name
 
 
-def test_both_service_managers_wait_until_running_tasks_are_through():
+def test_both_service_managers_wait_for_the_drain_timeout():
     last_words_s = DEFAULTS.drain_timeout_s + DEFAULTS.close_timeout_s
     assert int(services()["asr-server"]["stop_grace_period"].removesuffix("s")) > last_words_s
     assert int(unit()["TimeoutStopSec"]) > last_words_s
 
 
-def test_files_suffice_for_every_connection():
+def test_the_limit_of_files_suffices_for_all_connections():
     files = 2 * DEFAULTS.max_connections
     assert services()["asr-server"]["ulimits"]["nofile"] > files
     assert int(unit()["LimitNOFILE"]) > files
 
 
 @systemd
-def test_systemd_understands_the_unit(tmp_path):
+def test_systemd_accepts_the_unit(tmp_path):
     copy = tmp_path / UNIT.name
     text = UNIT.read_text(encoding="utf-8")
     copy.write_text(
@@ -123,7 +123,7 @@ def test_the_unit_is_hardened(tmp_path):
     assert judged.returncode == 0, judged.stdout
 
 
-def test_nginx_waits_longer_than_the_server():
+def test_the_timeouts_of_nginx_exceed_the_servers():
     silence_s = max(
         DEFAULTS.connection_timeout_s,
         DEFAULTS.idle_timeout_s,
@@ -135,7 +135,7 @@ def test_nginx_waits_longer_than_the_server():
         assert int(seconds) > silence_s
 
 
-def test_nginx_lets_websockets_through():
+def test_nginx_forwards_websockets():
     text = directives(NGINX)
     for directive in (
         "proxy_http_version 1.1;",
@@ -155,14 +155,14 @@ def test_no_proxy_logs_a_key():
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/status"])
-def test_strangers_do_not_see_the_figures(path):
+def test_external_addresses_cannot_read_metrics(path):
     [guarded] = re.findall(rf"location \S+ {path} \{{(.*?)\}}", directives(NGINX), re.DOTALL)
     assert guarded.strip().splitlines()[-2].strip() == "deny all;"
-    [strangers] = re.findall(r"@strangers \{(.*?)\}", directives(CADDY), re.DOTALL)
-    assert path in strangers.split()
-    assert "respond @strangers 403" in directives(CADDY)
+    [external] = re.findall(r"@external \{(.*?)\}", directives(CADDY), re.DOTALL)
+    assert path in external.split()
+    assert "respond @external 403" in directives(CADDY)
 
 
-def test_both_proxies_count_open_connections():
+def test_both_proxies_balance_open_connections():
     assert "least_conn;" in directives(NGINX)
     assert "lb_policy least_conn" in directives(CADDY)

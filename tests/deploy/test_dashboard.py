@@ -1,4 +1,4 @@
-"""The dashboard and the alerts, checked against the metrics and the runbook they refer to."""
+"""The dashboard and the alerts, checked against the metrics and the runbook."""
 
 import json
 import re
@@ -28,17 +28,17 @@ EVERYWHERE = {"instance", "job"}
 
 
 def expressions() -> Iterator[tuple[str, str]]:
-    """Every expression, after the name of what asks it."""
+    """Yield every expression with the title of its panel or alert."""
     for panel in PANELS:
         for target in panel["targets"]:
-            asked = target["expr"].replace("$__rate_interval", "1m").replace("$instance", ".*")
-            yield panel["title"], asked
+            expression = target["expr"].replace("$__rate_interval", "1m").replace("$instance", ".*")
+            yield panel["title"], expression
     for name, rule in ALERTS.items():
         yield name, rule["expr"]
 
 
 def parts(expression: Any) -> Iterator[Any]:
-    """An expression and everything inside it."""
+    """Yield an expression and its parts."""
     yield expression
     for name in ("lhs", "rhs", "expr", "args", "vector_selector"):
         inner = getattr(expression, name, None) or []
@@ -47,7 +47,7 @@ def parts(expression: Any) -> Iterator[Any]:
 
 
 def known() -> dict[str, set[str]]:
-    """Names of samples with the labels they have, on a server where everything has happened."""
+    """Return the names of all samples with their labels."""
     metrics = Metrics()
     metrics.watch_state(lambda: "ready")
     for gauge in (metrics.gpu_used_memory, metrics.gpu_memory, metrics.gpu_utilization):
@@ -59,13 +59,13 @@ def known() -> dict[str, set[str]]:
     return found
 
 
-def test_there_is_something_to_check():
+def test_there_are_panels_and_alerts():
     assert len(PANELS) > 20
     assert len(ALERTS) > 10
 
 
 @pytest.mark.parametrize(("title", "expression"), list(expressions()))
-def test_what_is_asked_for_exists(title, expression):
+def test_the_metrics_and_labels_of_an_expression_exist(title, expression):
     names = known()
     labels: set[str] = set()
     for part in parts(promql_parser.parse(expression)):
@@ -77,7 +77,7 @@ def test_what_is_asked_for_exists(title, expression):
         assert set(grouped.split(", ")) <= labels, grouped
 
 
-def test_panels_have_a_place_of_their_own():
+def test_panels_do_not_overlap():
     assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
     places = [panel["gridPos"] for panel in DASHBOARD["panels"]]
     assert all(place["x"] + place["w"] <= 24 for place in places)
@@ -90,7 +90,7 @@ def test_panels_have_a_place_of_their_own():
         assert apart, (one, other)
 
 
-def test_every_panel_says_what_it_shows_and_takes_the_chosen_data_source():
+def test_every_panel_has_a_description_and_the_chosen_data_source():
     variables = {variable["name"] for variable in DASHBOARD["templating"]["list"]}
     assert variables == {"datasource", "instance"}
     for panel in PANELS:
@@ -99,41 +99,41 @@ def test_every_panel_says_what_it_shows_and_takes_the_chosen_data_source():
         assert panel["fieldConfig"]["defaults"]["unit"], panel["title"]
 
 
-def test_what_users_feel_comes_first():
+def test_latency_comes_first():
     titles = [panel["title"] for panel in PANELS]
     assert titles[0].startswith("First text")
 
 
 @pytest.mark.parametrize("alert", ALERTS)
-def test_an_alert_says_in_words_what_is_wrong(alert):
+def test_an_alert_has_a_severity_a_description_and_a_runbook(alert):
     rule = ALERTS[alert]
     assert rule["labels"]["severity"] in ("warning", "critical")
-    said = rule["annotations"]
-    assert "{{ $labels.instance }}" in said["summary"]
-    assert said["description"].endswith(".")
-    assert said["runbook_url"] == f"docs/OPERATIONS.md#{alert.lower()}"
+    annotations = rule["annotations"]
+    assert "{{ $labels.instance }}" in annotations["summary"]
+    assert annotations["description"].endswith(".")
+    assert annotations["runbook_url"] == f"docs/OPERATIONS.md#{alert.lower()}"
 
 
 @pytest.mark.parametrize("runbook", RUNBOOKS, ids=lambda path: path.name)
 @pytest.mark.parametrize("alert", ALERTS)
-def test_an_alert_has_its_page_in_the_runbook(alert, runbook):
+def test_an_alert_has_a_section_in_the_runbook(alert, runbook):
     headings = re.findall(r"^#+ (.*?) *$", runbook.read_text("utf-8"), re.MULTILINE)
     assert alert in headings
 
 
 @pytest.mark.parametrize("runbook", RUNBOOKS, ids=lambda path: path.name)
-def test_the_runbook_knows_no_other_alerts(runbook):
+def test_the_runbook_has_no_sections_of_other_alerts(runbook):
     headings = re.findall(r"^#+ (Asr\w+)$", runbook.read_text("utf-8"), re.MULTILINE)
     assert sorted(headings) == sorted(ALERTS)
 
 
-def test_latency_alerts_ask_for_the_goals():
+def test_latency_alerts_use_the_goals():
     for alert, goal_s in (("AsrFirstTextSlow", FIRST_TEXT_GOAL_S), ("AsrTailSlow", TAIL_GOAL_S)):
         assert f"> {goal_s}\n" in ALERTS[alert]["expr"]
 
 
 @pytest.mark.skipif(not shutil.which("promtool"), reason="needs Prometheus's promtool")
-def test_alerts_fire_when_they_should_and_not_before():
+def test_alerts_fire_on_faults_only():
     files = sorted((ROOT / "tests/deploy").glob("alerts*_test.yml"))
     done = subprocess.run(["promtool", "test", "rules", *files], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

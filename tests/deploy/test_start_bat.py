@@ -1,4 +1,4 @@
-"""Windows starts as `make run` does; the script itself runs on Windows only."""
+"""start.bat does the same as `make run`; the script itself runs on Windows only."""
 
 import re
 
@@ -12,12 +12,12 @@ def test_it_has_the_line_ends_that_goto_needs():
     assert SCRIPT.count("\n") == SCRIPT.count("\r\n") > 10
 
 
-def test_every_label_is_there_once_and_used():
+def test_every_label_exists_once_and_is_used():
     labels = re.findall(r"^:(\w+)", SCRIPT, re.MULTILINE)
     assert sorted(labels) == sorted(set(re.findall(r"goto (\w+)", SCRIPT)))
 
 
-def test_it_installs_and_starts_what_make_does():
+def test_it_installs_and_starts_the_same_as_make():
     def commands(text: str) -> list[str]:
         return re.findall(
             r"-m pip install [^|\n]+?(?= \|\||$)|serve --model \S+", text, re.MULTILINE
@@ -28,13 +28,13 @@ def test_it_installs_and_starts_what_make_does():
     ]
 
 
-def test_it_accepts_the_versions_of_python_that_make_does():
+def test_it_accepts_the_same_python_versions_as_make():
     [asked] = re.findall(r"not \(3, \d+\) <= sys.version_info < \(3, \d+\)", SCRIPT)
     assert asked in MAKEFILE
     newest, *_, oldest = re.findall(r"3\.\d+", re.findall(r"for %%v in \((.+?)\)", SCRIPT)[0])
     assert f"Python {oldest} to {newest}" in MAKEFILE
 
 
-def test_it_installs_again_when_make_would():
+def test_it_installs_again_on_the_same_changes_as_make():
     [prerequisites] = re.findall(r"^venv/\.installed: (.+)$", MAKEFILE, re.MULTILINE)
     assert f"{prerequisites.replace(' ', '+')} venv\\.wanted" in SCRIPT

@@ -1,4 +1,4 @@
-"""The whole server with the embedded model: recordings in, what was said out, by every client."""
+"""The whole server with the embedded model: recordings in, transcripts out, with every client."""
 
 import json
 from pathlib import Path
@@ -10,6 +10,7 @@ import soxr
 from dashscope.v2.transport.ws_connection import WsConnection
 
 from asr_server.models.registry import DEMO, resolve
+from asr_server.settings import Settings
 from tests.support import sdk
 from tests.support.encoding import encode
 from tests.support.processes import serving
@@ -25,7 +26,7 @@ MOST_WRONG_BY_CODEC = 0.2
 """What a lossy codec, or half the bandwidth, may change of two short sentences."""
 
 pytestmark = [
-    pytest.mark.skipif(resolve(DEMO, "") is None, reason="the demo model is not here"),
+    pytest.mark.skipif(resolve(DEMO, Settings()) is None, reason="the demo model is not here"),
     pytest.mark.filterwarnings("ignore:dashscope 2.0 audio API is a preview"),
 ]
 
@@ -49,29 +50,29 @@ def pcm(recording) -> bytes:
     return Path(file(recording)).read_bytes()[44:]
 
 
-def assert_heard(finals: list[list[str]]) -> None:
-    """The finals of all recordings, each with as many sentences as were said."""
+def assert_recognised(finals: list[list[str]]) -> None:
+    """The finals of all recordings, each with as many sentences as were spoken."""
     said = [bare(s["text"] for s in recording["sentences"]) for recording in RECORDINGS]
     assert [len(sentences) for sentences in finals] == [len(sentences) for sentences in said]
     pairs = [("".join(a), "".join(bare(b))) for a, b in zip(said, finals, strict=True)]
     assert error_rate(pairs) <= MOST_WRONG, pairs
 
 
-def test_the_sdk_in_file_mode_gets_what_was_said():
+def test_the_sdk_in_file_mode_gets_the_transcripts():
     results = [sdk.call(file(recording), **AS_SPOKEN) for recording in RECORDINGS]
-    assert_heard([[s["text"] for s in result.get_sentence()] for result in results])
+    assert_recognised([[s["text"] for s in result.get_sentence()] for result in results])
 
 
-def test_the_sdks_callbacks_get_what_was_said():
-    heard = [sdk.stream(pcm(recording), **AS_SPOKEN) for recording in RECORDINGS]
-    assert_heard([recorder.finals for recorder in heard])
-    assert {tuple(recorder.calls[-2:]) for recorder in heard} == {("complete", "close")}
+def test_the_sdks_callbacks_get_the_transcripts():
+    results = [sdk.stream(pcm(recording), **AS_SPOKEN) for recording in RECORDINGS]
+    assert_recognised([recorder.finals for recorder in results])
+    assert {tuple(recorder.calls[-2:]) for recorder in results} == {("complete", "close")}
 
 
-def test_the_newer_client_gets_what_was_said_and_when(url):
+def test_the_newer_client_gets_the_transcripts_and_their_times(url):
     client = dashscope.Client(api_key=sdk.KEY, base_url="http://127.0.0.1:1/api/v1")
     connection = WsConnection(url=url, api_key=sdk.KEY)
-    heard = []
+    results = []
     try:
         for recording in RECORDINGS:
             with client.audio.asr.recognize(
@@ -80,11 +81,11 @@ def test_the_newer_client_gets_what_was_said_and_when(url):
                 recognition.send_audio_frame(pcm(recording))
                 recognition.stop()
                 sentences = [result.get_sentence() for result in recognition.results()]
-            heard.append([s for s in sentences if s["end_time"] is not None])
+            results.append([s for s in sentences if s["end_time"] is not None])
     finally:
         connection.close()
-    assert_heard([[s["text"] for s in finals] for finals in heard])
-    for recording, finals in zip(RECORDINGS, heard, strict=True):
+    assert_recognised([[s["text"] for s in finals] for finals in results])
+    for recording, finals in zip(RECORDINGS, results, strict=True):
         for said, final in zip(recording["sentences"], finals, strict=True):
             assert final["begin_time"] == pytest.approx(said["begin_ms"], abs=300)
             assert final["end_time"] == pytest.approx(said["end_ms"], abs=300)
@@ -99,7 +100,7 @@ def assert_words_fill(final) -> None:
     assert times[-1] <= final["end_time"]
 
 
-def test_numbers_are_digits_unless_the_client_does_not_want_them():
+def test_numbers_become_digits_unless_the_request_disables_it():
     (phone,) = [recording for recording in RECORDINGS if recording["file"] == "phone.wav"]
     (written,) = sdk.call(file(phone)).get_sentence()
     (spoken,) = sdk.call(file(phone), **AS_SPOKEN).get_sentence()
@@ -114,26 +115,26 @@ def uncompressed(url):
 
 
 @pytest.mark.parametrize("format", ["opus", "mp3", "aac", "flac", "webm", "m4a"])
-def test_compressed_it_is_heard_as_uncompressed(format, tmp_path, uncompressed):
+def test_compressed_audio_gives_the_text_of_uncompressed(format, tmp_path, uncompressed):
     path = tmp_path / f"recording.{format}"
     path.write_bytes(encode(np.frombuffer(pcm(RECORDINGS[-1]), "<i2"), format))
-    heard = [s["text"] for s in sdk.call(str(path), format=format, **AS_SPOKEN).get_sentence()]
+    results = [s["text"] for s in sdk.call(str(path), format=format, **AS_SPOKEN).get_sentence()]
     if format == "flac":
-        assert heard == uncompressed
+        assert results == uncompressed
     else:
-        assert len(heard) == len(uncompressed)
-        assert error_rate(zip(uncompressed, heard, strict=True)) <= MOST_WRONG_BY_CODEC
+        assert len(results) == len(uncompressed)
+        assert error_rate(zip(uncompressed, results, strict=True)) <= MOST_WRONG_BY_CODEC
 
 
-def test_at_8_khz_it_is_heard_as_at_16(uncompressed):
+def test_audio_at_8_khz_gives_the_text_of_16_khz(uncompressed):
     narrow = soxr.resample(np.frombuffer(pcm(RECORDINGS[-1]), "<i2"), 16_000, 8000)
-    heard = sdk.stream(narrow.astype("<i2").tobytes(), sample_rate=8000, **AS_SPOKEN)
-    assert len(heard.finals) == len(uncompressed)
-    assert error_rate(zip(uncompressed, heard.finals, strict=True)) <= MOST_WRONG_BY_CODEC
+    results = sdk.stream(narrow.astype("<i2").tobytes(), sample_rate=8000, **AS_SPOKEN)
+    assert len(results.finals) == len(uncompressed)
+    assert error_rate(zip(uncompressed, results.finals, strict=True)) <= MOST_WRONG_BY_CODEC
 
 
 @pytest.mark.parametrize("level", [0, 30, 3000], ids=["silence", "hiss", "noise"])
-def test_what_is_no_speech_completes_without_a_word(level):
+def test_audio_without_speech_completes_without_a_result(level):
     noise = np.random.default_rng(7).normal(0, level, 5 * 16_000).astype("<i2")
-    heard = sdk.stream(noise.tobytes())
-    assert heard.calls == ["open", "complete", "close"]
+    results = sdk.stream(noise.tobytes())
+    assert results.calls == ["open", "complete", "close"]

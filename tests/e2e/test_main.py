@@ -1,56 +1,33 @@
-"""`uvicorn main:app` and `python main.py`, as somebody types them in a checkout."""
+"""Starts `uvicorn main:app` and `python main.py` in a checkout and recognises with them."""
 
 import base64
 import os
 import socket
-import subprocess
-import sys
-import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 
-import httpx2
 import pytest
 from websockets.sync.client import connect
 
-from tests.support.processes import ROOT, environment
+from tests.support.processes import free_port, launched
 from tests.support.serving import LOUD, finish_task, run_task
 
 IMPATIENT = ["--ws-ping-interval", "0.2", "--ws-ping-timeout", "0.2"]
-"""uvicorn pings every 20 s by default; nobody wants to wait for that."""
+"""Pings that would come within the test; uvicorn's own come every 20 s."""
 
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
+    return free_port()
 
 
 @contextmanager
-def running(*command: str, port: int):
-    variables = environment(ASR_MODEL="fake", ASR_HOST="127.0.0.1", ASR_PORT=str(port))
-    process = subprocess.Popen(
-        [sys.executable, *command], cwd=ROOT, env=variables, stderr=subprocess.PIPE, text=True
-    )
-    try:
-        wait_until_ready(process, port)
-        yield process
-    finally:
-        process.terminate()
-        _, said = process.communicate(timeout=20)
-        assert "Traceback" not in said
-
-
-def wait_until_ready(process, port: int) -> None:
-    for _ in range(300):
-        try:
-            if httpx2.get(f"http://127.0.0.1:{port}/readyz", trust_env=False).status_code == 200:
-                return
-        except httpx2.TransportError:
-            pass
-        assert process.poll() is None
-        time.sleep(0.1)
-    raise AssertionError("it does not get ready")
+def running(*command: str, port: int) -> Iterator[None]:
+    """Run a command that serves on `port`; fail if its log has a traceback."""
+    with launched(*command, port=port) as server:
+        yield
+        server.stop()
+    assert "Traceback" not in server.said
 
 
 def recognise(port: int) -> str:
@@ -68,7 +45,7 @@ def recognise(port: int) -> str:
     [["main.py"], ["-m", "uvicorn", "main:app", "--host", "127.0.0.1"]],
     ids=["python main.py", "uvicorn main:app"],
 )
-def test_both_ways_of_starting_it_serve(command, port):
+def test_both_commands_start_a_server_that_recognises(command, port):
     options = ["--port", str(port)] if "uvicorn" in command else []
     with running(*command, *options, port=port):
         assert '"sentence_end":true' in recognise(port)

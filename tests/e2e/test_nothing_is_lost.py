@@ -1,4 +1,4 @@
-"""Real recognition, cut anywhere: all speech is in the finals, once, up to the last character."""
+"""Real recognition, cut anywhere: the finals hold all speech once, up to the last character."""
 
 import asyncio
 import itertools
@@ -12,7 +12,7 @@ import pytest
 from asr_server.asr.run.backend import PyTorchBackend
 from asr_server.asr.types import Pcm, StreamOptions
 from asr_server.audio.decode import open_decoder
-from asr_server.audio.endpoint import EndpointOptions
+from asr_server.audio.endpointer import EndpointingOptions
 from asr_server.audio.units import SAMPLE_RATE, from_ms
 from asr_server.recognition import EndOfStream, Hypothesis
 from tests.support.backends import load_backend
@@ -21,7 +21,7 @@ from tests.support.engines import engine_with
 ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "src" / "asr_server" / "models" / "demo" / "asr"
 DATA = ROOT / "tests" / "data"
-PATIENCE_S = 60
+TIMEOUT_S = 60
 
 
 @pytest.fixture(scope="module", params=[1, 2], ids=["one worker", "two workers"])
@@ -35,7 +35,7 @@ def recording(name: str) -> Pcm:
     return np.concatenate((decoder.feed(data), decoder.finish()))
 
 
-async def finals(
+async def recognise(
     backend: PyTorchBackend, audio: Pcm, options: StreamOptions, pieces: int = 1
 ) -> list[Hypothesis]:
     engine = engine_with(lambda: backend)
@@ -46,20 +46,20 @@ async def finals(
         stream.push(piece)
         await asyncio.sleep(0)
     stream.finish()
-    heard = []
-    while not isinstance(event := await asyncio.wait_for(stream.next(), PATIENCE_S), EndOfStream):
+    finals = []
+    while not isinstance(event := await asyncio.wait_for(stream.next(), TIMEOUT_S), EndOfStream):
         if event.final:
-            heard.append(event)
+            finals.append(event)
     stream.close()
     await engine.stop()
-    return heard
+    return finals
 
 
-def text(heard: list[Hypothesis]) -> str:
-    return "".join(token.piece for final in heard for token in final.tokens)
+def text(finals: list[Hypothesis]) -> str:
+    return "".join(token.piece for final in finals for token in final.tokens)
 
 
-async def test_the_last_character_is_heard_wherever_the_audio_stops(
+async def test_the_last_character_is_recognised_wherever_the_audio_stops(
     backend: PyTorchBackend,
 ) -> None:
     manifest = json.loads((DATA / "manifest.json").read_text("utf-8"))
@@ -67,9 +67,9 @@ async def test_the_last_character_is_heard_wherever_the_audio_stops(
     audio = recording("phone.wav")
     for count in range(2, len(phone["text"]) + 1, 2):
         end = from_ms(phone["characters"][count - 1]["end_ms"])
-        heard = text(await finals(backend, audio[:end], StreamOptions(interim=False)))
-        assert len(heard) in (count, count + 1), (count, heard)
-        assert heard[: count - 1] == phone["text"][: count - 1]
+        finals = text(await recognise(backend, audio[:end], StreamOptions(interim=False)))
+        assert len(finals) in (count, count + 1), (count, finals)
+        assert finals[: count - 1] == phone["text"][: count - 1]
 
 
 @pytest.mark.parametrize("name", ["phone.wav", "two_sentences.wav"])
@@ -78,9 +78,9 @@ async def test_text_does_not_depend_on_the_cutting_into_messages(
     backend: PyTorchBackend, name: str, interim: bool
 ) -> None:
     audio = recording(name)
-    whole = await finals(backend, audio, StreamOptions(interim=False))
+    whole = await recognise(backend, audio, StreamOptions(interim=False))
     for pieces in (2, 17, 90):
-        cut = await finals(backend, audio, StreamOptions(interim=interim), pieces)
+        cut = await recognise(backend, audio, StreamOptions(interim=interim), pieces)
         assert [final.tokens for final in cut] == [final.tokens for final in whole]
 
 
@@ -88,11 +88,11 @@ async def test_text_does_not_depend_on_the_cutting_into_messages(
 async def test_finals_follow_one_another_whatever_silence_was_asked_for(
     backend: PyTorchBackend, silence_ms: int
 ) -> None:
-    options = StreamOptions(EndpointOptions(max_sentence_silence_ms=silence_ms), interim=False)
-    heard = await finals(backend, recording("two_sentences.wav"), options)
-    assert len(heard) == (1 if silence_ms == 6000 else 2)
-    for one, other in itertools.pairwise(heard):
+    options = StreamOptions(EndpointingOptions(max_sentence_silence_ms=silence_ms), interim=False)
+    finals = await recognise(backend, recording("two_sentences.wav"), options)
+    assert len(finals) == (1 if silence_ms == 6000 else 2)
+    for one, other in itertools.pairwise(finals):
         assert (one.end or 0) <= other.begin
-    tokens = [token for final in heard for token in final.tokens]
+    tokens = [token for final in finals for token in final.tokens]
     assert all(one.end <= other.begin for one, other in itertools.pairwise(tokens))
     assert 16 <= len(tokens) <= 24

@@ -1,4 +1,4 @@
-"""DashScope's SDK before 2.0, which most programs in service use: fetched, not installed."""
+"""DashScope's SDK before 2.0, which most programs in production use; pip fetches it."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ import json, sys
 import dashscope
 from dashscope.audio.asr import Recognition, RecognitionCallback
 
-class Heard(RecognitionCallback):
+class Recorder(RecognitionCallback):
     calls, finals = [], []
     def on_open(self): self.calls.append("open")
     def on_complete(self): self.calls.append("complete")
@@ -32,12 +32,12 @@ class Heard(RecognitionCallback):
 dashscope.api_key = "sk-any"
 dashscope.base_websocket_api_url = sys.argv[1]
 audio = sys.stdin.buffer.read()
-recognition = Recognition("paraformer-realtime-v2", Heard(), "pcm", 16000)
+recognition = Recognition("paraformer-realtime-v2", Recorder(), "pcm", 16000)
 recognition.start()
 for begin in range(0, len(audio), 3200):
     recognition.send_audio_frame(audio[begin : begin + 3200])
 recognition.stop()
-print(json.dumps({"calls": Heard.calls, "finals": Heard.finals}))
+print(json.dumps({"calls": Recorder.calls, "finals": Recorder.finals}))
 """
 
 
@@ -49,7 +49,7 @@ def sdk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-async def test_the_sdk_in_service_hears_two_sentences_and_completes(sdk: Path) -> None:
+async def test_the_older_sdk_gets_two_sentences_and_completes(sdk: Path) -> None:
     async with serving() as served:
         asked = [sys.executable, "-c", STREAMING, served.url]
         run = await asyncio.create_subprocess_exec(
@@ -59,6 +59,6 @@ async def test_the_sdk_in_service_hears_two_sentences_and_completes(sdk: Path) -
             env={**os.environ, "PYTHONPATH": str(sdk)},
         )
         said, _ = await asyncio.wait_for(run.communicate(LOUD + QUIET + LOUD + QUIET), 60)
-    heard = json.loads(said)
-    assert heard["calls"] == ["open", "complete", "close"]
-    assert len(heard["finals"]) == 2
+    recorded = json.loads(said)
+    assert recorded["calls"] == ["open", "complete", "close"]
+    assert len(recorded["finals"]) == 2

@@ -1,4 +1,4 @@
-"""Downloads over real sockets from a hub that speaks both hubs' interfaces."""
+"""Downloads over real sockets from a hub with the interfaces of both hubs."""
 
 import json
 from pathlib import Path
@@ -22,12 +22,12 @@ def get(hub: Any, tmp_path: Path, name: HubName = "modelscope", pause_s: float =
     model = lookup(PRODUCTION)
     assert model is not None
     with httpx2.Client() as client:
-        listing = list_files(model, name, hub.hubs(tmp_path), client)
+        listing = list_files(model, name, hub.settings(tmp_path), client)
     return fetch(listing, tmp_path / "models" / PRODUCTION, quiet, pause_s)
 
 
 @pytest.mark.parametrize("name", ["modelscope", "huggingface"])
-def test_a_download_holds_what_the_hub_has_and_nothing_unwanted(hub, tmp_path, name):
+def test_a_download_holds_the_files_of_the_model_only(hub, tmp_path, name):
     directory = get(hub, tmp_path, name)
     for path, data in hub.files.items():
         assert (directory / path).exists() == (path != "unwanted.bin")
@@ -37,7 +37,7 @@ def test_a_download_holds_what_the_hub_has_and_nothing_unwanted(hub, tmp_path, n
 
 
 @pytest.mark.parametrize("name", ["modelscope", "huggingface"])
-def test_a_cut_connection_is_taken_up_where_it_broke(hub, tmp_path, name):
+def test_a_download_resumes_after_a_broken_connection(hub, tmp_path, name):
     hub.cut_after = [300_000, 0, 200_000]
     directory = get(hub, tmp_path, name)
     assert (directory / "model.pt").read_bytes() == hub.files["model.pt"]
@@ -45,11 +45,11 @@ def test_a_cut_connection_is_taken_up_where_it_broke(hub, tmp_path, name):
     assert asked == [None, "bytes=300000-", "bytes=300000-", "bytes=500000-"]
 
 
-def test_a_later_call_goes_on_where_an_interrupted_one_stopped(hub, tmp_path):
+def test_a_later_call_resumes_an_interrupted_download(hub, tmp_path):
     hub.cut_after = [300_000] + [0] * 5
     with pytest.raises(ModelError, match="300000 of 1048576 bytes.*run the same command again"):
         get(hub, tmp_path)
-    assert registry.resolve(PRODUCTION, tmp_path / "models", hub.hubs(tmp_path)) is None
+    assert registry.resolve(PRODUCTION, hub.settings(tmp_path / "models")) is None
     hub.asked.clear()
     directory = get(hub, tmp_path)
     assert hub.ranges_of("model.pt") == ["bytes=300000-"]
@@ -57,44 +57,44 @@ def test_a_later_call_goes_on_where_an_interrupted_one_stopped(hub, tmp_path):
     assert (directory / "model.pt").read_bytes() == hub.files["model.pt"]
 
 
-def test_a_server_without_ranges_is_asked_for_everything_again(hub, tmp_path):
+def test_a_server_without_ranges_sends_the_whole_file_again(hub, tmp_path):
     hub.ranges = False
     hub.cut_after = [300_000]
     directory = get(hub, tmp_path)
     assert (directory / "model.pt").read_bytes() == hub.files["model.pt"]
 
 
-def test_a_spoilt_file_is_fetched_once_more(hub, tmp_path):
+def test_a_damaged_file_is_downloaded_once_more(hub, tmp_path):
     hub.spoil = 1
     directory = get(hub, tmp_path)
     assert (directory / "model.pt").read_bytes() == hub.files["model.pt"]
 
 
-def test_a_file_that_stays_spoilt_is_refused(hub, tmp_path):
+def test_a_file_that_stays_damaged_is_refused(hub, tmp_path):
     hub.spoil = 9
     with pytest.raises(ModelError, match=r"model\.pt arrived twice with another SHA-256"):
         get(hub, tmp_path)
-    assert registry.resolve(PRODUCTION, tmp_path / "models", hub.hubs(tmp_path)) is None
+    assert registry.resolve(PRODUCTION, hub.settings(tmp_path / "models")) is None
 
 
-def test_a_file_that_vanished_is_not_waited_for(hub, tmp_path):
+def test_a_deleted_file_is_not_retried(hub, tmp_path):
     with httpx2.Client() as client:
-        listing = list_files(lookup(PRODUCTION), "huggingface", hub.hubs(tmp_path), client)
+        listing = list_files(lookup(PRODUCTION), "huggingface", hub.settings(tmp_path), client)
     del hub.files["model.pt"]
     hub.models = ()
     with pytest.raises((ModelError, httpx2.HTTPError)):
         fetch(listing, tmp_path / "m", quiet, 0)
 
 
-def test_a_path_that_leads_out_of_the_model_is_refused(hub, tmp_path):
+def test_a_path_outside_the_model_is_refused(hub, tmp_path):
     hub.files["../escaped"] = b"evil"
     model = lookup(PRODUCTION)
     with httpx2.Client() as client:
-        listing = list_files(model, "modelscope", hub.hubs(tmp_path), client)
+        listing = list_files(model, "modelscope", hub.settings(tmp_path), client)
     assert all(".." not in file.path for file in listing.files)
 
 
-def test_downloads_at_once_of_one_model_make_one_transfer(hub, tmp_path):
+def test_concurrent_downloads_of_one_model_make_one_transfer(hub, tmp_path):
     threads = [Thread(target=get, args=(hub, tmp_path)) for _ in range(3)]
     for thread in threads:
         thread.start()
@@ -119,16 +119,16 @@ def test_progress_reaches_every_files_size(hub, tmp_path):
         assert seen.get(path, (0, 0))[0] <= done <= size
         seen[path] = (done, size)
 
-    registry.download(PRODUCTION, tmp_path, "auto", note, hub.hubs(tmp_path))
+    registry.download(PRODUCTION, hub.settings(tmp_path), note)
     assert seen["model.pt"] == (1 << 20, 1 << 20)
     assert all(done == size for done, size in seen.values())
 
 
-def test_a_model_that_does_not_fit_on_the_disk_is_not_begun(hub, tmp_path):
+def test_a_model_larger_than_the_free_space_is_not_downloaded(hub, tmp_path):
     from dataclasses import replace
 
     with httpx2.Client() as client:
-        listing = list_files(lookup(PRODUCTION), "modelscope", hub.hubs(tmp_path), client)
+        listing = list_files(lookup(PRODUCTION), "modelscope", hub.settings(tmp_path), client)
     huge = replace(listing, files=(replace(listing.files[0], size=1 << 60),))
     with pytest.raises(ModelError, match="MB more in .* choose another place"):
         fetch(huge, tmp_path / "m", quiet, 0)

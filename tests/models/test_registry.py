@@ -1,4 +1,4 @@
-"""Names to directories: what lies here, what can be had, what happens without a hub."""
+"""From names to directories: local models, downloads, and the fallback without a hub."""
 
 import socket
 import time
@@ -8,7 +8,7 @@ import pytest
 
 from asr_server.models import registry
 from asr_server.models.catalog import CATALOG, DEMO, PRODUCTION, PUNCTUATION, ModelError, lookup
-from asr_server.models.hubs import Hubs
+from tests.support.model_hub import hub_settings
 
 ASR_ID = "iic/speech_paraformer-large_asr_nat-zh-cn-16k-common-vocab8404-online"
 
@@ -23,7 +23,7 @@ def lay(directory: Path) -> Path:
 @pytest.mark.parametrize(
     "name", [PRODUCTION, ASR_ID, ASR_ID.replace("iic", "damo"), "funasr/paraformer-zh-streaming"]
 )
-def test_a_model_is_known_by_its_name_and_every_hub_id(name):
+def test_a_model_is_found_by_its_name_and_every_hub_id(name):
     assert lookup(name) is CATALOG[0]
 
 
@@ -34,14 +34,14 @@ def test_any_other_hub_id_is_taken_for_a_model_of_the_same_kind():
 
 
 @pytest.mark.parametrize("name", ["paraformer", "./models", "../x", "/abs/path", "a/b/c", ""])
-def test_what_is_no_name_is_unknown(name):
+def test_a_text_that_is_no_name_is_unknown(name):
     assert lookup(name) is None
 
 
-def test_a_directory_is_itself(tmp_path, nowhere):
+def test_a_directory_resolves_to_itself(tmp_path, nowhere):
     mine = lay(tmp_path / "mine")
-    assert registry.resolve(mine, tmp_path, nowhere) == mine
-    assert registry.resolve(tmp_path / "absent", tmp_path, nowhere) is None
+    assert registry.resolve(mine, nowhere) == mine
+    assert registry.resolve(tmp_path / "absent", nowhere) is None
 
 
 @pytest.mark.parametrize(
@@ -57,10 +57,11 @@ def test_a_directory_is_itself(tmp_path, nowhere):
         "hf/models--funasr--paraformer-zh-streaming/snapshots/abc",
     ],
 )
-def test_a_model_is_found_where_anybody_may_have_put_it(tmp_path, nowhere, place):
-    assert registry.resolve(PRODUCTION, tmp_path / "models", nowhere) is None
+def test_a_model_is_found_in_every_layout_of_the_caches(tmp_path, nowhere, place):
+    settings = nowhere.model_copy(update={"model_dir": str(tmp_path / "models")})
+    assert registry.resolve(PRODUCTION, settings) is None
     expected = lay(tmp_path / place)
-    assert registry.resolve(PRODUCTION, tmp_path / "models", nowhere) == expected
+    assert registry.resolve(PRODUCTION, settings) == expected
 
 
 def test_of_two_snapshots_the_one_that_main_names_is_taken(tmp_path, nowhere):
@@ -68,26 +69,26 @@ def test_of_two_snapshots_the_one_that_main_names_is_taken(tmp_path, nowhere):
     old, _ = lay(repository / "snapshots/old"), lay(repository / "snapshots/new")
     (repository / "refs").mkdir()
     (repository / "refs/main").write_text("old\n")
-    assert registry.resolve(PRODUCTION, tmp_path, nowhere) == old
+    assert registry.resolve(PRODUCTION, nowhere) == old
 
 
-def test_half_a_model_is_not_found(tmp_path, nowhere):
+def test_an_incomplete_model_is_not_found(tmp_path, nowhere):
     directory = lay(tmp_path / PRODUCTION)
     (directory / "am.mvn").unlink()
-    assert registry.resolve(PRODUCTION, tmp_path, nowhere) is None
+    assert registry.resolve(PRODUCTION, nowhere) is None
 
 
-def test_auto_takes_the_production_model_that_lies_here(tmp_path, nowhere):
+def test_auto_takes_the_local_production_model(tmp_path, nowhere):
     directory = lay(tmp_path / PRODUCTION)
-    choice = registry.choose("auto", tmp_path, hubs=nowhere)
+    choice = registry.choose(nowhere)
     assert (choice.name, choice.path, choice.notice) == (PRODUCTION, directory, None)
 
 
 def test_auto_downloads_the_production_model(tmp_path, hub):
-    choice = registry.choose("auto", tmp_path, hubs=hub.hubs(tmp_path))
+    choice = registry.choose(hub.settings(tmp_path))
     assert choice.path == tmp_path / PRODUCTION
     assert choice.notice is None
-    assert registry.resolve(PRODUCTION, tmp_path, hub.hubs(tmp_path)) == choice.path
+    assert registry.resolve(PRODUCTION, hub.settings(tmp_path)) == choice.path
 
 
 @pytest.fixture
@@ -98,8 +99,8 @@ def demo(tmp_path, monkeypatch) -> Path:
     return lay(tmp_path / "embedded" / "asr")
 
 
-def test_auto_without_a_hub_is_the_demo_and_says_so(tmp_path, nowhere, demo):
-    choice = registry.choose("auto", tmp_path, hubs=nowhere)
+def test_auto_without_a_hub_is_the_demo_with_a_warning(tmp_path, nowhere, demo):
+    choice = registry.choose(nowhere)
     assert choice.name == DEMO
     assert choice.path == demo
     assert "DEMO" in choice.notice
@@ -108,86 +109,76 @@ def test_auto_without_a_hub_is_the_demo_and_says_so(tmp_path, nowhere, demo):
     assert "not reachable" in choice.reason
 
 
-def test_hubs_that_never_answer_cost_less_than_ten_seconds(tmp_path, demo):
+def test_hubs_that_never_answer_delay_the_start_by_less_than_ten_seconds(tmp_path, demo):
     black_hole = "http://198.51.100.1"  # TEST-NET-2: no machine has it
     with socket.create_server(("127.0.0.1", 0), backlog=8) as mute:
         accepts_only = f"http://127.0.0.1:{mute.getsockname()[1]}"
         began = time.monotonic()
-        choice = registry.choose(
-            "auto", tmp_path, hubs=Hubs(accepts_only, black_hole, tmp_path, tmp_path)
-        )
+        choice = registry.choose(hub_settings(tmp_path, accepts_only, black_hole))
         assert time.monotonic() - began < 9
     assert choice.name == DEMO
 
 
 def test_a_sign_in_page_is_not_taken_for_a_hub(tmp_path, hub, demo):
     hub.portal = True
-    choice = registry.choose("auto", tmp_path, hubs=hub.hubs(tmp_path))
+    choice = registry.choose(hub.settings(tmp_path))
     assert choice.name == DEMO
     assert "no file list" in choice.reason
 
 
 def test_auto_asks_no_hub_when_downloads_are_off(tmp_path, hub, demo):
-    choice = registry.choose("auto", tmp_path, allow_download=False, hubs=hub.hubs(tmp_path))
+    choice = registry.choose(hub.settings(tmp_path, download="never"))
     assert choice.name == DEMO
     assert hub.asked == []
 
 
 def test_a_hub_that_fails_gives_way_to_the_other(tmp_path, hub, nowhere):
-    for hubs in (
-        Hubs(hub.url, nowhere.huggingface, tmp_path, tmp_path),
-        Hubs(nowhere.modelscope, hub.url, tmp_path, tmp_path),
-    ):
-        place = tmp_path / hubs.modelscope[-4:]
-        assert registry.download(PRODUCTION, place, hubs=hubs) == place / PRODUCTION
+    gone = nowhere.modelscope_endpoint
+    for place, hubs in ((tmp_path / "a", (hub.url, gone)), (tmp_path / "b", (gone, hub.url))):
+        settings = hub_settings(place, *hubs)
+        assert registry.download(PRODUCTION, settings) == place / PRODUCTION
 
 
-def test_a_hub_may_be_demanded(tmp_path, hub, nowhere):
-    hubs = Hubs(hub.url, nowhere.huggingface, tmp_path, tmp_path)
+def test_only_the_configured_hub_is_used(tmp_path, hub, nowhere):
+    gone = nowhere.huggingface_endpoint
+    settings = hub_settings(tmp_path, hub.url, gone, hub="huggingface")
     with pytest.raises(ModelError, match="huggingface: not reachable"):
-        registry.download(PRODUCTION, tmp_path, "huggingface", hubs=hubs)
+        registry.download(PRODUCTION, settings)
 
 
-def test_a_model_that_is_not_on_the_demanded_hub_says_so(tmp_path, hub):
+def test_a_model_missing_on_the_configured_hub_is_an_error(tmp_path, hub):
     with pytest.raises(ModelError, match="huggingface: ct-punc-realtime is not published there"):
-        registry.download(PUNCTUATION, tmp_path, "huggingface", hubs=hub.hubs(tmp_path))
+        registry.download(PUNCTUATION, hub.settings(tmp_path, hub="huggingface"))
 
 
 def test_the_production_model_never_falls_back(tmp_path, nowhere, demo):
     with pytest.raises(ModelError, match="asr-server models download"):
-        registry.choose(PRODUCTION, tmp_path, hubs=nowhere)
+        registry.choose(nowhere.model_copy(update={"model": PRODUCTION}))
     with pytest.raises(ModelError, match="not reachable"):
-        registry.choose(PRODUCTION, tmp_path, allow_download=True, hubs=nowhere)
+        registry.choose(nowhere.model_copy(update={"model": PRODUCTION, "download": "always"}))
 
 
-def test_the_punctuation_model_comes_along_where_it_can_be_had(tmp_path, hub, nowhere):
+def test_the_punctuation_model_is_downloaded_too(tmp_path, hub, nowhere):
     hub.models += (lookup(PUNCTUATION).modelscope,)
-    choice = registry.choose(PRODUCTION, tmp_path, allow_download=True, hubs=hub.hubs(tmp_path))
+    choice = registry.choose(hub.settings(tmp_path, model=PRODUCTION, download="always"))
     assert choice.punctuation == tmp_path / PUNCTUATION
-    again = registry.choose(PRODUCTION, tmp_path, hubs=nowhere)
+    again = registry.choose(nowhere.model_copy(update={"model": PRODUCTION}))
     assert again.punctuation == tmp_path / PUNCTUATION
 
 
-def test_recognition_does_not_wait_for_a_punctuation_model_nobody_offers(tmp_path, hub, caplog):
-    choice = registry.choose(PRODUCTION, tmp_path, allow_download=True, hubs=hub.hubs(tmp_path))
+def test_recognition_works_without_an_available_punctuation_model(tmp_path, hub, caplog):
+    choice = registry.choose(hub.settings(tmp_path, model=PRODUCTION, download="always"))
     assert choice.path == tmp_path / PRODUCTION
     assert choice.punctuation is None
     assert "no punctuation marks" in caplog.text
 
 
-def test_an_unknown_name_is_told_where_names_are(tmp_path, nowhere):
+def test_an_unknown_name_is_an_error_that_points_to_the_list(tmp_path, nowhere):
     with pytest.raises(ModelError, match="asr-server models list"):
-        registry.choose("paraformer", tmp_path, hubs=nowhere)
+        registry.choose(nowhere.model_copy(update={"model": "paraformer"}))
 
 
-def test_the_demo_asked_for_by_name_still_says_what_it_is(tmp_path, nowhere, demo):
-    choice = registry.choose(DEMO, tmp_path, hubs=nowhere)
+def test_the_demo_chosen_by_name_has_a_warning_too(tmp_path, nowhere, demo):
+    choice = registry.choose(nowhere.model_copy(update={"model": DEMO}))
     assert choice.name == DEMO
     assert "DEMO" in choice.notice
-
-
-def test_reachability_is_decided_in_time(hub, nowhere, tmp_path):
-    assert registry.hub_reachable(2, hub.hubs(tmp_path))
-    began = time.monotonic()
-    assert not registry.hub_reachable(2, nowhere)
-    assert time.monotonic() - began < 2.5

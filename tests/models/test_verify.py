@@ -1,4 +1,4 @@
-"""Looking a model directory over without running it."""
+"""Checks of a model directory without running the model."""
 
 import json
 from pathlib import Path
@@ -38,12 +38,12 @@ def model(tmp_path) -> Path:
 
 
 def problems(directory: Path) -> list[str]:
-    return [f"{check.what}: {check.problem}" for check in verify(directory) if check.problem]
+    return [f"{check.file}: {check.problem}" for check in verify(directory) if check.problem]
 
 
-def test_a_whole_model_has_no_problems(model):
+def test_a_complete_model_has_no_problems(model):
     assert problems(model) == []
-    assert Check("model.pt (6 tensors)", None) in verify(model)
+    assert Check("model.pt", "6 tensors", None) in verify(model)
 
 
 @pytest.mark.parametrize("wrapper", ["state_dict", "model"])
@@ -60,20 +60,20 @@ def test_a_missing_or_broken_file_is_named(model, file):
     assert any(file in problem for problem in problems(model))
 
 
-def test_another_vocabulary_is_noticed(model):
+def test_another_vocabulary_is_detected(model):
     (model / "tokens.json").write_text(json.dumps(TOKENS[:-1]))
     [problem] = problems(model)
     assert "decoder.output_layer.weight is [5, 4], not [4, 4]" in problem
 
 
-def test_a_missing_layer_is_noticed(model):
+def test_a_missing_layer_is_detected(model):
     state = weights()
     del state["predictor.cif_output.weight"]
     torch.save(state, model / "model.pt")
     assert "predictor.cif_output.weight is missing" in problems(model)[0]
 
 
-def test_a_config_of_something_else_is_noticed(model):
+def test_a_config_of_another_kind_is_detected(model):
     (model / "config.yaml").write_text(yaml.safe_dump({"encoder_conf": {}, "decoder_conf": {}}))
     assert "does not describe" in problems(model)[0]
 

@@ -1,4 +1,4 @@
-"""A model's files rot: the message names the file and what to do, at the start and afterwards."""
+"""Damaged model files: the message names the file and the remedy, at the start and later."""
 
 import shutil
 from collections.abc import Callable
@@ -58,26 +58,28 @@ def engine(model: Path):
         "punctuation/config.yaml",
     ],
 )
-async def test_a_damaged_file_is_named_and_so_is_what_to_do(
+async def test_the_message_names_the_damaged_file_and_the_remedy(
     model: Path, file: str, damage: Callable[[Path], None]
 ):
     damage(model / file)
     with pytest.raises(LoadError) as caught:
         await engine(model).start()
-    told = str(caught.value)
-    assert told.startswith((f"{file} ", f"{file.split('/')[0]}/config.yaml "))
-    assert file.split("/")[1] in told
-    assert "asr-server models download" in told
+    message = str(caught.value)
+    assert message.startswith((f"{file} ", f"{file.split('/')[0]}/config.yaml "))
+    assert file.split("/")[1] in message
+    assert "asr-server models download" in message
 
 
 @pytest.mark.parametrize("kind", ["asr", "punctuation"])
-async def test_flipped_bits_are_noticed_even_where_the_model_would_run(model: Path, kind: str):
+async def test_flipped_bits_are_detected_even_if_the_model_would_run(model: Path, kind: str):
     flip(model / kind / "model.pt")
     with pytest.raises(LoadError, match=rf"^{kind}/model\.pt is damaged: its checksums are wrong"):
         await engine(model).start()
 
 
-def test_the_server_does_not_start_and_says_why_without_a_traceback(model: Path, tmp_path: Path):
+def test_the_server_does_not_start_and_prints_the_reason_without_a_traceback(
+    model: Path, tmp_path: Path
+):
     cut(model / "asr" / "am.mvn")
     done = asr_server("serve", "--model", str(model / "asr"), "--port", "0", cwd=tmp_path)
     assert done.returncode == 1
@@ -86,7 +88,7 @@ def test_the_server_does_not_start_and_says_why_without_a_traceback(model: Path,
     assert "Traceback" not in done.stderr
 
 
-async def test_a_file_that_rots_under_a_running_server_keeps_it_unready_until_it_is_whole(
+async def test_a_file_damaged_at_run_time_keeps_the_server_unready_until_repair(
     model: Path, monkeypatch
 ):
     monkeypatch.setattr(engine_module, "RESTART_PAUSES_S", (0.0, 0.05))

@@ -1,4 +1,4 @@
-"""The database of hotword lists fails in every way; recognition without lists goes on."""
+"""The vocabulary database fails in many ways; recognition without a vocabulary continues."""
 
 import asyncio
 import contextlib
@@ -49,8 +49,8 @@ async def task(served, **parameters):
         return await client.until("task-finished")
 
 
-async def assert_only_lists_fail(served, id, *, reading=True):
-    """Managing lists is a 503, a task that needs one fails openly, and all others go on."""
+async def assert_only_vocabularies_fail(served, id, *, reading=True):
+    """Assert that vocabulary calls give 503, tasks with one fail, and all other tasks work."""
     status, body = await (act(served, "list_vocabulary") if reading else create(served))
     assert (status, body["code"]) == UNAVAILABLE
     assert "hotword lists are unavailable" in body["message"]
@@ -73,7 +73,7 @@ async def test_a_locked_database(served, tmp_path, caplog):
     id = body["output"]["vocabulary_id"]
     with contextlib.closing(sqlite3.connect(tmp_path / "lists.sqlite3")) as other:
         other.execute("BEGIN EXCLUSIVE")
-        await assert_only_lists_fail(served, id)
+        await assert_only_vocabularies_fail(served, id)
         assert "database is locked" in caplog.text
         other.rollback()
     assert (await create(served))[0] == 200
@@ -81,34 +81,32 @@ async def test_a_locked_database(served, tmp_path, caplog):
 
 
 @pytest.mark.skipif(not can_encode("mp3"), reason="no encoder for mp3")
-async def test_a_crowd_in_front_of_a_locked_database_keeps_no_audio_from_its_decoder(
-    served, tmp_path
-):
+async def test_calls_waiting_for_a_locked_database_do_not_delay_decoders(served, tmp_path):
     import numpy as np
 
     await create(served)
     recording = encode(np.frombuffer(LOUD, "<i2"), "mp3")
     with contextlib.closing(sqlite3.connect(tmp_path / "lists.sqlite3")) as other:
         other.execute("BEGIN EXCLUSIVE")
-        crowd = [asyncio.create_task(act(served, "list_vocabulary")) for _ in range(40)]
+        waiting = [asyncio.create_task(act(served, "list_vocabulary")) for _ in range(40)]
         await asyncio.sleep(0.05)
         began = time.monotonic()
         async with connected(served) as client:
             await client.say(run_task(format="mp3"), recording, finish_task())
             assert len(texts(await client.until("task-finished"))) == 1
-        assert not all(waiting.done() for waiting in crowd)
-        assert {status for status, _ in await asyncio.gather(*crowd)} == {503}
+        assert not all(call.done() for call in waiting)
+        assert {status for status, _ in await asyncio.gather(*waiting)} == {503}
         assert time.monotonic() - began < 5
 
 
-async def test_a_database_that_can_only_be_read(tmp_path):
+async def test_a_read_only_database(tmp_path):
     file = tmp_path / "lists.sqlite3"
     async with serving(database_url=f"sqlite:///{file}") as served:
         _, body = await create(served)
         id = body["output"]["vocabulary_id"]
     async with serving(database_url=f"sqlite:///file:{file}?mode=ro&uri=true") as served:
         assert "file:" not in os.listdir()  # the URI is no path
-        await assert_only_lists_fail(served, id, reading=False)
+        await assert_only_vocabularies_fail(served, id, reading=False)
         assert names(await task(served, vocabulary_id=id))[-1] == "task-finished"
         assert (await act(served, "query_vocabulary", vocabulary_id=id))[0] == 200
 
@@ -163,10 +161,10 @@ async def test_a_file_that_may_not_grow(tmp_path):
         assert (await create(served, MANY_WORDS))[0] == 200
 
 
-async def test_a_file_that_is_no_database(tmp_path):
+async def test_a_file_that_is_not_a_database(tmp_path):
     (tmp_path / "lists.sqlite3").write_bytes(b"garbage" * 1000)
     async with serving(database_url=f"sqlite:///{tmp_path}/lists.sqlite3") as served:
-        await assert_only_lists_fail(served, "vocab-a-0")
+        await assert_only_vocabularies_fail(served, "vocab-a-0")
         (tmp_path / "lists.sqlite3").unlink()
         assert (await create(served))[0] == 200
 
@@ -181,11 +179,11 @@ async def test_a_database_server(silent):
         url = f"postgresql+psycopg://user:hidden@127.0.0.1:{port}/lists"
         async with serving(database_url=url, database_timeout_s=0.3) as served:
             began = time.monotonic()
-            await assert_only_lists_fail(served, "vocab-a-0")
+            await assert_only_vocabularies_fail(served, "vocab-a-0")
             assert time.monotonic() - began < 5
 
 
-async def test_a_database_url_that_makes_no_sense_stops_the_start_and_hides_its_password():
+async def test_a_malformed_database_url_stops_the_start_and_hides_its_password():
     from asr_server.settings import SettingsError
 
     with pytest.raises(SettingsError, match="ASR_DATABASE_URL") as caught:

@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx2
 import pytest
 import websockets
+from asr_server.websocket.hotwords import Hotwords
 from AsrClient import AsrClient, Parameters, Retry
 
 from asr_server.access import EVERYBODY
@@ -17,7 +18,6 @@ from asr_server.asr.load import build_engine
 from asr_server.settings import Settings
 from asr_server.vocabularies import Vocabularies
 from asr_server.websocket.connection import Connection, ServerContext
-from asr_server.websocket.hotwords import Hotwords
 from asr_server.websocket.limits import ConcurrencyLimit
 from tests.support import processes
 from tests.support.processes import await_state, free_port, launched, state_of
@@ -292,7 +292,10 @@ async def connection():
     engine = build_engine(Settings(), "fake")
     await engine.start()
     house = ServerContext(
-        engine, Settings(), ConcurrencyLimit(0), Hotwords(Vocabularies("sqlite://", 1))
+        engine,
+        Settings(),
+        ConcurrencyLimit(0),
+        Hotwords(Vocabularies(Settings(database_url="sqlite://"))),
     )
     socket = Socket()
     socket.readable.set()

@@ -1,4 +1,4 @@
-"""Compiling a long list of hotwords keeps nobody waiting but its own task."""
+"""Compiling a long list of hotwords delays its own task only."""
 
 import asyncio
 import threading
@@ -21,7 +21,7 @@ def words(seed: int, count: int = 2000) -> dict[str, int]:
     return found
 
 
-async def test_it_runs_beside_the_event_loop_once_for_a_list_and_loses_no_audio(monkeypatch):
+async def test_a_list_is_compiled_once_off_the_event_loop_and_no_audio_is_lost(monkeypatch):
     threads = []
     before = compile_hotwords.cache_info()
 
@@ -45,7 +45,7 @@ async def test_it_runs_beside_the_event_loop_once_for_a_list_and_loses_no_audio(
     assert compile_hotwords.cache_info().misses == before.misses + 1
 
 
-async def test_streams_are_served_while_a_list_is_compiled(monkeypatch):
+async def test_other_streams_are_decoded_while_a_list_is_compiled(monkeypatch):
     began, release = threading.Event(), threading.Event()
 
     def slow(*arguments):
@@ -63,7 +63,7 @@ async def test_streams_are_served_while_a_list_is_compiled(monkeypatch):
         assert len(texts(await patient.until("task-finished"))) == 1
 
 
-async def test_a_client_that_leaves_meanwhile_leaves_nothing_behind(monkeypatch):
+async def test_a_client_that_leaves_during_compilation_leaves_no_stream(monkeypatch):
     release = threading.Event()
     monkeypatch.setattr(
         engine_module,

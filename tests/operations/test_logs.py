@@ -271,7 +271,7 @@ def test_nothing_a_client_says_or_hears_reaches_a_log(frames, breaks):
 
 
 def test_a_database_error_does_not_quote_the_words_of_a_list(tmp_path, caplog):
-    lists = Vocabularies(f"sqlite:///{tmp_path}/lists.sqlite3", 10)
+    lists = Vocabularies(Settings(database_url=f"sqlite:///{tmp_path}/lists.sqlite3"))
     lists.create("0" * 16, "a", "m", [{"text": "秘密", "weight": 4}])
     with lists._opened().connect() as connection:
         connection.exec_driver_sql("DROP TABLE hotword_vocabularies")

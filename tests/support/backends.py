@@ -21,7 +21,7 @@ def load_backend(
     model: Path, punctuation: Path | None = None, *, warm: bool = False, **options: Any
 ) -> PyTorchBackend:
     """Load a model with `OPTIONS` and those given; with `warm`, the backend is warmed up."""
-    backend = PyTorchBackend.load(model, replace(OPTIONS, **options), punctuation)
+    backend = PyTorchBackend(model, replace(OPTIONS, **options), punctuation)
     if warm:
         backend.warm_up()
     return backend

@@ -1,4 +1,4 @@
-"""A hub on a local port: ModelScope's and HuggingFace's file interfaces over the same files."""
+"""A hub on a local port, with the file interfaces of ModelScope and Hugging Face."""
 
 import hashlib
 import json
@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
-from asr_server.models.hubs import Hubs
+from asr_server.settings import Settings
 
 MODEL_FILES = {
     "config.yaml": b"model: ParaformerStreaming\n",
@@ -24,9 +25,23 @@ MODEL_FILES = {
 }
 
 
+def hub_settings(directory: Path, modelscope: str, huggingface: str, **settings: Any) -> Settings:
+    """Return settings with these hubs, and models and caches in `directory`."""
+    return Settings(
+        **{
+            "model_dir": str(directory),
+            "modelscope_endpoint": modelscope,
+            "huggingface_endpoint": huggingface,
+            "modelscope_cache": str(directory / "ms"),
+            "huggingface_cache": str(directory / "hf"),
+            **settings,
+        }
+    )
+
+
 @dataclass
 class Hub:
-    """What the hub serves, how it misbehaves, and what it was asked."""
+    """Hold the files a hub serves, its faults, and the requests it got."""
 
     url: str = ""
     files: dict[str, bytes] = field(default_factory=lambda: dict(MODEL_FILES))
@@ -45,8 +60,9 @@ class Hub:
     asked: list[tuple[str, str | None]] = field(default_factory=list)
     """Paths of files that were sent, with the Range asked for."""
 
-    def hubs(self, cache: Path) -> Hubs:
-        return Hubs(self.url, self.url, cache / "modelscope", cache / "huggingface")
+    def settings(self, directory: Path, **settings: Any) -> Settings:
+        """Return settings that name this hub, with models and caches in `directory`."""
+        return hub_settings(directory, self.url, self.url, **settings)
 
     def ranges_of(self, path: str) -> list[str | None]:
         return [wanted for name, wanted in self.asked if name == path]

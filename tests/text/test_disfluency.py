@@ -45,7 +45,7 @@ def text(kept: list[Unit]) -> str:
         ("um 你好", "你好"),
     ],
 )
-def test_fillers_and_false_starts_are_left_out(said: str, shown: str):
+def test_fillers_and_false_starts_are_removed(said: str, shown: str):
     assert text(fluent(units(said))) == shown
 
 
@@ -73,7 +73,7 @@ def test_fillers_and_false_starts_are_left_out(said: str, shown: str):
         "然然来了",
     ],
 )
-def test_what_can_be_meant_is_kept(said: str):
+def test_intended_repetitions_are_kept(said: str):
     assert text(fluent(units(said))) == said
 
 
@@ -81,12 +81,12 @@ def test_a_sentence_of_fillers_alone_is_kept():
     assert text(fluent(units("嗯嗯。"))) == "嗯嗯。"
 
 
-def test_the_last_start_is_the_one_that_stays():
+def test_of_several_starts_the_last_stays():
     assert fluent(units("我我要去"))[0].begin == 100
 
 
 @given(st.text(st.sampled_from("我这个嗯啊额要去谢，。")).filter(lambda t: t[:1] not in MARKS))
-def test_what_stays_keeps_its_order_and_its_times(said: str):
+def test_the_remaining_units_keep_order_and_times(said: str):
     given_units = units(said)
     left = {(unit.text, unit.begin, unit.end) for unit in given_units}
     kept = fluent(given_units)

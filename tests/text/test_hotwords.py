@@ -11,7 +11,7 @@ VOCABULARY = {*"一个词儿", "hel@@", "hell@@", "he@@", "o", "lo", "llo", "ok"
     ("word", "weight"),
     [("词", 1), ("一" * 15, 50), ("a b c d e f g", 5), ("一 word", 3), ("w" * 60, 4)],
 )
-def test_what_the_service_takes_passes(word: str, weight: int) -> None:
+def test_a_hotword_within_dashscopes_limits_is_accepted(word: str, weight: int) -> None:
     check(word, weight)
 
 
@@ -30,7 +30,7 @@ def test_what_the_service_takes_passes(word: str, weight: int) -> None:
         ("w" * 61, 4, "60 characters"),
     ],
 )
-def test_what_the_service_refuses_is_refused_with_the_reason(
+def test_a_hotword_beyond_dashscopes_limits_is_refused_with_a_reason(
     word: str, weight: int, why: str
 ) -> None:
     with pytest.raises(ValueError, match=why):
@@ -52,9 +52,9 @@ def test_what_the_service_refuses_is_refused_with_the_reason(
         ("", []),
     ],
 )
-def test_a_word_is_spelled_as_the_model_would_say_it(word: str, spelled: list[str]) -> None:
+def test_a_word_is_spelled_in_the_models_tokens(word: str, spelled: list[str]) -> None:
     assert [" ".join(pieces) for pieces in spellings(word, VOCABULARY)] == spelled
 
 
-def test_a_word_that_cannot_be_spelled_is_given_up_quickly() -> None:
+def test_a_word_without_a_spelling_is_rejected_quickly() -> None:
     assert spellings("a" * 60, {"a@@", "aa@@", "aaa@@"}) == []

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from asr_server.text.itn import normalise, rewrites, said_whole, written_units
+from asr_server.text.itn import normalise, rewrites, without_open_number, written_units
 from asr_server.text.numerals import NUMERAL, value, written
 from asr_server.text.tokens import Unit
 
@@ -25,14 +25,14 @@ def test_the_written_form_is_the_expected_one(case: dict[str, str]):
     assert normalise(case["spoken"]) == case["written"]
 
 
-def test_the_contract_has_hundreds_of_cases_of_both_kinds():
+def test_the_cases_are_hundreds_of_both_kinds():
     kept = sum(case["spoken"] == case["written"] for case in CASES)
     assert len(CASES) >= 300
     assert min(kept, len(CASES) - kept) >= 100
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["spoken"])
-def test_what_is_written_stays_when_it_is_normalised_again(case: dict[str, str]):
+def test_a_written_form_stays_when_it_is_normalised_again(case: dict[str, str]):
     assert normalise(case["written"]) == case["written"]
 
 
@@ -67,20 +67,20 @@ def test_normalising_twice_is_normalising_once(text: str):
 
 
 @given(SPOKEN, SPOKEN)
-def test_what_stands_before_a_mark_does_not_change_what_stands_behind_it(left: str, right: str):
+def test_text_before_a_mark_does_not_change_text_behind_it(left: str, right: str):
     left = left + "，"
     right = "，" + right
     assert normalise(left + right) == normalise(left) + normalise(right)
 
 
 @pytest.mark.parametrize("unit", ["十五", "一加", "三千一个月", "百分之", "二比", "点一", "一百"])
-def test_a_stuttered_number_costs_no_more_than_its_length(unit: str):
+def test_the_time_for_a_repeated_numeral_is_linear(unit: str):
     assert len(normalise(unit * 1000)) <= 2000 * len(unit)  # a slow pattern would never return
 
 
 def interim(text: str) -> str:
     """What is shown of the characters said so far."""
-    units = said_whole([Unit(char, n, n + 1, 1.0) for n, char in enumerate(text)])
+    units = without_open_number([Unit(char, n, n + 1, 1.0) for n, char in enumerate(text)])
     return "".join(unit.text for unit in written_units(units))
 
 
@@ -100,11 +100,11 @@ def interim(text: str) -> str:
         ("", ""),
     ],
 )
-def test_an_interim_ends_before_a_number_half_said(said: str, shown: str):
+def test_an_interim_ends_before_an_open_number(said: str, shown: str):
     assert interim(said) == shown
 
 
-def test_an_interim_rarely_takes_back_a_character():
+def test_an_interim_rarely_retracts_a_character():
     shown = taken_back = 0
     for case in CASES:
         before = ""
@@ -118,7 +118,7 @@ def test_an_interim_rarely_takes_back_a_character():
 
 
 @given(st.integers(1, 10**12))
-def test_the_value_of_a_number_survives_being_said(number: int):
+def test_a_spoken_number_has_the_value_of_its_digits(number: int):
     assert value(said(number)) == number
 
 

@@ -17,7 +17,7 @@ def text(shown: list[Unit]) -> str:
     return "".join(unit.text + unit.mark for unit in shown)
 
 
-def test_the_end_mark_of_the_model_stands():
+def test_the_predicted_end_mark_stays():
     assert text(punctuated(units("你好", {1: "！"}), final=True)) == "你好！"
 
 
@@ -29,7 +29,7 @@ def test_an_interim_shows_inner_marks_but_none_at_its_end():
     assert text(punctuated(units("你好", {0: "，", 1: "。"}), final=False)) == "你，好"
 
 
-def test_marks_of_another_alphabet_are_written_as_ours_and_unknown_ones_are_none():
+def test_latin_marks_become_chinese_and_unknown_marks_are_dropped():
     assert text(punctuated(units("你好吧", {0: ",", 1: "_", 2: "?"}), final=True)) == "你，好吧？"
 
 
@@ -41,7 +41,7 @@ def test_without_punctuation_there_is_no_mark():
     assert text(unpunctuated(units("你好", {0: "，", 1: "。"}))) == "你好"
 
 
-def test_nothing_stays_nothing():
+def test_no_units_stay_no_units():
     assert punctuated([], final=True) == []
 
 
@@ -65,7 +65,7 @@ def test_nothing_stays_nothing():
         "what is this",
     ],
 )
-def test_without_a_model_a_question_is_told_by_its_words(said: str):
+def test_without_a_model_a_question_is_recognised_by_its_words(said: str):
     assert punctuated(units(said), final=True)[-1].mark in {"？", "?"}
 
 

@@ -27,7 +27,7 @@ def test_the_documented_examples_hold(given: object):
 
 
 @pytest.mark.parametrize("given", [None, "", {}, {"system_reserved_filter": True}, "{}"])
-def test_no_words_filter_nothing(given: object):
+def test_an_empty_filter_changes_nothing(given: object):
     words = SpecialWords.parse(given)
     assert not words
     assert shown("测试", words) == "测试"
@@ -45,18 +45,18 @@ def test_no_words_filter_nothing(given: object):
         {"filter_with_empty": {"word_list": [1]}},
     ],
 )
-def test_what_has_another_form_is_refused(given: object):
+def test_a_filter_of_another_form_is_refused(given: object):
     with pytest.raises(ValueError):  # noqa: PT011  the message is json's own for some
         SpecialWords.parse(given)
 
 
-def test_a_removed_end_leaves_its_mark_to_the_word_before():
+def test_the_mark_of_a_removed_last_word_moves_to_the_word_before():
     units = [Unit("好", 0, 1, 1.0), Unit("坏", 1, 2, 1.0, "。")]
     kept = SpecialWords(removed=frozenset("坏")).apply(units)
     assert [(unit.text, unit.mark) for unit in kept] == [("好", "。")]
 
 
-def test_the_longest_word_at_a_place_counts():
+def test_the_longest_word_at_a_position_applies():
     words = SpecialWords(masked=frozenset({"测", "测试"}), removed=frozenset())
     assert shown("测试测", words) == "***"
 

@@ -45,7 +45,7 @@ def test_pieces_become_text(pieces: str, text: str):
     assert written(*pieces.split()) == text
 
 
-def test_a_word_of_pieces_spans_their_times_and_is_as_sure_as_the_least_sure():
+def test_a_word_has_the_times_of_its_pieces_and_their_lowest_confidence():
     (word,) = detokenise(heard("hel@@", "lo"))
     assert (word.begin, word.end, word.confidence) == (0, 3200, 0.89)
 
@@ -60,7 +60,7 @@ def test_letters_with_a_mark_between_them_are_no_acronym():
     assert [u.text for u in detokenise(tokens)] == ["A", "B"]
 
 
-def test_several_characters_of_one_token_share_its_time():
+def test_the_characters_of_one_token_divide_its_time():
     units = detokenise([Token("你好", 0, 3200, 0.5, "，")])
     assert [(u.text, u.begin, u.end, u.mark) for u in units] == [
         ("你", 0, 1600, ""),
@@ -74,12 +74,12 @@ PIECES = st.lists(
 
 
 @given(PIECES)
-def test_no_character_is_lost_or_made_up(pieces: list[str]):
+def test_no_character_is_lost_or_added(pieces: list[str]):
     said = "".join(p.replace("@@", "") for p in pieces if p != "<unk>")
     assert "".join(u.text for u in detokenise(heard(*pieces))).lower() == said
 
 
 @given(PIECES)
-def test_units_stand_in_the_order_of_time(pieces: list[str]):
+def test_units_are_in_order_of_time(pieces: list[str]):
     units = detokenise(heard(*pieces))
     assert all(a.end <= b.begin for a, b in zip(units, units[1:], strict=False))

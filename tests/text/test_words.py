@@ -27,7 +27,7 @@ def test_known_words_are_one_word(said: str, words: str):
     assert [unit.text for unit in grouped(units(*said))] == words.split()
 
 
-def test_a_rewritten_number_and_a_latin_word_stay_alone():
+def test_a_rewritten_number_and_a_latin_word_stay_single():
     assert [u.text for u in grouped(units("今", "天", "23.5", "度", "ok"))] == [
         "今天",
         "23.5",
@@ -41,7 +41,7 @@ def test_a_mark_ends_a_word():
     assert len(grouped([today._replace(mark="，"), day])) == 2
 
 
-def test_a_word_has_the_times_of_its_characters_and_the_least_confidence():
+def test_a_word_has_the_times_and_the_lowest_confidence_of_its_characters():
     (word,) = grouped(units("今", "天"))
     assert (word.begin, word.end, word.confidence) == (0, 20, 0.99)
 

@@ -1,4 +1,4 @@
-"""Whoever misbehaves, for a moment of it: those beside get their text, and nothing is left open.
+"""Misbehaving clients for a moment: clients beside them get their text, nothing stays open.
 
 `benchmarks/chaos.py` does the same for minutes, against a server process, and measures.
 """
@@ -9,7 +9,7 @@ import pytest
 
 from asr_server.load.client_run import Target, run_client
 from asr_server.load.recordings import Recording
-from benchmarks.chaos import MISBEHAVIOURS
+from benchmarks.chaos import MISBEHAVIOURS, NONE
 from tests.support.serving import FRAME, LOUD, QUIET, serving
 
 SOUND = LOUD[: 6 * FRAME] + QUIET[: 4 * FRAME] + LOUD[: 6 * FRAME]
@@ -20,22 +20,22 @@ SHORT = {"max_sentence_silence": 200}
 KINDS = [
     pytest.param(name, marks=[pytest.mark.slow] if name == "idle_connections" else [])
     for name in MISBEHAVIOURS
-    if name != "nobody"
+    if name != NONE
 ]
 
 
 @pytest.mark.parametrize("name", KINDS)
-async def test_nobody_beside_notices_and_nothing_is_left(name):
+async def test_clients_beside_keep_their_text_and_nothing_is_left_open(name):
     timeouts = {"input_timeout_s": 1, "connection_timeout_s": 5, "idle_timeout_s": 1}
     async with serving(max_connections=2000, max_tasks=200, **timeouts) as served:
         async with MISBEHAVIOURS[name](served.url, RECORDING):
-            account = await run_client(Target(served.url, parameters=SHORT), RECORDING)
-        assert account.error is None
-        assert len(account.texts) == 2
+            record = await run_client(Target(served.url, parameters=SHORT), RECORDING)
+        assert record.error is None
+        assert len(record.texts) == 2
         for _ in range(400):
             if not served.engine.open_streams:
                 break
             await asyncio.sleep(0.02)
         assert not served.engine.open_streams
         after = await run_client(Target(served.url, parameters=SHORT, pace=0), RECORDING)
-        assert after.texts == account.texts
+        assert after.texts == record.texts

@@ -3,13 +3,13 @@
 import asyncio
 
 import pytest
+from asr_server.websocket.hotwords import Hotwords
 
 from asr_server.access import EVERYBODY
 from asr_server.asr.load import build_engine
 from asr_server.settings import Settings
 from asr_server.vocabularies import Vocabularies
 from asr_server.websocket.connection import Connection, ServerContext
-from asr_server.websocket.hotwords import Hotwords
 from asr_server.websocket.limits import ConcurrencyLimit
 from tests.support.scripted_socket import Socket
 from tests.support.serving import LOUD, QUIET, finish_task, run_task, texts, within
@@ -29,7 +29,7 @@ async def serve(engine, socket: Socket, **settings) -> None:
             engine,
             Settings(**settings),
             ConcurrencyLimit(0),
-            Hotwords(Vocabularies("sqlite://", 1)),
+            Hotwords(Vocabularies(Settings(database_url="sqlite://"))),
         )
         await Connection(socket, EVERYBODY, house).run()
     assert engine.open_streams == 0

@@ -3,9 +3,9 @@
 import httpx2
 import pytest
 import websockets
+from asr_server.websocket.rate_limit import Rate
 
 from asr_server.websocket import rate_limit as rate
-from asr_server.websocket.rate_limit import Rate
 from tests.support.serving import connected, serving
 
 

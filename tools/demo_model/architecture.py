@@ -10,7 +10,7 @@ TAIL = 0.45
 
 
 def configuration(tokens: int) -> dict[str, Any]:
-    """What `config.yaml` says, for a vocabulary of `tokens`."""
+    """Return the content of `config.yaml` for a vocabulary of `tokens`."""
     return {
         "model": "ParaformerStreaming",
         "model_conf": {

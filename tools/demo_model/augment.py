@@ -21,7 +21,7 @@ def noise_bank(rng: Generator, seconds: int = 60) -> list[np.ndarray]:
 
 
 def babble(voices: list[np.ndarray], seconds: int = 40) -> np.ndarray:
-    """Several people talking at once: utterances laid over each other at unit power."""
+    """Return babble noise: overlapping utterances at unit power."""
     length = seconds * SAMPLE_RATE
     total = np.zeros(length, np.float32)
     position = 0

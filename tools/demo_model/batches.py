@@ -20,7 +20,7 @@ POINTS = (OperatingPoint(), OperatingPoint(stride=8, look=4))
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Utterances laid out as chunks, and what is said in them.
+    """Hold utterances laid out as chunks, with their texts.
 
     tokens: [batch, n] padded with -1; counts: [batch]; end_positions: [batch, n], flat position at
     which each character ends; gold: [batch, positions], alphas spread over the characters' time;

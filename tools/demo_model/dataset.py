@@ -1,7 +1,7 @@
-"""The training set on disk: features of all recordings, and what is said in them and when.
+"""Read and write the training set: features of all recordings, texts and character times.
 
 A shard is a folder: `features.f16` holds [frames, 80] rows of all recordings one after another,
-`index.npz` says where each begins and what characters it carries.
+`index.npz` has the begin and the characters of each recording.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""A closed grammar of everyday Mandarin: what the demo model can hear.
+"""A closed grammar of everyday Mandarin: what the demo model can recognise.
 
 Sentences are in spoken form (numbers as words) with ，。？！ marks.  No two of them sound alike: of
 sentences with the same toned pinyin only the first is kept, so that sound decides the text.
@@ -159,7 +159,7 @@ def sentences(seed: int, hesitant: float = 0.04) -> Iterator[Sentence]:
     """Endless stream of distinct sentences, deterministic in the seed."""
     rng = Random(seed)
     groups = sorted(TEMPLATES)
-    heard: set[str] = set()
+    seen: set[str] = set()
     while True:
         group = rng.choice(groups)
         punctuated = _fill(rng.choice(TEMPLATES[group]), rng)
@@ -170,9 +170,9 @@ def sentences(seed: int, hesitant: float = 0.04) -> Iterator[Sentence]:
             continue
         sounds = syllables(punctuated)
         key = " ".join(sounds)
-        if key in heard:
+        if key in seen:
             continue
-        heard.add(key)
+        seen.add(key)
         yield Sentence(punctuated, text, sounds, group)
 
 
@@ -194,7 +194,7 @@ def build_corpus(seed: int = 1, size: int = 100_000, enough: int = 12) -> Corpus
     """Draw `size` sentences and split them.
 
     A held-out sentence is dropped when one of its characters is in fewer than `enough` training
-    sentences: it would test vocabulary that nobody taught.
+    sentences: it would test vocabulary without training data.
     """
     training: list[Sentence] = []
     held_out: list[Sentence] = []
@@ -208,19 +208,19 @@ def build_corpus(seed: int = 1, size: int = 100_000, enough: int = 12) -> Corpus
 
 
 def oversample(sentences_: list[Sentence], count: int, floor: int, seed: int) -> list[Sentence]:
-    """Choose `count` sentences to be spoken so that rare characters are heard `floor` times."""
+    """Choose `count` sentences to be spoken so that rare characters occur `floor` times."""
     rng = Random(seed)
     chosen = rng.sample(sentences_, min(count, len(sentences_)))
-    heard = Counter(character for s in chosen for character in s.text)
+    count_of = Counter(character for s in chosen for character in s.text)
     having: dict[str, list[Sentence]] = {}
     for sentence in sentences_:
         for character in set(sentence.text):
             having.setdefault(character, []).append(sentence)
-    for character in sorted(having, key=lambda c: (heard[c], c)):
-        while heard[character] < floor:
+    for character in sorted(having, key=lambda c: (count_of[c], c)):
+        while count_of[character] < floor:
             sentence = rng.choice(having[character])
             chosen.append(sentence)
-            heard.update(sentence.text)
+            count_of.update(sentence.text)
     while len(chosen) < count:
         chosen.append(rng.choice(sentences_))
     rng.shuffle(chosen)

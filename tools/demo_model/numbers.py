@@ -1,4 +1,4 @@
-"""Numbers as people say them: dates, times, money, percentages, telephone numbers."""
+"""Generate spoken forms of numbers: dates, times, money, percentages, telephone numbers."""
 
 from random import Random
 

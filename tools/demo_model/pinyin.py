@@ -4,7 +4,7 @@ from functools import lru_cache
 
 from pypinyin import Style, lazy_pinyin
 
-# Fillers get sounds of their own, so that hearing one says which character it is.
+# Fillers get syllables of their own, so that each maps to one character.
 _FIXED = {"嗯": "en5", "呃": "e5", "啊": "a5", "幺": "yao1", "的": "de5"}
 _MARKS = "，。？！"
 

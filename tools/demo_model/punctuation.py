@@ -1,6 +1,6 @@
 """The small punctuation model: FunASR's `CTTransformerStreaming`, trained on the grammar's marks.
 
-A server asks it for the marks of one sentence whose end it knows; FunASR's own pipeline asks with
+The server runs it on one sentence with a known end; FunASR's own pipeline runs it with
 several sentences at once.  So it learns whole sentences alone, runs of sentences, and texts that
 break off, inside numbers above all.
 """
@@ -34,7 +34,7 @@ _IGNORED = -1
 
 
 def configuration(tokens: int) -> dict[str, Any]:
-    """What `config.yaml` says."""
+    """Return the content of `config.yaml`."""
     return {
         "model": "CTTransformerStreaming",
         "model_conf": {
@@ -144,7 +144,7 @@ class Examples:
         return text
 
     def _broken_number(self) -> Marked:
-        """Words, then a number that breaks off anywhere: nobody can tell what comes next."""
+        """Return words, then a truncated number, after which any word may follow."""
         head = self.rng.choice(self.sentences)
         head = head[: self.rng.randint(0, len(head.marks))]
         number = self.rng.choice(_RUNS)(self.rng)

@@ -72,7 +72,7 @@ def arrange(
     frames: [batch, time, features]; lengths: [batch]; width: the encoder's output size, whose root
     scales the input; offset: [batch], positions that went before; flush_whole: [batch], for an
     utterance that ends with a chunk, whether its last chunk is that chunk with its look-ahead or a
-    chunk of look-ahead frames alone, which depends on when the server hears of the end.
+    chunk of look-ahead frames alone, which depends on when the server receives the end.
     """
     batch, time, depth = frames.shape
     offset = torch.zeros(batch) if offset is None else offset

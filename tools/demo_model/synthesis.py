@@ -1,4 +1,4 @@
-"""Speech from text with libespeak-ng, in process; its events tell when characters sound."""
+"""Speech from text with libespeak-ng, in process; its events have the times of the characters."""
 
 import ctypes
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """Held-out test sets as recordings with transcripts and true character times.
 
 A   seen voices at unseen speed and pitch, light noise      A2  the same, clean
-B   voices never heard in training                          C   four sentences with pauses
+B   voices absent from the training set                     C   four sentences with pauses
 N   noise at 15 dB                                          E   an 8 kHz line, stored at 8 kHz
 Every sentence is one that training never used; A to E draw from the same sentences.
 """

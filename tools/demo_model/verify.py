@@ -43,13 +43,13 @@ def load(folder: Path) -> tuple[AutoModel, DemoModel]:
 
 def stream(model: AutoModel, pcm: np.ndarray, point: OperatingPoint) -> tuple[Tensor, str]:
     """Feed a recording chunk by chunk: encoder outputs of all chunks in a row, and the text."""
-    heard: list[Tensor] = []
+    results: list[Tensor] = []
     inner = model.model
     original = inner.encode_chunk
 
     def listen(*args: Any, **kwargs: Any) -> Any:
         result = original(*args, **kwargs)
-        heard.append(result[0][0].detach().clone())
+        results.append(result[0][0].detach().clone())
         return result
 
     inner.encode_chunk = listen
@@ -69,7 +69,7 @@ def stream(model: AutoModel, pcm: np.ndarray, point: OperatingPoint) -> tuple[Te
             text += result[0]["text"] if result else ""
     finally:
         inner.encode_chunk = original
-    return torch.cat(heard), text
+    return torch.cat(results), text
 
 
 def compare(folder: Path, recordings: list[np.ndarray], point: OperatingPoint) -> Agreement:

@@ -1,7 +1,7 @@
 """Who speaks: variants of the synthesiser's Mandarin voice, and how fast and how high.
 
 Ten variants are never used in training; neither are two windows of speaking rate and two of pitch,
-so that tests can ask for a voice, a speed and a pitch that the model has not heard.
+so that tests can ask for a voice, a speed and a pitch that are absent from the training set.
 """
 
 from dataclasses import dataclass

@@ -389,10 +389,12 @@ function showHealth() {
   // Only the demo model has a notice.
   const isDemo = Boolean(health?.notice);
   $('model').dataset.state = health ? (isDemo ? 'demo' : 'ok') : 'away';
-  const device = health?.device ? ` · ${health.device}` : '';
+  const device = document.createElement('span');
+  device.className = 'device';
+  device.textContent = health?.device ? ` · ${health.device}` : '';
   const name = isDemo ? t('model.demo') : health?.model;
   const link = $('model-name');
-  link.textContent = health ? `${name}${device}` : t('model.away');
+  link.replaceChildren(health ? name : t('model.away'), device);
   link.title = health ? t('model.status') : '';
   if (health) link.setAttribute('href', String(new URL('status', httpUrl())));
   else link.removeAttribute('href');

@@ -1,1 +1,1 @@
-"""The HTTP side: health, metrics, hotword vocabularies, tokens, pages."""
+"""Serve HTTP: health, metrics, hotword vocabularies, tokens, pages."""

@@ -1,4 +1,4 @@
-"""Is it alive, is it ready, what does it run."""
+"""Serve the probes of liveness and readiness."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +13,7 @@ from asr_server.observability.metrics import ServerState
 def router(
     engine: Engine, state: Callable[[], ServerState], model: str, notice: str | None
 ) -> APIRouter:
-    """`/healthz` and `/readyz`; `model` is its name, `notice` what people must be told."""
+    """Return `/healthz` and `/readyz`; `model` is its name, `notice` a warning to users."""
     health = APIRouter()
 
     @health.get("/healthz")
@@ -32,7 +32,6 @@ def router(
         if status == "ready":
             return {"status": status}
         response.status_code = 503
-        why = {"reason": engine.failure} if engine.failure else {}
-        return {"status": status, **why}
+        return {"status": status} | ({"reason": engine.failure} if engine.failure else {})
 
     return health

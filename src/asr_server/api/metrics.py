@@ -1,4 +1,4 @@
-"""What Prometheus collects."""
+"""Serve the metrics to Prometheus."""
 
 from fastapi import APIRouter, Response
 
@@ -6,11 +6,11 @@ from asr_server.observability.metrics import CONTENT_TYPE, Metrics
 
 
 def router(metrics: Metrics) -> APIRouter:
-    """`/metrics`, in Prometheus's text format."""
+    """Return `/metrics`, in Prometheus's text format."""
     routes = APIRouter()
 
     @routes.get("/metrics")
-    async def figures() -> Response:
+    async def scrape() -> Response:
         return Response(metrics.text(), headers={"Content-Type": CONTENT_TYPE})
 
     return routes

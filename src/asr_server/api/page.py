@@ -1,6 +1,6 @@
-"""The demo page at `/`: the files of `clients/web`, and the recordings to try it with.
+"""Serve the demo page at `/`: the files of `clients/web`, and recordings to try it with.
 
-Every file has a route of its own, so nothing else of the disk can be asked for.
+Every file has a route of its own, so no other path can be read.
 """
 
 from collections.abc import Awaitable, Callable
@@ -14,7 +14,7 @@ CHECKOUT = Path(__file__).parents[3]
 
 LIBRARY = ("AsrClient.js", "pcm-worklet.js")
 HEADERS = {
-    "Cache-Control": "no-cache",  # asked again each time, answered 304: an update shows at once
+    "Cache-Control": "no-cache",  # revalidated each time (304), so an update shows at once
     "Content-Security-Policy": (
         "default-src 'self'; connect-src * data: blob:; img-src 'self' data:; "
         "media-src 'self' blob:; style-src 'self' 'unsafe-inline'"
@@ -24,15 +24,15 @@ HEADERS = {
 
 
 def router() -> APIRouter:
-    """`/`, what it needs, and `/samples/`; without any route where the files are missing."""
+    """Return `/`, its files, and `/samples/`; no route where the files are missing."""
     page = APIRouter(include_in_schema=False)
     for path, file in _files().items():
-        page.add_api_route(path, _answer(file), methods=["GET", "HEAD"])
+        page.add_api_route(path, _send(file), methods=["GET", "HEAD"])
     return page
 
 
 def _files() -> dict[str, Path]:
-    """What is served, by its path: from an installed wheel, or else from a checkout."""
+    """Return the served files by path, from an installed wheel or else from a checkout."""
     web, samples = PACKAGED, PACKAGED / "samples"
     if not (web / "AsrClient.js").exists():
         web, samples = CHECKOUT / "clients" / "web", CHECKOUT / "tests" / "data"
@@ -44,8 +44,8 @@ def _files() -> dict[str, Path]:
     return {path: file for path, file in files.items() if file.is_file()}
 
 
-def _answer(file: Path) -> Callable[[], Awaitable[FileResponse]]:
-    async def answer() -> FileResponse:
+def _send(file: Path) -> Callable[[], Awaitable[FileResponse]]:
+    async def send() -> FileResponse:
         return FileResponse(file, headers=HEADERS)
 
-    return answer
+    return send

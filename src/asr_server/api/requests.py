@@ -1,4 +1,4 @@
-"""Bodies of HTTP requests, of bounded size."""
+"""Read the bodies of HTTP requests, of bounded size."""
 
 import json
 from typing import Any
@@ -7,17 +7,17 @@ from starlette.requests import Request
 
 from asr_server.errors import InvalidParameter
 
-LONGEST_BODY = 1 << 20
-"""Bytes; 500 hotwords take a tenth of it."""
+MAX_BODY_BYTES = 1 << 20
+"""500 hotwords take a tenth of it."""
 
 
 async def body(request: Request) -> dict[str, Any]:
-    """The JSON object in a request. Raises InvalidParameter."""
+    """Return the JSON object in a request. Raises InvalidParameter."""
     received = bytearray()
     async for piece in request.stream():
         received += piece
-        if len(received) > LONGEST_BODY:
-            raise InvalidParameter(f"The request is longer than {LONGEST_BODY} bytes.")
+        if len(received) > MAX_BODY_BYTES:
+            raise InvalidParameter(f"The request is longer than {MAX_BODY_BYTES} bytes.")
     try:
         value = json.loads(received)
     except (ValueError, RecursionError):

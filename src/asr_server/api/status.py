@@ -1,10 +1,9 @@
-"""The status page: what runs, how it does now and how it did over the last ten minutes.
+"""Serve the status page: the build, current figures, and those of the last ten minutes.
 
-Whoever may see /metrics may see this: there is no key, text or caller in it.
+As open as /metrics: the page holds no key, text or caller.
 """
 
 import time
-from dataclasses import asdict, fields
 from html import escape
 from pathlib import Path
 from string import Template
@@ -14,30 +13,30 @@ from fastapi import APIRouter, Response
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse
 
 from asr_server.api.page import HEADERS
-from asr_server.observability.history import PERIOD_S, WINDOW, History, Point
+from asr_server.observability.history import FIGURES, PERIOD_S, WINDOW, History
 from asr_server.observability.metrics import FIRST_TEXT_GOAL_S, TAIL_GOAL_S
 
 STATIC = Path(__file__).parent / "static" / "status"
 FILES = ("status.css", "status.js", "plot.js", "words.js")
 STRICT = {**HEADERS, "Content-Security-Policy": "default-src 'self'; img-src data:"}
-NEVER_KEPT = {**STRICT, "Cache-Control": "no-store"}
+NO_STORE = {**STRICT, "Cache-Control": "no-store"}
 
 SHARES = {"busy", "gpu_utilization"}
-NOTHING = "–"
+MISSING = "–"
 
 
 def router(history: History, notice: str | None) -> APIRouter:
-    """`/status`, its files, and `/status/data`; `notice` is what people must be told."""
+    """Return `/status`, its files, and `/status/data`; `notice` is a warning to users."""
     status = APIRouter(include_in_schema=False)
     template = Template((STATIC / "index.html").read_text(encoding="utf-8"))
 
     @status.get("/status")
     async def page() -> Response:
-        return HTMLResponse(template.substitute(_texts(history, notice)), headers=NEVER_KEPT)
+        return HTMLResponse(template.substitute(_texts(history, notice)), headers=NO_STORE)
 
     @status.get("/status/data")
     async def data() -> Response:
-        return JSONResponse(_data(history, notice), headers=NEVER_KEPT)
+        return JSONResponse(_data(history, notice), headers=NO_STORE)
 
     @status.get("/status/{name}")
     async def file(name: str) -> Response:
@@ -49,9 +48,8 @@ def router(history: History, notice: str | None) -> APIRouter:
 
 
 def _data(history: History, notice: str | None) -> dict[str, Any]:
-    """All that the page draws; of the points, each figure's values in order, oldest first."""
+    """Return all that the page draws; each figure's values are in order, oldest first."""
     now_s = time.monotonic()
-    names = [field.name for field in fields(Point) if field.name != "at_s"]
     return {
         "server": _server(history) | {"notice": notice},
         "totals": _totals(history),
@@ -60,7 +58,7 @@ def _data(history: History, notice: str | None) -> dict[str, Any]:
         "window_s": PERIOD_S * WINDOW,
         "ages_s": [round(now_s - point.at_s, 1) for point in history.points],
         "points": {
-            name: [_short(getattr(point, name)) for point in history.points] for name in names
+            name: [_rounded(point.figures[name]) for point in history.points] for name in FIGURES
         },
     }
 
@@ -75,13 +73,11 @@ def _server(history: History) -> dict[str, Any]:
 
 
 def _totals(history: History) -> dict[str, float]:
-    """What was counted since the start."""
+    """Return the counts since the start."""
     latest = history.latest
     tasks = latest.labelled("asr_tasks_total")
     return {
-        "tasks_finished": tasks.get("finished", 0),
-        "tasks_failed": tasks.get("failed", 0),
-        "tasks_vanished": tasks.get("vanished", 0),
+        **{f"tasks_{outcome}": tasks[outcome] for outcome in ("finished", "failed", "vanished")},
         "errors": latest.total("asr_errors_total"),
         "device_restarts": latest.total("asr_device_restarts_total"),
         "audio_s": round(latest.total("asr_received_audio_seconds_total"), 1),
@@ -89,17 +85,16 @@ def _totals(history: History) -> dict[str, float]:
 
 
 def _texts(history: History, notice: str | None) -> dict[str, str]:
-    """The figures of now as the page shows them to a browser without JavaScript."""
-    now = asdict(history.points[-1])
-    figures = {name: _shown(name, value) for name, value in now.items()}
+    """Return the current figures as the page shows them to a browser without JavaScript."""
+    figures = {name: _text(name, value) for name, value in history.points[-1].figures.items()}
     totals = {name: f"{value:g}" for name, value in _totals(history).items()}
-    server = {name: escape(str(value)) or NOTHING for name, value in _server(history).items()}
+    server = {name: escape(str(value)) or MISSING for name, value in _server(history).items()}
     return figures | totals | server | {"notice": escape(notice or "")}
 
 
-def _shown(name: str, value: float | None) -> str:
+def _text(name: str, value: float | None) -> str:
     if value is None:
-        return NOTHING
+        return MISSING
     if name in SHARES:
         return f"{value:.0%}"
     if name.endswith("_s"):
@@ -109,6 +104,6 @@ def _shown(name: str, value: float | None) -> str:
     return f"{value:.3g}"
 
 
-def _short(value: float | None) -> float | None:
-    """Digits that no plot shows are not sent."""
+def _rounded(value: float | None) -> float | None:
+    """Return as many digits as a plot shows."""
     return None if value is None else float(f"{value:.4g}")

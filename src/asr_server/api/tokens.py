@@ -1,4 +1,4 @@
-"""Temporary tokens over HTTP: for browsers and devices that must not know the key."""
+"""Issue temporary tokens over HTTP, for browsers and devices that must not hold the API key."""
 
 from typing import Any
 
@@ -8,20 +8,20 @@ from asr_server.access import Access
 from asr_server.errors import InvalidParameter
 
 PATH = "/{prefix:path}api/v1/tokens"
-DEFAULT_S, LONGEST_S = 60, 1800
+DEFAULT_S, MAX_S = 60, 1800
 
 
 def router(access: Access) -> APIRouter:
-    """`POST /api/v1/tokens?expire_in_seconds=60`."""
+    """Return `POST /api/v1/tokens?expire_in_seconds=60`."""
     routes = APIRouter()
 
     @routes.post(PATH)
     async def tokens(request: Request) -> dict[str, Any]:
         caller = access.check(request.headers.get("authorization"), tokens=False)
-        given = request.query_params.get("expire_in_seconds", str(DEFAULT_S))
-        if not (given.isascii() and given.isdigit() and 1 <= int(given[:9]) <= LONGEST_S):
-            raise InvalidParameter(f"expire_in_seconds must be 1 to {LONGEST_S}.")
-        token, expires_at = access.issue(caller, int(given))
+        seconds = request.query_params.get("expire_in_seconds", str(DEFAULT_S))
+        if not (seconds.isascii() and seconds.isdigit() and 1 <= int(seconds[:9]) <= MAX_S):
+            raise InvalidParameter(f"expire_in_seconds must be 1 to {MAX_S}.")
+        token, expires_at = access.issue(caller, int(seconds))
         return {"token": token, "expires_at": expires_at}
 
     return routes

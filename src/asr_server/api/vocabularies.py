@@ -1,4 +1,4 @@
-"""Hotword lists over HTTP, as DashScope's `speech-biasing` model: one address, five actions."""
+"""Serve hotword vocabularies as DashScope's `speech-biasing` model: one route, five actions."""
 
 from typing import Any
 
@@ -15,12 +15,12 @@ from asr_server.vocabularies import Vocabularies, Vocabulary
 
 PATH = "/{prefix:path}api/v1/services/audio/asr/customization"
 MODEL = "speech-biasing"
-MOST_WORDS = 500
+MAX_HOTWORDS = 500
 DEFAULT_WEIGHT = 4
 
 
-class Word(BaseModel):
-    """One hotword; further keys, such as Gummy's `translation`, are kept as they are."""
+class HotwordInput(BaseModel):
+    """One hotword; further keys, such as Gummy's `translation`, are stored unchanged."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -29,28 +29,20 @@ class Word(BaseModel):
 
 
 class Create(BaseModel):
-    """`create_vocabulary`."""
-
     target_model: str = Field(min_length=1, max_length=256)
     prefix: str = Field(pattern=r"^[a-z0-9]{1,10}$")
-    vocabulary: list[Word] = Field(max_length=MOST_WORDS)
+    vocabulary: list[HotwordInput] = Field(max_length=MAX_HOTWORDS)
 
 
 class Query(BaseModel):
-    """`query_vocabulary` and `delete_vocabulary`."""
-
     vocabulary_id: str
 
 
 class Update(Query):
-    """`update_vocabulary`."""
-
-    vocabulary: list[Word] = Field(max_length=MOST_WORDS)
+    vocabulary: list[HotwordInput] = Field(max_length=MAX_HOTWORDS)
 
 
 class Listing(BaseModel):
-    """`list_vocabulary`."""
-
     prefix: str | None = None
     page_index: int = Field(default=0, ge=0)
     page_size: int = Field(default=10, ge=1, le=1000)
@@ -66,63 +58,60 @@ INPUTS: dict[str, type[BaseModel]] = {
 
 
 def router(vocabularies: Vocabularies, access: Access, settings: Settings) -> APIRouter:
-    """The address that all actions are posted to."""
+    """Return the route of all actions."""
     routes = APIRouter()
 
     @routes.post(PATH)
     async def customization(request: Request) -> dict[str, Any]:
         caller = access.check(request.headers.get("authorization"))
-        action, asked = _read(await body(request), settings)
-        output = await vocabularies.run(_act, vocabularies, caller, action, asked)
+        action, given = _parse(await body(request), settings)
+        output = await vocabularies.run(_act, vocabularies, caller, action, given)
         return {"output": output, "usage": {"count": 1}, "request_id": http.request_id()}
 
     return routes
 
 
-def _read(message: dict[str, Any], settings: Settings) -> tuple[str, Any]:
-    """The action and its input. Raises ModelNotFound, InvalidParameter."""
+def _parse(message: dict[str, Any], settings: Settings) -> tuple[str, Any]:
+    """Return the action and its input. Raises ModelNotFound, InvalidParameter."""
     if message.get("model") != MODEL:
         raise ModelNotFound(str(message.get("model"))[:100])
-    given = message.get("input")
-    action = given.get("action") if isinstance(given, dict) else None
+    raw = message.get("input")
+    action = raw.get("action") if isinstance(raw, dict) else None
     if action not in INPUTS:
         raise InvalidParameter("Invalid value of parameter 'input.action'.")
     try:
-        asked = INPUTS[action].model_validate(given)
+        given = INPUTS[action].model_validate(raw)
     except ValidationError as error:
-        where = ".".join(map(str, ("input", *error.errors()[0]["loc"])))
-        raise InvalidParameter(f"Invalid value of parameter '{where}'.") from error
-    for word in getattr(asked, "vocabulary", ()):
-        try:
+        path = ".".join(map(str, ("input", *error.errors()[0]["loc"])))
+        raise InvalidParameter(f"Invalid value of parameter '{path}'.") from error
+    try:
+        for word in getattr(given, "vocabulary", ()):
             check(word.text, word.weight)
-        except ValueError as error:
-            raise InvalidParameter(str(error)) from error
-    if isinstance(asked, Create):
-        models.find(asked.target_model, settings.model_aliases)
-    return action, asked
+    except ValueError as error:
+        raise InvalidParameter(str(error)) from error
+    if isinstance(given, Create):
+        models.find(given.target_model, settings.model_aliases)
+    return action, given
 
 
-def _act(vocabularies: Vocabularies, caller: Caller, action: str, asked: Any) -> dict[str, Any]:
+def _act(vocabularies: Vocabularies, caller: Caller, action: str, given: Any) -> dict[str, Any]:
     match action:
         case "create_vocabulary":
-            words = [word.model_dump() for word in asked.vocabulary]
-            created = vocabularies.create(caller, asked.prefix, asked.target_model, words)
-            return {"vocabulary_id": created}
+            words = [word.model_dump() for word in given.vocabulary]
+            id = vocabularies.create(caller, given.prefix, given.target_model, words)
+            return {"vocabulary_id": id}
         case "list_vocabulary":
-            page = vocabularies.list(caller, asked.prefix, asked.page_index, asked.page_size)
+            page = vocabularies.list(caller, given.prefix, given.page_index, given.page_size)
             return {"vocabulary_list": [{"vocabulary_id": v.id, **_dates(v)} for v in page]}
         case "query_vocabulary":
-            found = vocabularies.get(caller, asked.vocabulary_id)
-            return {
-                **_dates(found),
-                "target_model": found.target_model,
-                "vocabulary": list(found.words),
-            }
+            found = vocabularies.get(caller, given.vocabulary_id)
+            target, words = found.target_model, list(found.words)
+            return {**_dates(found), "target_model": target, "vocabulary": words}
         case "update_vocabulary":
-            words = [word.model_dump() for word in asked.vocabulary]
-            vocabularies.replace(caller, asked.vocabulary_id, words)
+            words = [word.model_dump() for word in given.vocabulary]
+            vocabularies.replace(caller, given.vocabulary_id, words)
         case "delete_vocabulary":
-            vocabularies.delete(caller, asked.vocabulary_id)
+            vocabularies.delete(caller, given.vocabulary_id)
     return {}
 
 
@@ -130,5 +119,5 @@ def _dates(vocabulary: Vocabulary) -> dict[str, str]:
     return {
         "gmt_create": vocabulary.created.strftime("%Y-%m-%d %H:%M:%S"),
         "gmt_modified": vocabulary.modified.strftime("%Y-%m-%d %H:%M:%S"),
-        "status": "OK",  # there is nothing to deploy
+        "status": "OK",  # a vocabulary needs no deployment here
     }

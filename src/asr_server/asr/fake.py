@@ -15,11 +15,11 @@ from asr_server.asr.types import (
     DecodeResult,
     DecodeWork,
     Kind,
-    Pcm,
     Slot,
     VadWork,
 )
-from asr_server.audio.endpoint import WINDOW
+from asr_server.audio.endpointer import WINDOW
+from asr_server.audio.units import Pcm
 
 SCORE_MARGIN = 9.0
 """Nats between the decoded character and all others."""

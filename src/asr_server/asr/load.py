@@ -100,7 +100,7 @@ def _loader(
             slots=settings.max_tasks,
             max_batch=settings.max_batch,
         )
-        return PyTorchBackend.load(Path(model), options, punctuation)
+        return PyTorchBackend(Path(model), options, punctuation)
 
     fallback = None if settings.device_fallback == "none" else settings.device_fallback
     directories = [Path(model), punctuation] if punctuation else [Path(model)]

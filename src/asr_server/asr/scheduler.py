@@ -27,7 +27,7 @@ from asr_server.asr.types import (
     VadWork,
 )
 from asr_server.asr.worker import Workers
-from asr_server.audio.endpoint import WINDOW
+from asr_server.audio.endpointer import WINDOW
 from asr_server.audio.units import SAMPLE_RATE
 from asr_server.errors import AsrError, EngineError
 from asr_server.observability.metrics import Metrics

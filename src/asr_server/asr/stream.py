@@ -15,13 +15,13 @@ from asr_server.asr.types import (
     DecodeResult,
     DecodeWork,
     Kind,
-    Pcm,
     Slot,
     StreamId,
     StreamOptions,
     VadWork,
 )
-from asr_server.audio.endpoint import (
+from asr_server.audio.endpointer import (
+    ONSET,
     ONSET_LAG,
     WINDOW,
     Change,
@@ -32,7 +32,7 @@ from asr_server.audio.endpoint import (
     SpeechResumed,
 )
 from asr_server.audio.ring import Ring
-from asr_server.audio.units import SAMPLE_RATE, Samples, from_ms
+from asr_server.audio.units import SAMPLE_RATE, Pcm, Samples, from_ms
 from asr_server.errors import AsrError
 from asr_server.recognition import EndOfStream, Hypothesis, RecognitionEvent
 
@@ -279,8 +279,7 @@ class Stream:
     def _oldest_needed(self) -> Samples:
         if self._sentences:
             return max(0, min(self._detected, self._sentences[0].position - self._geometry.context))
-        unconfirmed = from_ms(self._options.endpoint.onset_ms)
-        return max(0, self._detected - unconfirmed - ONSET_LAG - PRE_ROLL)
+        return max(0, self._detected - ONSET - ONSET_LAG - PRE_ROLL)
 
     def _deliver(self, event: RecognitionEvent) -> None:
         newest = self._events[-1] if self._events else None

@@ -9,14 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asr_server.asr.hotwords import Evidence, HotwordSet
-from asr_server.audio.endpoint import EndpointOptions
-from asr_server.audio.units import Samples
+from asr_server.audio.endpointer import EndpointingOptions
+from asr_server.audio.units import Pcm, Samples
 
 StreamId: TypeAlias = int
 Slot: TypeAlias = int
 """A row of every state tensor; row 0 is a dummy that belongs to no stream."""
-Pcm: TypeAlias = NDArray[np.float32]
-"""(n,) mono samples in [-1, 1], 16 kHz."""
 
 DUMMY_SLOT: Slot = 0
 """`slot * mask` sends the rows that are masked out to this slot."""
@@ -29,7 +27,7 @@ DUMMY_SLOT: Slot = 0
 class StreamOptions:
     """Hold what one task asks of the recogniser."""
 
-    endpoint: EndpointOptions = field(default_factory=EndpointOptions)
+    endpoint: EndpointingOptions = field(default_factory=EndpointingOptions)
     punctuate: bool = True
     """Predict punctuation marks for the tokens of a sentence."""
     interim: bool = True

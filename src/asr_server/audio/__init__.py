@@ -1,1 +1,1 @@
-"""Sound as numbers: decoding, resampling, buffering, endpointing. No models."""
+"""Decode, resample, buffer and segment audio; no model runs here."""

@@ -1,7 +1,7 @@
-"""Compressed audio, decoded while it arrives: FFmpeg's demuxers on a pipe.
+"""Decode compressed audio while it arrives, with FFmpeg's demuxers.
 
-A demuxer pulls bytes, a network client pushes them; so each decoder has a thread that sleeps inside
-the demuxer's read until the next bytes come. It runs only while `feed` or `finish` waits for it.
+A demuxer pulls bytes, a network client pushes them; so each decoder has a thread, which blocks
+inside the demuxer's read until more bytes arrive. It runs only during `feed` and `finish`.
 """
 
 import contextlib
@@ -10,26 +10,24 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from asr_server.audio.units import SAMPLE_RATE
+from asr_server.audio.units import SAMPLE_RATE, Pcm
+from asr_server.audio.wave import MAX_RATE, MIN_RATE
 from asr_server.errors import DecodeError
 
-Pcm = NDArray[np.float32]
-
-EAGER = {"probesize": "32", "analyzeduration": "0"}
-"""Begin with the first frame instead of collecting seconds to look at."""
-LONGEST_HEADER = 8 << 20
-"""Bytes without any sound, from here on refused."""
-MOST_FAULTS = 1000
+NO_PROBING = {"probesize": "32", "analyzeduration": "0"}
+"""Begin with the first frame instead of probing seconds of audio."""
+MAX_HEADER_BYTES = 8 << 20
+"""More bytes without a decoded sample are refused."""
+MAX_FAULTS = 1000
 """Damaged places in one stream; more is not audio."""
-LONGEST_FRAME, LOWEST_RATE, HIGHEST_RATE = 1 << 20, 1000, 384_000
-GRACE_S, LEAST_BYTES_PER_S = 60, 16
-"""Sound that takes fewer bytes than any codec needs, after the first minute, is a bomb."""
+MAX_FRAME = 1 << 20
+GRACE_S, MIN_BYTES_PER_S = 60, 16
+"""Reject decompression bombs: under 16 bytes a second after 60 s, less than any codec needs."""
 
 
 class ContainerDecoder:
-    """Decodes one stream of compressed audio; `feed` and `finish` may take milliseconds."""
+    """Decode one stream of compressed audio; `feed` and `finish` may take milliseconds."""
 
     slow = True
 
@@ -40,7 +38,7 @@ class ContainerDecoder:
         self._received = 0
         self._ended = False
         """No more input comes."""
-        self._hungry = False
+        self._starved = False
         """The thread waits for input."""
         self._done = False
         self._error: DecodeError | None = None
@@ -49,31 +47,31 @@ class ContainerDecoder:
         self._thread = threading.Thread(target=self._run, name=f"demux {demuxer}", daemon=True)
 
     def feed(self, data: bytes) -> Pcm:
-        """The samples that `data` completes. Raises DecodeError."""
+        """Return the samples that `data` completes. Raises DecodeError."""
         return self._serve(data, ended=False)
 
     def finish(self) -> Pcm:
-        """What is left inside. Raises DecodeError if nothing at all could be decoded."""
+        """Return the remaining samples. Raises DecodeError if nothing could be decoded."""
         return self._serve(b"", ended=True)
 
     def close(self) -> None:
-        """Let the thread end; nothing more is wanted of it."""
+        """End the thread."""
         with self._turn:
             self._ended = True
             self._input.clear()
             self._turn.notify_all()
 
     def _serve(self, data: bytes, *, ended: bool) -> Pcm:
-        """Give the thread its input and wait until it has made of it what it can."""
+        """Give the thread its input and return the samples once it needs more or has ended."""
         with self._turn:
             if self._thread.ident is None:
                 self._thread.start()
             self._input += data
             self._received += len(data)
             self._ended = self._ended or ended
-            self._hungry = False
+            self._starved = False
             self._turn.notify_all()
-            self._turn.wait_for(lambda: self._done or self._hungry)
+            self._turn.wait_for(lambda: self._done or self._starved)
             pieces, self._pieces = self._pieces, []
             if self._error is not None:
                 raise self._error
@@ -82,10 +80,10 @@ class ContainerDecoder:
     # The thread ---------------------------------------------------------------------------------
 
     def read(self, size: int) -> bytes:
-        """For the demuxer: at least one byte, or none at the end."""
+        """Return at least one byte to the demuxer, or none at the end."""
         with self._turn:
             while not self._input and not self._ended:
-                self._hungry = True
+                self._starved = True
                 self._turn.notify_all()
                 self._turn.wait()
             data = bytes(self._input[:size])
@@ -98,7 +96,7 @@ class ContainerDecoder:
             self._decode()
         except DecodeError as refused:
             error = refused
-        except Exception as broken:  # FFmpeg's errors have many classes, none with more to say
+        except Exception as broken:  # FFmpeg's errors have many classes, none with more detail
             error = DecodeError()
             error.__cause__ = broken
         with self._turn:
@@ -110,14 +108,14 @@ class ContainerDecoder:
         import av  # loads FFmpeg, which only compressed audio needs
 
         with av.open(
-            self, mode="r", format=self._demuxer, options=EAGER, buffer_size=4096
+            self, mode="r", format=self._demuxer, options=NO_PROBING, buffer_size=4096
         ) as container:
             resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
             for packet in _packets(container):
                 with contextlib.suppress(av.FFmpegError):  # damaged; the next one may be whole
                     for frame in packet.decode():
                         self._keep(resampler, frame)
-                if not self._samples and self._received > LONGEST_HEADER:
+                if not self._samples and self._received > MAX_HEADER_BYTES:
                     raise DecodeError
             self._keep(resampler, None)
         if not self._samples:
@@ -125,24 +123,24 @@ class ContainerDecoder:
 
     def _keep(self, resampler: Any, frame: Any) -> None:
         if frame is not None and not (
-            LOWEST_RATE <= frame.sample_rate <= HIGHEST_RATE and frame.samples <= LONGEST_FRAME
+            MIN_RATE <= frame.sample_rate <= MAX_RATE and frame.samples <= MAX_FRAME
         ):
             raise DecodeError
         for resampled in resampler.resample(frame):
             samples = resampled.to_ndarray()[0]
             self._pieces.append(samples)
             self._samples += len(samples)
-        if self._samples > SAMPLE_RATE * (GRACE_S + self._received / LEAST_BYTES_PER_S):
+        if self._samples > SAMPLE_RATE * (GRACE_S + self._received / MIN_BYTES_PER_S):
             raise DecodeError
 
 
 def _packets(container: Any) -> Iterator[Any]:
-    """Packets of the first audio stream, going on behind damaged places."""
+    """Yield the packets of the first audio stream, continuing after damaged places."""
     import av
 
     if not container.streams.audio:
         raise DecodeError
-    for _ in range(MOST_FAULTS):
+    for _ in range(MAX_FAULTS):
         try:
             yield from container.demux(container.streams.audio[0])
             return

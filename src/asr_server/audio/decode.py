@@ -1,21 +1,19 @@
-"""A task's bytes to samples: mono, 16 kHz, float32 in [-1, 1], however the bytes are cut.
+"""Decode a task's bytes to samples: mono, 16 kHz, float32 in [-1, 1], however they are cut.
 
-Clients mix up `pcm` and `wav` both ways, and declare the extension of whatever was uploaded; so
-where the first bytes are unmistakable they decide, and the declared format where they are not.
+Clients confuse `pcm` and `wav`, and declare the extension of any uploaded file; so unmistakable
+first bytes decide, and otherwise the declared format.
 """
 
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from asr_server.audio.container import ContainerDecoder
 from asr_server.audio.resample import Resampler
+from asr_server.audio.units import Pcm
 from asr_server.audio.wave import Layout, parse_header
 from asr_server.errors import DecodeError, InvalidParameter, UnsupportedFormat
-
-LOWEST_RATE, HIGHEST_RATE = 8000, 48_000
-"""Hz that a task may declare for samples without a header."""
+from asr_server.settings import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 
 UNCOMPRESSED = ("pcm", "wav")
 DEMUXERS = {
@@ -30,57 +28,57 @@ DEMUXERS = {
     "m4a": "mov",
     "mp4": "mov",
 }
-"""FFmpeg's demuxer for what a task declares."""
-HEAD = 12
-"""Bytes that tell what the rest is."""
-BEGINNINGS = {
+"""FFmpeg's demuxer by declared format."""
+HEAD_BYTES = 12
+"""Bytes that identify a format."""
+SIGNATURES = {
     b"OggS": "ogg",
     b"fLaC": "flac",
     b"#!AMR": "amr",
     b"\x1aE\xdf\xa3": "matroska",
     b"ID3": "mp3",
 }
-"""First bytes that no recording has by chance, and their demuxer."""
+"""FFmpeg's demuxer by first bytes that no PCM audio begins with by chance."""
 
-Pcm = NDArray[np.float32]
 NOTHING: Pcm = np.zeros(0, np.float32)
 
 
 class Decoder(Protocol):
-    """Turns one task's bytes into samples, piece by piece."""
+    """Turn one task's bytes into samples, piece by piece."""
 
     @property
     def slow(self) -> bool:
-        """Whether `feed` and `finish` may take so long that they belong in a worker thread."""
+        """Return whether `feed` and `finish` may take milliseconds and belong in a thread."""
         ...
 
     def feed(self, data: bytes) -> Pcm:
-        """The samples that `data` completes. Raises DecodeError."""
+        """Return the samples that `data` completes. Raises DecodeError."""
         ...
 
     def finish(self) -> Pcm:
-        """What is left inside; nothing may be fed afterwards. Raises DecodeError."""
+        """Return the remaining samples; the last call but `close`. Raises DecodeError."""
         ...
 
     def close(self) -> None:
-        """Nothing more is wanted; may be called at any time and twice."""
+        """Release threads and buffers; may be called at any time and twice."""
         ...
 
 
 def open_decoder(format: str, sample_rate: int) -> Decoder:
-    """A decoder for what a task declares. Raises UnsupportedFormat, InvalidParameter."""
-    if format not in UNCOMPRESSED and format not in DEMUXERS:
+    """Return a decoder for a declared format. Raises UnsupportedFormat, InvalidParameter."""
+    if format in UNCOMPRESSED:
+        if not MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE:
+            raise InvalidParameter(
+                f"Sample rate {sample_rate} is not supported; it must be {MIN_SAMPLE_RATE} to"
+                f" {MAX_SAMPLE_RATE} Hz."
+            )
+    elif format not in DEMUXERS:
         raise UnsupportedFormat(format)
-    if format in UNCOMPRESSED and not LOWEST_RATE <= sample_rate <= HIGHEST_RATE:
-        raise InvalidParameter(
-            f"Sample rate {sample_rate} is not supported; it must be {LOWEST_RATE} to"
-            f" {HIGHEST_RATE} Hz."
-        )
     return SniffingDecoder(format, sample_rate)
 
 
 class SniffingDecoder:
-    """Looks at the first bytes, then leaves the work to the decoder they call for."""
+    """Choose a decoder by the first bytes, then leave the work to that decoder."""
 
     def __init__(self, format: str, sample_rate: int) -> None:
         self._format = format
@@ -90,20 +88,17 @@ class SniffingDecoder:
 
     @property
     def slow(self) -> bool:
-        """Before the first bytes, as slow as the format declared."""
         return self._format not in UNCOMPRESSED if self._chosen is None else self._chosen.slow
 
     def feed(self, data: bytes) -> Pcm:
-        """The samples that `data` completes. Raises DecodeError."""
         if self._chosen is None:
             self._head += data
-            if len(self._head) < HEAD:
+            if len(self._head) < HEAD_BYTES:
                 return NOTHING
             self._chosen, data = self._choose(), self._head
         return self._chosen.feed(data)
 
     def finish(self) -> Pcm:
-        """What is left inside. Raises DecodeError."""
         if self._chosen is not None:
             return self._chosen.finish()
         if self._format not in UNCOMPRESSED:
@@ -112,7 +107,6 @@ class SniffingDecoder:
         return np.concatenate([raw.feed(self._head), raw.finish()])
 
     def close(self) -> None:
-        """Nothing more is wanted."""
         if self._chosen is not None:
             self._chosen.close()
 
@@ -122,8 +116,8 @@ class SniffingDecoder:
             return RiffDecoder()
         if head[4:8] == b"ftyp":
             return ContainerDecoder("mov")
-        for beginning, demuxer in BEGINNINGS.items():
-            if head.startswith(beginning):
+        for signature, demuxer in SIGNATURES.items():
+            if head.startswith(signature):
                 return ContainerDecoder(demuxer)
         if self._format in UNCOMPRESSED:
             return RawDecoder(Layout(self._sample_rate))
@@ -131,7 +125,7 @@ class SniffingDecoder:
 
 
 class RawDecoder:
-    """Samples without a header."""
+    """Decode samples without a header; half a sample at the end is dropped."""
 
     slow = False
 
@@ -141,41 +135,37 @@ class RawDecoder:
         self._rest = b""
 
     def feed(self, data: bytes) -> Pcm:
-        """The samples that `data` completes."""
         data = self._rest + data
         whole = len(data) - len(data) % self._layout.frame
         self._rest = data[whole:]
         return self._resampler.feed(self._layout.mono(data[:whole]))
 
     def finish(self) -> Pcm:
-        """What is left in the resampler; half a sample is dropped."""
         return self._resampler.feed(NOTHING, last=True)
 
     def close(self) -> None:
-        """There is nothing to close."""
+        pass
 
 
 class RiffDecoder:
-    """Samples behind a RIFF header, of the length it tells if it tells one."""
+    """Decode the samples behind a RIFF header, as many as the header declares if it does."""
 
     def __init__(self) -> None:
         self._header = bytearray()
         self._samples: Decoder | None = None
         self._left: int | None = None
-        """Bytes of samples to come; what follows them is not audio."""
+        """Bytes of samples to come; bytes behind them are not audio."""
 
     @property
     def slow(self) -> bool:
-        """Only if the samples are compressed after all."""
         return self._samples is not None and self._samples.slow
 
     def feed(self, data: bytes) -> Pcm:
-        """The samples that `data` completes. Raises DecodeError."""
         if self._samples is None:
             self._header += data
             try:
                 header = parse_header(self._header)
-            except DecodeError:  # not PCM: telephony's A-law, an ADPCM, or nonsense
+            except DecodeError:  # compressed (A-law of telephony, ADPCM), or no audio at all
                 self._samples, data = ContainerDecoder("wav"), bytes(self._header)
                 return self._samples.feed(data)
             if header is None:
@@ -189,10 +179,8 @@ class RiffDecoder:
         return self._samples.feed(data)
 
     def finish(self) -> Pcm:
-        """What is left inside."""
         return NOTHING if self._samples is None else self._samples.finish()
 
     def close(self) -> None:
-        """Nothing more is wanted."""
         if self._samples is not None:
             self._samples.close()

@@ -1,17 +1,12 @@
-"""A stream at any rate to one at 16 kHz."""
+"""Resample a stream of any rate to 16 kHz."""
 
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from asr_server.audio.units import SAMPLE_RATE
-
-Pcm = NDArray[np.float32]
+from asr_server.audio.units import SAMPLE_RATE, Pcm
 
 
 class Resampler:
-    """Keeps what it needs between calls, so that cutting the audio differently changes nothing."""
+    """Resample a stream piece by piece; how the audio is cut changes no sample."""
 
     def __init__(self, rate: int) -> None:
         self._stream: Any = None
@@ -21,7 +16,7 @@ class Resampler:
             self._stream = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
 
     def feed(self, samples: Pcm, *, last: bool = False) -> Pcm:
-        """(n,) at the given rate to (m,) at 16 kHz; `last` brings out what is still inside."""
+        """Return (m,) at 16 kHz for (n,) at the given rate; `last` flushes the filter."""
         if self._stream is None:
             return samples
         resampled: Pcm = self._stream.resample_chunk(samples, last=last)

@@ -1,61 +1,51 @@
-"""The recent audio of a stream, addressed by absolute sample.
-
-A position always increases and never wraps, so times need no translation.
-"""
+"""Buffer the recent audio of a stream, addressed by absolute sample position."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-from asr_server.audio.units import Samples
+from asr_server.audio.units import SAMPLE_RATE, Pcm, Samples
 
 
 class Ring:
-    """A window `[begin, end)` of a stream that grows at its end and is released at its begin."""
+    """Hold the window `[begin, end)` of a stream: appended at its end, released at its begin.
+
+    Positions always increase and never wrap, so times need no translation.
+    """
 
     def __init__(self) -> None:
-        self._data = np.zeros(16_000, dtype=np.float32)
-        self._begin: Samples = 0
-        self._end: Samples = 0
-
-    @property
-    def begin(self) -> Samples:
+        self._data: Pcm = np.zeros(SAMPLE_RATE, dtype=np.float32)
+        self.begin: Samples = 0
         """The oldest sample still held."""
-        return self._begin
-
-    @property
-    def end(self) -> Samples:
+        self.end: Samples = 0
         """One past the newest sample."""
-        return self._end
 
-    def append(self, samples: NDArray[np.float32]) -> None:
-        """Add (n,) float32 samples at the end."""
-        held = self._end - self._begin
+    def append(self, samples: Pcm) -> None:
+        """Add (n,) samples at the end."""
+        held = self.end - self.begin
         needed = held + len(samples)
         if needed > len(self._data):
             grown = np.zeros(max(needed, 2 * len(self._data)), dtype=np.float32)
             grown[:held] = self._data[:held]
             self._data = grown
         self._data[held:needed] = samples
-        self._end += len(samples)
+        self.end += len(samples)
 
-    def read(self, begin: Samples, end: Samples) -> NDArray[np.float32]:
-        """A copy of `[begin, end)`, which must lie inside the window."""
-        if not self._begin <= begin <= end <= self._end:
-            raise IndexError(f"[{begin}, {end}) is outside [{self._begin}, {self._end})")
-        return self._data[begin - self._begin : end - self._begin].copy()
+    def read(self, begin: Samples, end: Samples) -> Pcm:
+        """Return a copy of `[begin, end)`, which must lie inside the window."""
+        if not self.begin <= begin <= end <= self.end:
+            raise IndexError(f"[{begin}, {end}) is outside [{self.begin}, {self.end})")
+        return self._data[begin - self.begin : end - self.begin].copy()
 
     def release(self, before: Samples) -> None:
-        """Forget everything before a position.
+        """Release all samples before a position.
 
-        The memory moves only when more than half of it is free, so that releasing a little often
-        costs amortised constant time per sample.
+        The buffer is copied only when at least half of it is free, so frequent small releases cost
+        amortised constant time per sample.
         """
-        before = min(before, self._end)
-        free = before - self._begin
+        before = min(before, self.end)
+        free = before - self.begin
         if free * 2 < len(self._data):
             return
-        held = self._end - before
-        data = np.zeros(max(16_000, held), dtype=np.float32)
+        held = self.end - before
+        data = np.zeros(max(SAMPLE_RATE, held), dtype=np.float32)
         data[:held] = self._data[free : free + held]
-        self._data = data
-        self._begin = before
+        self._data, self.begin = data, before

@@ -1,25 +1,25 @@
-"""Uncompressed samples and the RIFF header in front of them."""
+"""Parse RIFF headers and convert uncompressed samples."""
 
 import struct
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from asr_server.audio.units import Pcm
 from asr_server.errors import DecodeError
 
-LONGEST_HEADER = 1 << 20
-"""Bytes before the samples; a longer header is refused."""
-LONGEST_KNOWN = 0x7F000000
+MAX_HEADER_BYTES = 1 << 20
+"""A longer header before the samples is refused."""
+MAX_DATA_BYTES = 0x7F000000
 """Streaming writers give 0, 0xFFFFFFFF or about 0x7FFFFFFF as the length of their samples."""
 INTEGER, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
-LOWEST_RATE, HIGHEST_RATE = 1000, 384_000
-MOST_CHANNELS = 64
+MIN_RATE, MAX_RATE = 1000, 384_000
+MAX_CHANNELS = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How samples lie in bytes, little endian."""
+    """Describe how samples lie in bytes, little endian."""
 
     rate: int
     channels: int = 1
@@ -29,12 +29,12 @@ class Layout:
 
     @property
     def frame(self) -> int:
-        """Bytes of one sample of all channels."""
+        """Return the bytes of one sample of all channels."""
         return self.channels * self.width
 
-    def mono(self, data: bytes | bytearray | memoryview) -> NDArray[np.float32]:
-        """(n,) float32 in [-1, 1], the mean of the channels, from n whole frames."""
-        samples: NDArray[np.float32]
+    def mono(self, data: bytes | bytearray | memoryview) -> Pcm:
+        """Return (n,) float32 in [-1, 1], the mean of the channels, from n whole frames."""
+        samples: Pcm
         if self.floating:
             floats = np.frombuffer(data, f"<f{self.width}").astype(np.float32)
             samples = np.clip(np.nan_to_num(floats), -1, 1)
@@ -54,19 +54,19 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a RIFF header says of the samples behind it."""
+    """Hold what a RIFF header declares about the samples behind it."""
 
     layout: Layout
     begin: int
     """Offset of the first sample."""
     length: int | None
-    """Bytes of samples, or None when the writer did not know."""
+    """Bytes of samples, or None if the writer did not know."""
 
 
 def parse_header(data: bytes | bytearray) -> Header | None:
-    """The header at the beginning of `data`, or None while it is incomplete.
+    """Return the header at the beginning of `data`, or None while it is incomplete.
 
-    Raises DecodeError for what is no uncompressed WAVE file.
+    Raises DecodeError if the data is no uncompressed WAVE file.
     """
     if len(data) < 12:
         return None
@@ -80,13 +80,13 @@ def parse_header(data: bytes | bytearray) -> Header | None:
         if name == b"data":
             if layout is None:
                 raise DecodeError
-            return Header(layout, begin, length if 0 < length < LONGEST_KNOWN else None)
+            return Header(layout, begin, length if 0 < length < MAX_DATA_BYTES else None)
         if name == b"fmt ":
             if begin + min(length, 40) > len(data):
                 break
             layout = _parse_format(data[begin : begin + length])
         offset = begin + length + length % 2
-    if offset > LONGEST_HEADER or len(data) > LONGEST_HEADER:
+    if offset > MAX_HEADER_BYTES or len(data) > MAX_HEADER_BYTES:
         raise DecodeError
     return None
 
@@ -97,9 +97,7 @@ def _parse_format(data: bytes | bytearray) -> Layout:
     tag, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", data)
     if tag == EXTENSIBLE and len(data) >= 26:
         (tag,) = struct.unpack_from("<H", data, 24)  # the first bytes of the sub-format's GUID
-    layout = Layout(rate, channels, bits // 8, tag == FLOAT)
-    known = (tag == INTEGER and bits in (8, 16, 24, 32)) or (tag == FLOAT and bits in (32, 64))
-    sensible = LOWEST_RATE <= rate <= HIGHEST_RATE and 1 <= channels <= MOST_CHANNELS
-    if not (known and sensible):
+    supported = (tag == INTEGER and bits in (8, 16, 24, 32)) or (tag == FLOAT and bits in (32, 64))
+    if not (supported and MIN_RATE <= rate <= MAX_RATE and 1 <= channels <= MAX_CHANNELS):
         raise DecodeError
-    return layout
+    return Layout(rate, channels, bits // 8, tag == FLOAT)

@@ -1,11 +1,12 @@
 """`asr-server bench`: how many streams a server holds within the latency goals."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console, Group, RenderableType
@@ -14,14 +15,15 @@ from rich.live import Live
 from asr_client.protocol import DEFAULT_MODEL, DEFAULT_URL, websocket_url, without_key
 from asr_server.cli.options import err
 from asr_server.latency_goals import FINAL_S, FIRST_TEXT_S, TAIL_S
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from asr_server.load.client_run import Target
-    from asr_server.load.figures import Goals
-    from asr_server.load.load_generator import Level, LoadGenerator
-    from asr_server.load.recordings import Recording
+from asr_server.load import plot as plotting
+from asr_server.load import report
+from asr_server.load.client_run import Target
+from asr_server.load.figures import Goals
+from asr_server.load.load_generator import Level, LoadGenerator, warm_up
+from asr_server.load.recordings import Recording, read_recordings
+from asr_server.load.search import binary, held, linear
+from asr_server.protocol.models import PARAFORMER
+from asr_server.recordings.files import RecordingError
 
 out = Console(highlight=False)
 
@@ -115,7 +117,7 @@ def bench(
     model: Annotated[str, typer.Option(help="Model name in the request.")] = DEFAULT_MODEL,
     silence_ms: Annotated[
         int, typer.Option(min=200, max=6000, help="max_sentence_silence of every task.")
-    ] = 800,
+    ] = PARAFORMER.max_sentence_silence_ms,
     goal_first_text_ms: Annotated[float, typer.Option(help="Goal for p95.")] = 1000 * FIRST_TEXT_S,
     goal_final_ms: Annotated[
         float, typer.Option(help="Goal for p95, beyond max_sentence_silence.")
@@ -137,14 +139,6 @@ def bench(
     ] = None,
 ) -> None:
     """Measure how many streams a server holds, and its latency."""
-    from asr_server.load import plot as plotting
-    from asr_server.load import report
-    from asr_server.load.client_run import Target
-    from asr_server.load.figures import Goals
-    from asr_server.load.recordings import read_recordings
-    from asr_server.load.search import held
-    from asr_server.recordings.files import RecordingError
-
     if require and ramp is None:
         raise typer.BadParameter("needs --ramp", param_hint="--require")
     if plot is not None and plot.suffix not in plotting.SUFFIXES:
@@ -170,8 +164,9 @@ def bench(
         f"{seconds:g} s a level, goals p95 {goal_first_text_ms:g} / {1000 * goals.final_s:g} / "
         f"{goal_tail_ms:g} ms"
     )
-    levels = asyncio.run(_climb(target, material, goals, seconds, _plan(ramp, streams, step, most)))
-    tried = {one.streams: one.held and not one.clients.unreliable(goals) for one in levels}
+    plan = Plan(ramp, streams, step, most)
+    levels = asyncio.run(_measure(target, material, goals, seconds, plan))
+    tried = _tried(levels, goals)
     run = report.Run(
         url=without_key(target.url),
         model=model,
@@ -193,59 +188,51 @@ def bench(
     raise typer.Exit(_verdict(run.streams_held, levels, goals, require))
 
 
-def _plan(
-    ramp: Ramp | None, streams: int, step: int, most: int
-) -> "Callable[[dict[int, bool]], int | None]":
-    """Return the function that maps the levels tried so far to the next one."""
-    from asr_server.load.search import binary, linear
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The numbers of streams to measure."""
 
-    def plan(tried: dict[int, bool]) -> int | None:
+    ramp: Ramp | None
+    streams: int
+    step: int
+    most: int
+
+    def next(self, tried: Mapping[int, bool]) -> int | None:
+        """Return the next number of streams, or None at the end."""
         if not tried:
-            return streams
-        match ramp:
-            case Ramp.binary:
-                return binary(tried, streams, most)
-            case Ramp.linear:
-                return linear(tried, step, most)
-            case None:
-                return None
-
-    return plan
+            return self.streams
+        if self.ramp is Ramp.binary:
+            return binary(tried, self.streams, self.most)
+        return linear(tried, self.step, self.most) if self.ramp is Ramp.linear else None
 
 
-async def _climb(
-    target: "Target",
-    recordings: "tuple[Recording, ...]",
-    goals: "Goals",
-    seconds: float,
-    plan: "Callable[[dict[int, bool]], int | None]",
-) -> "list[Level]":
+async def _measure(
+    target: Target, recordings: Sequence[Recording], goals: Goals, seconds: float, plan: Plan
+) -> list[Level]:
     """Run level after level; end early where nothing can be measured."""
-    from asr_server.load.load_generator import LoadGenerator, warm_up
-    from asr_server.load.report import outcome
-
     levels: list[Level] = []
-    tried: dict[int, bool] = {}
     await warm_up(target, recordings)
-    while (streams := plan(tried)) is not None:
+    while (streams := plan.next(_tried(levels, goals))) is not None:
         if levels:
             await asyncio.sleep(REST_S)
         generator = LoadGenerator(target, recordings, streams, seconds)
         with _live_view(generator, levels, goals):
             level = await generator.run(goals)
         levels.append(level)
-        tried[streams] = level.held and not level.clients.unreliable(goals)
         if not out.is_terminal:
-            err.print(f"{streams} streams: {outcome(level, goals)}")
-        if not level.clients.finished and not any(tried.values()):
+            err.print(f"{streams} streams: {report.outcome(level, goals)}")
+        if not level.clients.finished and not any(_tried(levels, goals).values()):
             break
     return levels
 
 
+def _tried(levels: Sequence[Level], goals: Goals) -> dict[int, bool]:
+    """Return the numbers of streams and whether all goals were kept, reliably measured."""
+    return {one.streams: one.held and not one.clients.unreliable(goals) for one in levels}
+
+
 @contextmanager
-def _live_view(
-    generator: "LoadGenerator", levels: "list[Level]", goals: "Goals"
-) -> "Iterator[None]":
+def _live_view(generator: LoadGenerator, levels: list[Level], goals: Goals) -> Iterator[None]:
     """Show a level while it runs, if the output is a terminal."""
     if not out.is_terminal:
         yield
@@ -265,9 +252,7 @@ def _live_view(
             refreshing.cancel()
 
 
-def _view(generator: "LoadGenerator", levels: "list[Level]", goals: "Goals") -> RenderableType:
-    from asr_server.load.report import latency, table
-
+def _view(generator: LoadGenerator, levels: list[Level], goals: Goals) -> RenderableType:
     now = asyncio.get_running_loop().time()
     figures = generator.figures()
     if now < generator.measured_from:
@@ -276,17 +261,18 @@ def _view(generator: "LoadGenerator", levels: "list[Level]", goals: "Goals") -> 
         phase = f"measuring, {max(0.0, generator.measured_until - now):.0f} s"
     late = 1000 * (figures.late.p99 or 0.0)
     return Group(
-        *([table(levels, goals)] if levels else []),
+        *([report.table(levels, goals)] if levels else []),
         f"[bold]{generator.streams} streams[/]: {generator.open} open, {phase}; "
         f"{figures.finished} finished, {figures.refused} refused, "
         f"{sum(figures.failed.values())} failed",
-        f"first text {latency(figures.first_text, goals.first_text_s)}   "
-        f"final {latency(figures.final, goals.final_s)}   "
-        f"tail {latency(figures.tail, goals.tail_s)} ms   this program late by {late:.0f} ms (p99)",
+        f"first text {report.latency(figures.first_text, goals.first_text_s)}   "
+        f"final {report.latency(figures.final, goals.final_s)}   "
+        f"tail {report.latency(figures.tail, goals.tail_s)} ms   "
+        f"this program late by {late:.0f} ms (p99)",
     )
 
 
-def _verdict(streams_held: int | None, levels: "list[Level]", goals: "Goals", require: int) -> int:
+def _verdict(streams_held: int | None, levels: list[Level], goals: Goals, require: int) -> int:
     """Print the conclusion and return the exit status."""
     if streams_held is None:
         level = levels[-1]

@@ -1,16 +1,27 @@
 """Options that commands share, the settings made from them, and the choice of the model."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
 from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
-from asr_server.cli import models as cli_models
 from asr_server.models.catalog import PRODUCTION, ModelError
-from asr_server.models.registry import Choice, choose_for
+from asr_server.models.download import Progress as OnProgress
+from asr_server.models.registry import Choice, choose
 from asr_server.settings import Settings
 
 err = Console(stderr=True, highlight=False)
@@ -59,11 +70,33 @@ def choose_model(settings: Settings, *, show_notice: bool = False) -> Choice:
     Prints the notice of the demo model if `show_notice`.
     """
     try:
-        with cli_models.progress_bars(err) as progress:
-            choice = choose_for(settings, progress)
+        with download_bars() as progress:
+            choice = choose(settings, progress)
     except ModelError as exc:
         err.print(f"[bold red]No model:[/] {exc}", soft_wrap=True)
         raise typer.Exit(1) from exc
     if show_notice and choice.notice:
         err.print(choice.notice, style="bold yellow")
     return choice
+
+
+@contextmanager
+def download_bars() -> Iterator[OnProgress]:
+    """Show a bar for each file that is being downloaded."""
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=err,
+        disable=not err.is_terminal,  # a log has the first line of each download
+    ) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def show(path: str, done: int, size: int) -> None:
+            if path not in tasks:
+                tasks[path] = bars.add_task(path, total=size)
+            bars.update(tasks[path], completed=done)
+
+        yield show

@@ -18,12 +18,12 @@ def _data_set(summary: Summary) -> dict[str, Any]:
     return {
         "name": summary.name,
         "recordings": len(summary.scored),
-        "characters": summary.characters,
+        "characters": summary.total.characters,
         "cer": summary.cer,
         "cer_95_percent": list(summary.interval) if summary.interval else None,
-        "substitutions": summary.substitutions,
-        "deletions": summary.deletions,
-        "insertions": summary.insertions,
+        "substitutions": summary.total.substitutions,
+        "deletions": summary.total.deletions,
+        "insertions": summary.total.insertions,
         "recordings_with_errors": summary.wrong,
         "recordings_without_transcript": summary.left_out,
         "audio_s": summary.audio_s,
@@ -36,7 +36,16 @@ def _data_set(summary: Summary) -> dict[str, Any]:
         "word_times_ms": asdict(summary.word_times) if summary.word_times else None,
         "bounds_ms": asdict(summary.bounds) if summary.bounds else None,
         "confusions": [asdict(one) for one in summary.confusions],
-        "speakers": [{**asdict(one), "cer": one.cer} for one in summary.speakers],
+        "speakers": [
+            {
+                "name": one.name,
+                "recordings": one.recordings,
+                "characters": one.total.characters,
+                "errors": one.total.errors,
+                "cer": one.total.rate,
+            }
+            for one in summary.speakers
+        ],
         "failed": [{"id": one.utterance.id, "reason": one.reason} for one in summary.failed],
         "results": [
             {

@@ -1,6 +1,6 @@
 """Errors of recognised texts: alignment, counts, and the confidence interval of their rate."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby, zip_longest
 from typing import Literal, cast
@@ -111,6 +111,11 @@ def align(
         pairs = zip_longest(left, right, fillvalue="")
         edits += (Edit(cast(Kind, chunk.type), one, other) for one, other in pairs)
     return Score(tuple(edits))
+
+
+def total(scores: Iterable[Score]) -> Score:
+    """Return the alignments of several recordings as one."""
+    return Score(tuple(edit for score in scores for edit in score.edits))
 
 
 def confidence_interval(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from asr_server.evaluation.calibration import Bin, binned, calibration_error
 from asr_server.evaluation.normalise import units
 from asr_server.evaluation.running import Outcome, Scored, Unrecognised
-from asr_server.evaluation.scoring import confidence_interval
+from asr_server.evaluation.scoring import Score, confidence_interval, total
 
 MOST_CONFUSIONS = 20
 
@@ -30,13 +30,7 @@ class Speaker:
 
     name: str
     recordings: int
-    characters: int
-    errors: int
-
-    @property
-    def cer(self) -> float:
-        """Return the character error rate."""
-        return self.errors / max(1, self.characters)
+    total: Score
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +49,8 @@ class Summary:
     scored: tuple[Scored, ...]
     failed: tuple[Unrecognised, ...]
     left_out: int
-    characters: int
-    substitutions: int
-    deletions: int
-    insertions: int
+    total: Score
+    """The alignments of all recordings as one."""
     interval: tuple[float, float] | None
     """95 % interval of the error rate; None with too few recordings."""
     wrong: int
@@ -77,14 +69,9 @@ class Summary:
     """Begin and end of the speech, of recordings recognised as one sentence."""
 
     @property
-    def errors(self) -> int:
-        """Return the sum of all errors."""
-        return self.substitutions + self.deletions + self.insertions
-
-    @property
     def cer(self) -> float:
         """Return the character error rate."""
-        return self.errors / max(1, self.characters)
+        return self.total.rate
 
     @property
     def rtf(self) -> float:
@@ -117,10 +104,7 @@ def summarise(outcome: Outcome) -> Summary:
         scored=scored,
         failed=outcome.failed,
         left_out=outcome.left_out,
-        characters=sum(one.characters for one in scores),
-        substitutions=sum(one.substitutions for one in scores),
-        deletions=sum(one.deletions for one in scores),
-        insertions=sum(one.insertions for one in scores),
+        total=total(scores),
         interval=confidence_interval(scores, [one.utterance.speaker for one in scored]),
         wrong=sum(one.errors > 0 for one in scores),
         audio_s=sum(one.duration_s for one in scored),
@@ -146,20 +130,12 @@ def _confusions(scored: Sequence[Scored]) -> Iterator[Confusion]:
 
 
 def _speakers(scored: Sequence[Scored]) -> list[Speaker]:
-    named: dict[str, list[Scored]] = {}
+    scores: dict[str, list[Score]] = {}
     for one in scored:
         if one.utterance.speaker:
-            named.setdefault(one.utterance.speaker, []).append(one)
-    speakers = [
-        Speaker(
-            name,
-            len(theirs),
-            sum(one.score.characters for one in theirs),
-            sum(one.score.errors for one in theirs),
-        )
-        for name, theirs in named.items()
-    ]
-    return sorted(speakers, key=lambda speaker: -speaker.cer)
+            scores.setdefault(one.utterance.speaker, []).append(one.score)
+    speakers = [Speaker(name, len(theirs), total(theirs)) for name, theirs in scores.items()]
+    return sorted(speakers, key=lambda speaker: -speaker.total.rate)
 
 
 def _word_times(scored: Scored) -> Iterator[int]:

@@ -17,10 +17,10 @@ def overview(summaries: Sequence[Summary]) -> Table:
         table.add_row(
             escape(one.name),
             str(len(one.scored)),
-            f"{one.characters:,}",
+            f"{one.total.characters:,}",
             f"[bold]{one.cer:.2%}[/]",
             "{:.2f} - {:.2f}".format(*(100 * end for end in one.interval)) if one.interval else "-",
-            f"{one.substitutions} / {one.deletions} / {one.insertions}",
+            f"{one.total.substitutions} / {one.total.deletions} / {one.total.insertions}",
             f"{one.wrong / max(1, len(one.scored)):.1%}",
             f"{one.rtf:.3f}",
         )

@@ -1,1 +1,1 @@
-"""Which models exist, where they come from and where they lie."""
+"""Find, download and verify model directories."""

@@ -1,4 +1,4 @@
-"""The models this server knows by name: where hubs keep them and which files they consist of."""
+"""Define the models with a name of their own: their ids on the hubs, and their files."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -7,35 +7,35 @@ HubName = Literal["modelscope", "huggingface"]
 
 
 class ModelError(Exception):
-    """A model cannot be found, downloaded or used; the text says what to do next."""
+    """Report a model that cannot be found, downloaded or used; the text has the next command."""
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """One model as the hubs publish it."""
+    """Describe one model as the hubs publish it."""
 
     name: str
     task: str
     modelscope: str | None
-    """Id on ModelScope, or None where it is not published."""
+    """Id on ModelScope, or None if not published there."""
     huggingface: str | None
-    """Id on HuggingFace, or None where it is not published."""
+    """Id on Hugging Face, or None if not published there."""
     megabytes: int
     """Rough size of the download."""
     licence: str
     aliases: tuple[str, ...] = ()
     files: tuple[str, ...] = ("config.yaml", "model.pt", "tokens.json")
-    """Without any of these a directory is not this model."""
+    """A directory without one of these is not this model."""
     extras: tuple[str, ...] = ()
-    """Downloaded too where the hub has them."""
+    """Downloaded too if the hub has them."""
 
     def id_on(self, hub: HubName) -> str | None:
-        """The id under which a hub publishes the model."""
+        """Return the id under which a hub publishes the model."""
         return self.modelscope if hub == "modelscope" else self.huggingface
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """Every hub id, former owners' included."""
+        """Return every hub id, those of former owners included."""
         known = (self.modelscope, self.huggingface, *self.aliases)
         return tuple(dict.fromkeys(i for i in known if i and "/" in i))
 
@@ -44,8 +44,7 @@ PRODUCTION = "paraformer-zh-streaming"
 PUNCTUATION = "ct-punc-realtime"
 DEMO = "demo"
 
-FUNASR_LICENCE = "FunASR Model License 1.1"
-
+_LICENCE = "FunASR Model License 1.1"
 _ASR = "speech_paraformer-large_asr_nat-zh-cn-16k-common-vocab8404-online"
 _PUNC = "punc_ct-transformer_zh-cn-common-vad_realtime-vocab272727"
 
@@ -56,7 +55,7 @@ CATALOG = (
         modelscope=f"iic/{_ASR}",
         huggingface="funasr/paraformer-zh-streaming",
         megabytes=890,
-        licence=FUNASR_LICENCE,
+        licence=_LICENCE,
         aliases=(f"damo/{_ASR}",),
         files=("config.yaml", "model.pt", "tokens.json", "am.mvn"),
         extras=("configuration.json", "seg_dict", "README.md", "example/asr_example.wav"),
@@ -65,9 +64,9 @@ CATALOG = (
         name=PUNCTUATION,
         task="punctuation, streaming",
         modelscope=f"iic/{_PUNC}",
-        huggingface=None,  # there, `funasr/ct-punc` is the offline model, which sees whole texts
+        huggingface=None,  # `funasr/ct-punc` there is the offline model, which needs whole texts
         megabytes=290,
-        licence=FUNASR_LICENCE,
+        licence=_LICENCE,
         aliases=(f"damo/{_PUNC}",),
         extras=("configuration.json", "README.md"),
     ),
@@ -75,7 +74,7 @@ CATALOG = (
 
 
 def lookup(name: str) -> Model | None:
-    """The model of this name, alias or hub id; any other `owner/name` is taken for a hub id."""
+    """Return the model of this name, alias or hub id; any other `owner/name` counts as a hub id."""
     for model in CATALOG:
         if name == model.name or name in model.ids:
             return model

@@ -1,1 +1,1 @@
-"""Export what an operator reads: metrics, logs, history, GPU."""
+"""Export metrics, logs, the history of metrics, and GPU figures."""

@@ -1,4 +1,4 @@
-"""The GPU that computes, as NVIDIA's management library sees it; nothing where there is none."""
+"""Export memory and utilisation of the GPU that computes, from NVIDIA's management library."""
 
 import asyncio
 import logging
@@ -12,21 +12,21 @@ from asr_server.observability.metrics import Metrics
 log = logging.getLogger(__name__)
 
 PERIOD_S = 5.0
-"""Time between two readings."""
+"""Time between two samples."""
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """One look at a GPU."""
+class GpuSample:
+    """Hold the figures of a GPU at one moment."""
 
     used_memory_bytes: int
     memory_bytes: int
     utilization: float | None
-    """0 to 1; None where the driver does not say, as of a slice of a GPU."""
+    """0 to 1; None if the driver does not report one, as for a MIG slice."""
 
 
-def read(uuid: str) -> Reading:
-    """Look at the GPU of this UUID, as in `GPU-ffc79498-8ff3-c2dc-3b0d-fafd804516ae`.
+def read(uuid: str) -> GpuSample:
+    """Return a sample of the GPU of this UUID, as in `GPU-ffc79498-8ff3-c2dc-3b0d-fafd804516ae`.
 
     Raises `ImportError` without nvidia-ml-py, `pynvml.NVMLError` without a driver or that GPU.
     """
@@ -37,34 +37,34 @@ def read(uuid: str) -> Reading:
         utilization = nvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100
     except nvml.NVMLError_NotSupported:
         utilization = None
-    return Reading(memory.used, memory.total, utilization)
+    return GpuSample(memory.used, memory.total, utilization)
 
 
 async def watch(metrics: Metrics, uuid: Callable[[], str | None]) -> None:
-    """Show the GPU that `uuid` names, while it names one, until cancelled."""
-    complaint = ""
+    """Export the GPU that `uuid` returns, if any, every period until cancelled."""
+    last_error = ""
     while True:
-        reading = None
+        sample = None
         if name := uuid():
             try:
-                # In a thread: the driver of a GPU in trouble takes its time.
-                reading = await asyncio.to_thread(read, name)
-            except Exception as exc:  # whatever is wrong with it, recognition goes on
-                if str(exc) != complaint:
-                    complaint = str(exc)
+                # In a thread: the driver of a failing GPU may block.
+                sample = await asyncio.to_thread(read, name)
+            except Exception as exc:  # recognition must go on without figures
+                if str(exc) != last_error:
+                    last_error = str(exc)
                     log.warning("no figures of the GPU: %s", exc)
-        _show(metrics, name, reading)
+        _export(metrics, name, sample)
         await asyncio.sleep(PERIOD_S)
 
 
-def _show(metrics: Metrics, uuid: str | None, reading: Reading | None) -> None:
+def _export(metrics: Metrics, uuid: str | None, sample: GpuSample | None) -> None:
     for gauge in (metrics.gpu_used_memory, metrics.gpu_memory, metrics.gpu_utilization):
         gauge.clear()
-    if uuid and reading:
-        metrics.gpu_used_memory.labels(uuid).set(reading.used_memory_bytes)
-        metrics.gpu_memory.labels(uuid).set(reading.memory_bytes)
-        if reading.utilization is not None:
-            metrics.gpu_utilization.labels(uuid).set(reading.utilization)
+    if uuid and sample:
+        metrics.gpu_used_memory.labels(uuid).set(sample.used_memory_bytes)
+        metrics.gpu_memory.labels(uuid).set(sample.memory_bytes)
+        if sample.utilization is not None:
+            metrics.gpu_utilization.labels(uuid).set(sample.utilization)
 
 
 @cache

@@ -1,7 +1,8 @@
-"""What the log looks like: one format for everything on stderr, for people or for machines.
+"""Configure logging: one format for all records on stderr, text or JSON.
 
-Modules log through `logging` and put figures into `extra`. Neither text, audio, keys nor hotwords
-belong there, so foreign modules are held at `info`: the WebSocket library's `debug` shows frames.
+Modules log through `logging` and put figures into `extra`. Text, audio, keys and hotwords never
+belong into a record, so other packages log from `info` up: the WebSocket library's `debug` level
+prints frames.
 """
 
 import logging
@@ -14,41 +15,41 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from asr_server.settings import Settings
 
-OURS = "asr_server"
-FOREIGN = ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi")
+UVICORN_LOGGERS = ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi")
 """Loggers that uvicorn configures for itself."""
 
 
 def as_json(settings: Settings) -> bool:
-    """Whether lines are JSON."""
-    asked = settings.log_format
-    return asked == "json" or (asked == "auto" and not sys.stderr.isatty())
+    """Return whether records are JSON."""
+    format = settings.log_format
+    return format == "json" or (format == "auto" and not sys.stderr.isatty())
 
 
 def configure(settings: Settings) -> None:
     """Send every record to stderr in one format, uvicorn's too; may be called again."""
     handler = logging.StreamHandler()
     handler.setFormatter(_formatter(as_json(settings)))
-    least = logging.getLevelName(settings.log_level.upper())
-    logging.basicConfig(level=max(least, logging.INFO), handlers=[handler], force=True)
-    logging.getLogger(OURS).setLevel(least)
-    for name in FOREIGN:
+    level = logging.getLevelName(settings.log_level.upper())
+    logging.basicConfig(level=max(level, logging.INFO), handlers=[handler], force=True)
+    logging.getLogger("asr_server").setLevel(level)
+    for name in UVICORN_LOGGERS:
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
         if logger.level < logging.INFO:
-            logger.setLevel(logging.NOTSET)  # then the root decides
+            logger.setLevel(logging.NOTSET)  # then the root logger's level applies
 
 
 def fault(error: BaseException) -> dict[str, str]:
-    """As `extra`: what went wrong and where, without what the exception may quote.
+    """Return the kind and the stack of an error for `extra`, without text it may quote.
 
-    The machine's own errors speak of devices, files and shapes; others may repeat what was said.
+    The messages of system errors name devices, files and shapes; other messages may quote
+    recognised text and are left out.
     """
     kind = type(error).__name__
-    speaks = isinstance(error, (RuntimeError, OSError, MemoryError))
+    safe = isinstance(error, (RuntimeError, OSError, MemoryError))
     stack = "".join(traceback.format_tb(error.__traceback__))
-    return {"fault": f"{kind}: {error}" if speaks else kind, "stack": stack.rstrip()}
+    return {"fault": f"{kind}: {error}" if safe else kind, "stack": stack.rstrip()}
 
 
 def _formatter(json: bool) -> logging.Formatter:
@@ -60,37 +61,35 @@ def _formatter(json: bool) -> logging.Formatter:
             structlog.processors.EventRenamer("message"),
             structlog.stdlib.add_logger_name,
             structlog.stdlib.ExtraAdder(),
-            _without_twins,
+            _without_duplicate,
         ],
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            *(_for_machines() if json else _for_people()),
+            *(_json_renderers() if json else [_text_renderer()]),
         ],
     )
 
 
-def _for_machines() -> list[Processor]:
+def _json_renderers() -> list[Processor]:
     return [
         structlog.processors.format_exc_info,
         structlog.processors.JSONRenderer(ensure_ascii=False),
     ]
 
 
-def _for_people() -> list[Processor]:
+def _text_renderer() -> Processor:
     console = Console(stderr=True)
-    return [
-        structlog.dev.ConsoleRenderer(
-            event_key="message",
-            pad_event_to=0,
-            sort_keys=False,
-            colors=console.is_terminal and not console.no_color,
-            # The default shows local variables, and with them what was said.
-            exception_formatter=structlog.dev.plain_traceback,
-        ),
-    ]
+    return structlog.dev.ConsoleRenderer(
+        event_key="message",
+        pad_event_to=0,
+        sort_keys=False,
+        colors=console.is_terminal and not console.no_color,
+        # The default prints local variables, which may hold recognised text.
+        exception_formatter=structlog.dev.plain_traceback,
+    )
 
 
-def _without_twins(_: WrappedLogger, __: str, record: EventDict) -> EventDict:
-    """uvicorn repeats its message in colours."""
+def _without_duplicate(_: WrappedLogger, __: str, record: EventDict) -> EventDict:
+    """Remove uvicorn's second, coloured copy of the message."""
     record.pop("color_message", None)
     return record

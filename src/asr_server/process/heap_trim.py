@@ -1,8 +1,7 @@
-"""Frees what is not needed any more, and gives it back to the system.
+"""Return freed memory to the system, and keep garbage collections short.
 
-Steps of many sizes leave holes in the C library's heaps, one heap a thread, which it keeps for
-later: after a rush a server would hold for ever what the rush needed, and for days it would grow
-with every rush that was a little larger.
+Steps of many sizes leave holes in the C library's heaps (one per thread), which it keeps. After a
+peak of load the process would hold the peak's memory for ever, and each higher peak would add.
 """
 
 import asyncio
@@ -12,20 +11,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 PERIOD_S = 60.0
-"""A trim takes some milliseconds, and the next steps some more to get pages anew."""
+"""A trim takes some milliseconds, and the next steps as long to fault pages in again."""
 
 
 @contextmanager
-def settled() -> Iterator[None]:
-    """Meanwhile Python's garbage collector leaves alone what is there now.
+def frozen_gc() -> Iterator[None]:
+    """Exempt the objects that exist now from garbage collection.
 
-    What a server loads are half a million objects. Among so many a collection would hold up
-    everything for 0.15 s, and so Python would wait with it until a quarter as many
-    have come: hundreds of connections, each of which asyncio leaves as a cycle.
+    A loaded server has half a million objects, among which a collection takes 0.15 s. Python
+    delays the next one until a quarter as many were added: hundreds of connections, each of which
+    asyncio leaves as a reference cycle.
     """
     gc.collect()
     gc.freeze()
-    gc.collect()  # counts what is left: on that depends how soon the next one comes
+    gc.collect()  # counts the objects left, which decides when the next collection comes
     try:
         yield
     finally:
@@ -33,15 +32,15 @@ def settled() -> Iterator[None]:
 
 
 async def watch() -> None:
-    """Trim the heaps every period until cancelled; with other C libraries than glibc do nothing."""
-    trim = _trim()
+    """Trim the heaps every period until cancelled; return at once without glibc."""
+    trim = _malloc_trim()
     while trim is not None:
         await asyncio.sleep(PERIOD_S)
         await asyncio.to_thread(trim, 0)
 
 
-def _trim() -> "Callable[[int], int] | None":
-    """glibc's `malloc_trim`, whose argument is what to keep at the top of the main heap."""
+def _malloc_trim() -> "Callable[[int], int] | None":
+    """Return glibc's `malloc_trim`, whose argument is the free memory to keep on the main heap."""
     try:
         trim: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
     except (AttributeError, OSError, TypeError):  # musl, macOS, Windows

@@ -1,4 +1,4 @@
-"""uvicorn as the protocol needs it. The one place that starts it, so that no start differs."""
+"""Run uvicorn with the options the protocol needs; all starts of the server go through here."""
 
 import logging
 import math
@@ -8,12 +8,12 @@ from typing import Any
 import uvicorn
 
 from asr_server.observability import logs
-from asr_server.process.signals import swallowed
+from asr_server.process.signals import ignored_signals
 from asr_server.settings import Settings
 
 
 def options(settings: Settings) -> dict[str, Any]:
-    """What `uvicorn.Config` is told beside the application."""
+    """Return the arguments of `uvicorn.Config` beside the application."""
     return {
         "host": settings.host,
         "port": settings.port,
@@ -22,41 +22,40 @@ def options(settings: Settings) -> dict[str, Any]:
         "ws_max_size": settings.max_message_bytes,
         # DashScope's own SDK cannot answer a ping while its user sends no audio.
         "ws_ping_interval": None,
-        "ws_per_message_deflate": False,  # sound does not shrink; the window costs 50 KB a client
-        # uvicorn logs whole addresses, and some clients put their API key into the query.
+        "ws_per_message_deflate": False,  # PCM does not compress; the window costs 50 KB a client
+        # uvicorn logs whole URLs, and some clients put their API key into the query.
         "access_log": False,
         "log_config": None,
         "server_header": False,
-        # By then every task has ended; what is left are clients that do not read.
+        # By then every task has ended; only clients that do not read are left.
         "timeout_graceful_shutdown": math.ceil(settings.close_timeout_s),
     }
 
 
 class Server(uvicorn.Server):
-    """A server that says when it listens, and on which port if any would do."""
+    """Call `listening` with the port once the sockets are open and the application is ready."""
 
     def __init__(self, config: uvicorn.Config, listening: Callable[[int], None]) -> None:
         super().__init__(config)
         self._listening = listening
 
     async def startup(self, sockets: Any = None) -> None:
-        """As uvicorn's; afterwards the sockets are open and the application is ready."""
         await super().startup(sockets)
         if self.started:
             self._listening(self.servers[0].sockets[0].getsockname()[1])
 
 
 def serve(app: Any, settings: Settings, listening: Callable[[int], None] | None = None) -> int:
-    """Run until stopped; the process's exit status. `listening` gets the port once it is open.
+    """Run until stopped and return the exit status; `listening` gets the port once it is open.
 
     The status is 0 after a signal, and 1 if the server did not start or lost its device.
     """
     logs.configure(settings)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     server = Server(uvicorn.Config(app, **options(settings)), listening or (lambda port: None))
-    with swallowed():
+    with ignored_signals():
         try:
             server.run()
-        except SystemExit:  # uvicorn has said why it cannot start
+        except SystemExit:  # uvicorn has logged why it cannot start
             return 1
     return 1 if app.state.engine.lost.is_set() else 0

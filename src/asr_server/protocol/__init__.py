@@ -1,1 +1,1 @@
-"""DashScope's wire, both directions, without state."""
+"""Parse and write the messages of DashScope's protocol, without state."""

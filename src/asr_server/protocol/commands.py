@@ -1,7 +1,7 @@
-"""What a client says: text frames to values.
+"""Parse the text frames of clients into commands.
 
-Clients in nine languages send nulls, empty strings, numbers as text and keys of their own; all of
-that is accepted. Audio has no envelope: it comes as binary frames.
+Clients in nine languages send nulls, empty strings, numbers as text and unknown keys; the parser
+accepts all of that. Audio has no envelope: it comes as binary frames.
 """
 
 import json
@@ -13,11 +13,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from asr_server.errors import ClientError, InvalidParameter, MalformedMessage
 
 LONGEST_NAME = 256
-"""Characters of a task id or a model name; both come back in messages and in the log."""
+"""Characters of a task id or a model name; messages and the log repeat both."""
 
 MOST_INSTANT_HOTWORDS = 2000
 LONGEST_COMMAND = 256 * 1024
-"""Characters of a text frame; with that many hotwords it has a third of it."""
+"""Characters of a text frame; one with the most hotwords has a third of that."""
 
 
 def _one_or_many(value: Any) -> Any:
@@ -25,7 +25,7 @@ def _one_or_many(value: Any) -> Any:
 
 
 class Parameters(BaseModel):
-    """`payload.parameters` of run-task; what is absent, null or "" has its default."""
+    """Hold `payload.parameters` of run-task; a key that is absent, null or "" has its default."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -34,7 +34,7 @@ class Parameters(BaseModel):
     """Hz."""
     vocabulary_id: str | None = None
     vocabulary: dict[str, int] = Field(default={}, max_length=MOST_INSTANT_HOTWORDS)
-    """Hotwords of this task alone, with their weights."""
+    """Hotwords of this task and their weights."""
     language_hints: Annotated[list[str], BeforeValidator(_one_or_many)] = []
     disfluency_removal_enabled: bool = False
     semantic_punctuation_enabled: bool = False
@@ -45,15 +45,15 @@ class Parameters(BaseModel):
     max_sentence_silence: int | None = None
     """Milliseconds, 200 to 6000."""
     max_end_silence: int | None = None
-    """Milliseconds; Gummy's name for the same."""
+    """Milliseconds; Gummy's name of `max_sentence_silence`."""
     speech_noise_threshold: float | None = None
-    """-1 (more is speech) to 1 (less is)."""
+    """-1 (more counts as speech) to 1 (less does)."""
     special_word_filter: dict[str, Any] | str | None = None
-    """Words to mask or to leave out, as an object or as its JSON."""
+    """Words to mask or to remove, as an object or as its JSON."""
     transcription_enabled: bool = True
     translation_enabled: bool = False
     word_confidence_enabled: bool = False
-    """Not DashScope's: adds `confidence` to every word."""
+    """An extension of DashScope's protocol: adds `confidence` to every word."""
 
     @model_validator(mode="before")
     @classmethod
@@ -67,36 +67,36 @@ class Parameters(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class RunTask:
-    """Begin a task on this connection."""
+    """Start a task on the connection."""
 
     action: ClassVar[str] = "run-task"
     task_id: str
     model: str
     parameters: Parameters
     phrase_id: str | None = None
-    """Hotwords in the old way, from `payload.resources` or `parameters.phrase_id`."""
+    """Id of a hotword list in the old place: `payload.resources` or `parameters.phrase_id`."""
 
 
 @dataclass(frozen=True, slots=True)
 class ContinueTask:
-    """New context for the task; carries nothing this server needs."""
+    """Update the task's context; this server uses none of it."""
 
     action: ClassVar[str] = "continue-task"
 
 
 @dataclass(frozen=True, slots=True)
 class FinishTask:
-    """No more audio. Its task id is not kept: official samples send a different one."""
+    """End the audio. Its task id is ignored: official samples send a different one."""
 
     action: ClassVar[str] = "finish-task"
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A text frame that is not a command."""
+    """Hold why a text frame is no command."""
 
     task_id: str
-    """As far as it could be read, else ""."""
+    """The frame's task id if it has a valid one, else ""."""
     error: ClientError
 
 
@@ -104,7 +104,7 @@ Command = RunTask | ContinueTask | FinishTask
 
 
 def parse(text: str) -> Command | Rejected:
-    """The command in a text frame."""
+    """Return the command in a text frame."""
     if len(text) > LONGEST_COMMAND:
         return Rejected("", MalformedMessage())
     try:
@@ -149,7 +149,7 @@ def _run_task(payload: dict[str, Any], task_id: str) -> RunTask:
 
 
 def invalid_action(action: str) -> InvalidParameter:
-    """What a message at the wrong time is answered."""
+    """Return the error for a message that its state does not allow."""
     return InvalidParameter(f"Invalid action('{action}')! Please follow the protocol!")
 
 

@@ -1,7 +1,7 @@
-"""What the server says: values to text frames, shaped as the captures of the real service.
+"""Write the server's text frames, shaped like captures of the real service.
 
-Compact JSON and raw UTF-8, because some clients read at most 1024 or 4096 bytes of a frame. The
-keys that are absent here are absent on purpose: strict parsers fail on unknown ones.
+The JSON is compact and raw UTF-8, because some clients read at most 1024 or 4096 bytes of a frame.
+Further keys are left out on purpose: strict parsers fail on unknown ones.
 """
 
 import json
@@ -13,71 +13,73 @@ from asr_server.errors import AsrError
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """Part of a sentence; times in ms from the start of the task."""
+    """Hold a word of a sentence; times in ms from the start of the task."""
 
     begin_time: int
     end_time: int
     text: str
+    """One or more characters; a Latin word after another starts with the space between them."""
     punctuation: str
-    """What follows the word, "" if nothing does."""
+    """The mark after the word, or ""."""
     confidence: float | None = None
-    """0 to 1; only on the wire when the task asked for it."""
+    """0 to 1, of the word's least certain token; None unless the task asked for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """All that is known of one sentence; times in ms from the start of the task."""
+    """Hold one result, interim or final; times in ms from the start of the task."""
 
     sentence_id: int
     begin_time: int
     end_time: int | None
-    """None while the text may still change; the SDKs tell final from interim by this."""
+    """None while the text may still change: the SDKs take a result with an end for final."""
     text: str
+    """The words and their punctuation, joined."""
     words: tuple[Word, ...]
     begins: bool = False
-    """The first result of its sentence."""
+    """Whether this is the first result of its sentence."""
 
 
 def task_started(task_id: str) -> str:
-    """The task is running."""
+    """Return the frame that confirms run-task."""
     return _event("task-started", task_id, {})
 
 
-def sentence(task_id: str, heard: Sentence) -> str:
-    """A result in the shape of Paraformer and Fun-ASR."""
+def sentence(task_id: str, result: Sentence) -> str:
+    """Return a result in the shape of Paraformer and Fun-ASR."""
     body: dict[str, Any] = {
-        "sentence_id": heard.sentence_id,
-        "begin_time": heard.begin_time,
-        "end_time": heard.end_time,
-        "text": heard.text,
+        "sentence_id": result.sentence_id,
+        "begin_time": result.begin_time,
+        "end_time": result.end_time,
+        "text": result.text,
         "channel_id": 0,
         "speaker_id": None,
-        "sentence_end": heard.end_time is not None,
+        "sentence_end": result.end_time is not None,
     }
-    if heard.begins:
+    if result.begins:
         body["sentence_begin"] = True
-    body["words"] = [_word(word, fixed=False) for word in heard.words]
-    return _result(task_id, "sentence", body, heard)
+    body["words"] = [_word(word, fixed=False) for word in result.words]
+    return _result(task_id, "sentence", body, result)
 
 
-def transcription(task_id: str, heard: Sentence) -> str:
-    """A result in the shape of Gummy."""
-    final = heard.end_time is not None
+def transcription(task_id: str, result: Sentence) -> str:
+    """Return a result in the shape of Gummy."""
+    final = result.end_time is not None
     body: dict[str, Any] = {
-        "sentence_id": heard.sentence_id,
-        "begin_time": heard.begin_time,
-        "end_time": heard.end_time,
+        "sentence_id": result.sentence_id,
+        "begin_time": result.begin_time,
+        "end_time": result.end_time,
     }
     if not final:  # its SDK reads this when end_time is null
-        body["current_time"] = heard.words[-1].end_time if heard.words else heard.begin_time
-    body["text"] = heard.text
-    body["words"] = [_word(word, fixed=final) for word in heard.words]
+        body["current_time"] = result.words[-1].end_time if result.words else result.begin_time
+    body["text"] = result.text
+    body["words"] = [_word(word, fixed=final) for word in result.words]
     body["sentence_end"] = final
-    return _result(task_id, "transcription", body, heard)
+    return _result(task_id, "transcription", body, result)
 
 
 def heartbeat(task_id: str) -> str:
-    """A sign of life during silence, for tasks that asked for it."""
+    """Return the frame that fills silence, for tasks that asked for it."""
     body: dict[str, Any] = {
         "sentence_id": 0,
         "begin_time": 0,
@@ -91,26 +93,27 @@ def heartbeat(task_id: str) -> str:
 
 
 def task_finished(task_id: str) -> str:
-    """Everything heard has been said; the official SDK completes only if `output` is there."""
+    """Return the frame after the last result; the official SDK needs its `output` to complete."""
     return _event("task-finished", task_id, {"output": {}, "usage": None})
 
 
 def task_failed(task_id: str, error: AsrError) -> str:
-    """The task is over and the connection will be closed."""
-    return _event("task-failed", task_id, {}, error_code=error.code, error_message=error.told)
+    """Return the frame after which the connection is closed."""
+    about = {"error_code": error.code, "error_message": error.client_message}
+    return _event("task-failed", task_id, {}, **about)
 
 
-def _result(task_id: str, kind: str, body: dict[str, Any], heard: Sentence) -> str:
-    if heard.end_time is None:
+def _result(task_id: str, kind: str, body: dict[str, Any], result: Sentence) -> str:
+    if result.end_time is None:
         return _event("result-generated", task_id, {"output": {kind: body}})
     body["stash"] = {
-        "sentence_id": heard.sentence_id + 1,
+        "sentence_id": result.sentence_id + 1,
         "text": "",
-        "begin_time": heard.end_time,
-        "current_time": heard.end_time,
+        "begin_time": result.end_time,
+        "current_time": result.end_time,
         "words": [],
     }
-    usage = {"duration": -(-heard.end_time // 1000)}  # begun seconds are billed
+    usage = {"duration": -(-result.end_time // 1000)}  # DashScope bills started seconds
     return _event("result-generated", task_id, {"output": {kind: body}, "usage": usage})
 
 

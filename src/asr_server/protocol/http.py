@@ -1,4 +1,4 @@
-"""Bodies of HTTP answers, as DashScope's."""
+"""Write the bodies of HTTP responses like DashScope's."""
 
 import uuid
 from typing import Any
@@ -7,10 +7,10 @@ from asr_server.errors import AsrError
 
 
 def request_id() -> str:
-    """An id for one answer, as it stands in the body and in `x-request-id`."""
+    """Return an id for one response, for its body and its `x-request-id`."""
     return str(uuid.uuid4())
 
 
 def failure(error: AsrError, request: str) -> dict[str, Any]:
-    """The body that tells a client why its request, or its handshake, was refused."""
-    return {"code": error.code, "message": error.told, "request_id": request}
+    """Return the body of a refused request or handshake."""
+    return {"code": error.code, "message": error.client_message, "request_id": request}

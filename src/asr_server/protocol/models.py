@@ -1,6 +1,6 @@
-"""The model names clients ask for, and what differs on the wire between their families.
+"""Define the model names that clients ask for, and how their families differ in the protocol.
 
-Behind all of them is the one model this server runs; a name only chooses defaults and shapes.
+Every name is served by the one model that this server runs; it chooses defaults and shapes.
 """
 
 import math
@@ -12,17 +12,17 @@ from asr_server.errors import ModelNotFound
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """How a family of DashScope models speaks."""
+    """Hold what the models of one DashScope family have in common."""
 
     max_sentence_silence_ms: int
-    """Silence that ends a sentence when the task does not say."""
+    """Silence that ends a sentence unless the task sets another."""
     transcribes: bool = False
     """Results are `transcription` objects (Gummy), not `sentence` objects."""
     first_sentence_id: int = 1
     single_sentence: bool = False
     """The service ends the task after the first sentence."""
     longest_s: float = math.inf
-    """Seconds of audio that a task may have."""
+    """Seconds of audio that a task may have at most."""
 
 
 PARAFORMER = Family(max_sentence_silence_ms=800)
@@ -55,7 +55,10 @@ MODELS: dict[str, Family] = {
 
 
 def find(name: str, aliases: Mapping[str, str]) -> Family:
-    """The family of a model name; `aliases` add names for those above. Raises ModelNotFound."""
+    """Return a model's family; `aliases` maps further names to those above.
+
+    Raises ModelNotFound.
+    """
     try:
         return MODELS[aliases.get(name, name)]
     except KeyError:

@@ -1,1 +1,1 @@
-"""The conversation of one connection, without I/O."""
+"""Keep the conversation of one connection, without I/O."""

@@ -1,4 +1,4 @@
-"""What goes into a session and what comes out of it."""
+"""Define what goes into a session (`Input`) and what comes out of it (`Output`)."""
 
 from dataclasses import dataclass
 
@@ -8,45 +8,45 @@ from asr_server.protocol.events import Sentence
 from asr_server.recognition import EndOfStream, Hypothesis
 from asr_server.state.task import Task
 
-# Inputs: the client's are commands and these ------------------------------------------------------
+# Inputs from the client; its commands are the others ----------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Audio:
-    """A binary frame."""
+    """Carry a binary frame."""
 
     data: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Gone:
-    """The client closed the connection, or lost it."""
+class Disconnected:
+    """Report that the client closed the connection or lost it."""
 
 
-# Inputs: the recogniser's -------------------------------------------------------------------------
+# Inputs from the engine; hypotheses and the end of the stream are the others ----------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The task has its place in the recogniser."""
+    """Report that the engine opened the task's stream."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The task cannot go on: its audio cannot be decoded, or the recogniser failed."""
+    """Report that the task cannot go on: its audio is undecodable, or the engine failed."""
 
     error: AsrError
 
 
-# Inputs: time's -----------------------------------------------------------------------------------
+# Inputs from the timer ----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """Time went by, at least until `Session.deadline`."""
+    """Report that `Session.deadline` has passed."""
 
     reading: bool = True
-    """False while the server itself leaves the socket unread: the client's silence is our doing."""
+    """False while backpressure keeps the server from reading: the client may well have sent."""
 
 
 Input = (
@@ -55,14 +55,14 @@ Input = (
     | FinishTask
     | Rejected
     | Audio
-    | Gone
+    | Disconnected
     | Opened
     | Hypothesis
     | EndOfStream
     | Failed
     | Tick
 )
-FROM_RECOGNISER = (Opened, Hypothesis, EndOfStream, Failed)
+FROM_ENGINE = (Opened, Hypothesis, EndOfStream, Failed)
 
 
 # Outputs ------------------------------------------------------------------------------------------
@@ -70,42 +70,46 @@ FROM_RECOGNISER = (Opened, Hypothesis, EndOfStream, Failed)
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """A text frame for the client."""
+    """Send a text frame to the client."""
 
     frame: str
-    passing: bool = False
-    """An interim result: worth nothing once a newer result is to be sent."""
-    tells: Sentence | AsrError | None = None
-    """What the frame says, for those who measure."""
+    replaceable: bool = False
+    """An interim result or heartbeat, which need not be sent once a newer frame waits."""
+    sentence: Sentence | None = None
+    """The result in the frame, for the latency metrics."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpenStream:
-    """Take a place in the recogniser; the answer is `Opened` or `Failed`."""
+    """Open a stream of the engine; the answer is `Opened` or `Failed`."""
 
     task: Task
 
 
 @dataclass(frozen=True, slots=True)
 class PushAudio:
-    """More of the task's audio, in the format its task declared."""
+    """Push audio into the stream, in the format that the task declared."""
 
     data: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class FinishStream:
-    """There is no more audio; the answer is `EndOfStream` or `Failed`."""
+    """Finish the stream; the answer is `EndOfStream` or `Failed`."""
 
 
 @dataclass(frozen=True, slots=True)
 class CloseStream:
-    """Give the place back; nothing more is wanted of it."""
+    """Close the task's stream, if it has one, and drop what the engine has not delivered."""
+
+    task_id: str
+    error: AsrError | None = None
+    """What failed the task; None if the task finished or the client disconnected."""
 
 
 @dataclass(frozen=True, slots=True)
 class CloseSocket:
-    """Close the connection once everything sent before has left."""
+    """Close the connection once every frame before is sent."""
 
     code: int
     reason: str

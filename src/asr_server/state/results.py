@@ -1,8 +1,8 @@
-"""Hypotheses of one task to the frames its client sees: numbered, worded, not too many.
+"""Turn the hypotheses of one task into results: numbered, rendered and paced.
 
-The official Python SDK takes one message per audio frame it sends, so an interim result goes out
-only against a frame received since the last message, and never sooner than an interval after it.
-An interim held back is replaced by a newer one; finals never wait.
+Pacing: the official Python SDK takes one message per audio frame it sends, so an interim result is
+sent only against a frame received since the last message, and never sooner than an interval after
+it. A held interim is replaced by a newer one; finals never wait.
 """
 
 from dataclasses import replace
@@ -16,93 +16,75 @@ from asr_server.state.task import Task
 
 
 class Results:
-    """The results of one task."""
+    """Hold the sentence number and the pacing of one task's results."""
 
     def __init__(self, task: Task, interval_s: float) -> None:
         self._task = task
         self._interval_s = interval_s
-        self._shape = events.transcription if task.family.transcribes else events.sentence
+        self._frame = events.transcription if task.family.transcribes else events.sentence
         self._number = task.family.first_sentence_id
         self._begun = False
+        """Whether a result of the current sentence has been sent."""
         self._held: Hypothesis | None = None
         self._credit = 1
+        """Messages that the client takes before its next audio frame, at most one."""
         self._next_at = float("-inf")
-        self._all_sent = False
+        self._all_received = False
 
     @property
     def deadline(self) -> float | None:
-        """When `due` will have something to say, if nothing else happens."""
-        return self._next_at if self._held and (self._credit > 0 or self._all_sent) else None
+        """Return when `due` returns the held interim, or None if only an input can change that."""
+        paid = self._credit > 0 or self._all_received
+        return self._next_at if self._held and paid else None
 
-    def input(self) -> None:
-        """A frame of audio came: the client will take one message for it."""
+    def audio_received(self) -> None:
+        """Count an audio frame: the client takes one more message."""
         self._credit = min(self._credit + 1, 1)
 
-    def finish(self) -> None:
-        """The client has sent everything and does nothing but read."""
-        self._all_sent = True
+    def finish_received(self) -> None:
+        """Stop counting audio frames: from now on the client only reads."""
+        self._all_received = True
 
-    def heard(self, heard: Hypothesis, now: float) -> list[Send]:
-        """What to send at once."""
-        if heard.end is None:
-            self._held = heard
+    def accept(self, hypothesis: Hypothesis, now: float) -> list[Send]:
+        """Return the results to send at once."""
+        if not hypothesis.final:
+            self._held = hypothesis
             return self.due(now)
         self._held = None
-        final = self._sentence(heard)
-        if not self._begun and not final.text:  # noise: the client never hears of it
+        final = self._sentence(hypothesis)
+        if not self._begun and not final.text:  # noise: the client has seen nothing of it
             return []
-        said = []
-        if not self._begun and not self._task.family.transcribes:  # Gummy knows no beginnings
+        sends = []
+        if not self._begun and not self._task.family.transcribes:  # Gummy has no sentence_begin
             opening = replace(final, end_time=None, text="", words=(), begins=True)
-            said.append(self._say(opening, now))
-        said.append(self._say(final, now))
+            sends.append(self._send(opening, now))
+        sends.append(self._send(final, now))
         self._number += 1
         self._begun = False
-        return said
+        return sends
 
     def due(self, now: float) -> list[Send]:
-        """The interim held back, if its time has come."""
+        """Return the held interim if its deadline has passed."""
         if self.deadline is None or now < self.deadline or self._held is None:
             return []
         interim = self._sentence(self._held)
         self._held = None
-        return [self._say(interim, now)] if self._begun or interim.text else []
+        return [self._send(interim, now)] if self._begun or interim.text else []
 
-    def _say(self, sentence: events.Sentence, now: float) -> Send:
+    def _send(self, sentence: events.Sentence, now: float) -> Send:
         self._credit -= 1
         self._next_at = now + self._interval_s
         self._begun = True
-        passing = sentence.end_time is None and not sentence.begins
-        return Send(self._shape(self._task.task_id, sentence), passing, sentence)
+        replaceable = sentence.end_time is None and not sentence.begins
+        return Send(self._frame(self._task.task_id, sentence), replaceable, sentence)
 
-    def _sentence(self, heard: Hypothesis) -> events.Sentence:
-        asked = self._task.parameters
-        rendered = render(
-            heard.tokens,
-            begin=heard.begin,
-            end=heard.end,
-            final=heard.end is not None,
-            paused=heard.paused,
-            itn=asked.inverse_text_normalization_enabled,
-            punctuation=asked.punctuation_prediction_enabled,
-            disfluency_removal=asked.disfluency_removal_enabled,
-            special_words=self._task.special_words,
-        )
-        words = tuple(
-            events.Word(
-                to_ms(word.begin),
-                to_ms(word.end),
-                word.text,
-                word.punctuation,
-                word.confidence if asked.word_confidence_enabled else None,
-            )
-            for word in rendered.words
-        )
+    def _sentence(self, hypothesis: Hypothesis) -> events.Sentence:
+        words = render(hypothesis, self._task.parameters, self._task.special_words)
         return events.Sentence(
             sentence_id=self._number,
-            begin_time=to_ms(heard.begin),
-            end_time=None if heard.end is None else to_ms(heard.end),
-            text=rendered.text,
+            begin_time=to_ms(hypothesis.begin),
+            end_time=None if hypothesis.end is None else to_ms(hypothesis.end),
+            text="".join(word.text + word.punctuation for word in words),
             words=words,
-            begins=heard.end is None and not self._begun,
+            begins=not hypothesis.final and not self._begun,
         )

@@ -1,10 +1,9 @@
-"""The conversation on one connection, without I/O: inputs go in, outputs come out.
+"""Decide the conversation on one connection, without I/O: inputs go in, outputs come out.
 
-Two peers move it, the client and the recogniser, and so does time, which comes in as a number of
-seconds on any clock that never goes back. All rules about what may follow what are in TRANSITIONS.
-A cell that is absent is the client's fault if the client moved, and the task fails; it is this
-server's bug if the recogniser moved, and an assertion fails. Any state but CLOSED also leads to
-CLOSED, by an error or by a time that ran out.
+Inputs come from the client, from the engine and from a timer; time is a number of seconds on any
+monotonic clock. TRANSITIONS holds every rule about which input may come in which state. An absent
+cell is the client's fault for a client's input, and the task fails; for the engine's input it is a
+bug of this server, and an assertion fails. An error or a timeout leads from any state to CLOSED.
 """
 
 import logging
@@ -22,13 +21,13 @@ from asr_server.protocol.commands import (
 from asr_server.recognition import EndOfStream, Hypothesis
 from asr_server.settings import Settings
 from asr_server.state.messages import (
-    FROM_RECOGNISER,
+    FROM_ENGINE,
     Audio,
     CloseSocket,
     CloseStream,
+    Disconnected,
     Failed,
     FinishStream,
-    Gone,
     Input,
     Opened,
     OpenStream,
@@ -44,13 +43,13 @@ log = logging.getLogger(__name__)
 
 
 class State(Enum):
-    """Where the conversation is."""
+    """Name the phase of the conversation."""
 
     IDLE = "no task"
-    STARTING = "the task waits for the recogniser"
+    STARTING = "the engine opens the stream"
     STREAMING = "audio goes in, results come out"
     FINISHING = "all audio is in, the last results come out"
-    CLOSED = "nothing more will be said"
+    CLOSED = "the connection is to be closed"
 
 
 TRANSITIONS: dict[State, dict[type[Input], State]] = {
@@ -60,13 +59,13 @@ TRANSITIONS: dict[State, dict[type[Input], State]] = {
         FinishTask: State.IDLE,
         Audio: State.IDLE,
         Tick: State.IDLE,
-        Gone: State.CLOSED,
+        Disconnected: State.CLOSED,
     },
     State.STARTING: {
         Opened: State.STREAMING,
         Failed: State.CLOSED,
         Tick: State.STARTING,
-        Gone: State.CLOSED,
+        Disconnected: State.CLOSED,
     },
     State.STREAMING: {
         Audio: State.STREAMING,
@@ -76,7 +75,7 @@ TRANSITIONS: dict[State, dict[type[Input], State]] = {
         EndOfStream: State.IDLE,  # after the one sentence of gummy-chat-v1
         Failed: State.CLOSED,
         Tick: State.STREAMING,
-        Gone: State.CLOSED,
+        Disconnected: State.CLOSED,
     },
     State.FINISHING: {
         Audio: State.FINISHING,  # SDK threads still flushing
@@ -86,45 +85,40 @@ TRANSITIONS: dict[State, dict[type[Input], State]] = {
         EndOfStream: State.IDLE,
         Failed: State.CLOSED,
         Tick: State.FINISHING,
-        Gone: State.CLOSED,
+        Disconnected: State.CLOSED,
     },
     State.CLOSED: {},
 }
 
 
 class Session:
-    """One connection's conversation; feed it every input, carry out every output in order."""
+    """Hold one connection's conversation: feed it every input, carry out its outputs in order."""
 
     def __init__(self, settings: Settings, now: float) -> None:
         self._settings = settings
         self.state = State.IDLE
         self._task: Task | None = None
         self._idle_until = now + settings.connection_timeout_s
-        self._silent_until = now
-        self._speechless_until = now
+        self._input_until = now
+        self._speech_until = now
         self._heartbeat_at = now
-        self._results: Results  # of the task that runs, or ran last
-        self._ran = False
+        self._results: Results  # of the current or the last task
+        self._had_task = False
 
     @property
     def task_id(self) -> str:
-        """The running task's id, or nothing."""
+        """Return the current task's id, or ""."""
         return self._task.task_id if self._task else ""
 
     @property
-    def reading(self) -> bool:
-        """Whether the client may be listened to; what it sends before that stays in the socket."""
-        return self.state not in (State.STARTING, State.CLOSED)
-
-    @property
     def deadline(self) -> float | None:
-        """When a `Tick` is due if nothing happens before."""
+        """Return when a `Tick` is due unless another input comes before."""
         match self.state:
             case State.IDLE:
                 return self._idle_until
             case State.STREAMING:
-                silence = self._heartbeat_at if self._heartbeat else self._speechless_until
-                times = (self._silent_until, silence, self._results.deadline)
+                silence = self._heartbeat_at if self._heartbeat else self._speech_until
+                times = (self._input_until, silence, self._results.deadline)
                 return min(time for time in times if time is not None)
             case State.FINISHING:
                 return self._results.deadline
@@ -132,7 +126,7 @@ class Session:
                 return None
 
     def receive(self, event: Input, now: float) -> list[Output]:
-        """What to do about an input."""
+        """Return what to do about an input."""
         state = self.state
         if state is State.CLOSED:
             return []
@@ -146,15 +140,15 @@ class Session:
             raise event.error
         following = TRANSITIONS[state].get(type(event))
         if following is None:
-            name = type(event).__name__  # and not the event, which may be what was said
-            assert not isinstance(event, FROM_RECOGNISER), f"{name} while {state.name}"
+            name = type(event).__name__  # not the event, which may contain a transcript
+            assert not isinstance(event, FROM_ENGINE), f"{name} while {state.name}"
             raise invalid_action(getattr(event, "action", "audio"))
         self._enter(following)
         match state, event:
             case State.IDLE, RunTask():
                 self._task = accept(event, self._settings)
                 return [OpenStream(self._task)]
-            case State.IDLE, FinishTask() if not self._ran:
+            case State.IDLE, FinishTask() if not self._had_task:
                 raise invalid_action(event.action)
             case State.IDLE, Tick() if now >= self._idle_until:
                 self._enter(State.CLOSED)
@@ -162,78 +156,79 @@ class Session:
             case State.STARTING, Opened():
                 return self._start(now)
             case State.STREAMING, Audio(data):
-                self._listened(now)
-                self._results.input()
+                self._input_received(now)
+                self._results.audio_received()
                 return [PushAudio(data)]
             case State.STREAMING, ContinueTask():
-                self._listened(now)
+                self._input_received(now)
             case State.STREAMING, FinishTask():
-                self._results.finish()
+                self._results.finish_received()
                 return [FinishStream()]
             case _, Hypothesis():
-                return self._hear(event, now)
+                return self._show(event, now)
             case _, EndOfStream():
                 return self._finish(now)
             case State.STREAMING, Tick():
-                return self._wait(event, now)
+                return self._tick(event, now)
             case State.FINISHING, Tick():
-                return self._say(self._results.due(now), now)
+                return self._send(self._results.due(now), now)
             case _, Failed(error):
                 raise error
-            case _, Gone():
-                return [CloseStream()] if self._task else []
+            case _, Disconnected():
+                return [CloseStream(self.task_id)] if self._task else []
         return []
 
     def _start(self, now: float) -> list[Output]:
         assert self._task
         self._results = Results(self._task, self._settings.result_interval_ms / 1000)
-        self._ran = True
-        self._speechless_until = now + self._settings.response_timeout_s
-        self._listened(now)
-        return self._say([Send(events.task_started(self._task.task_id))], now)
+        self._had_task = True
+        self._speech_until = now + self._settings.response_timeout_s
+        self._input_received(now)
+        return self._send([Send(events.task_started(self._task.task_id))], now)
 
-    def _hear(self, heard: Hypothesis, now: float) -> list[Output]:
+    def _show(self, hypothesis: Hypothesis, now: float) -> list[Output]:
         assert self._task
-        self._speechless_until = now + self._settings.response_timeout_s
-        outputs = self._say(self._results.heard(heard, now), now)
-        if outputs and heard.end is not None and self._task.family.single_sentence:
+        self._speech_until = now + self._settings.response_timeout_s
+        outputs = self._send(self._results.accept(hypothesis, now), now)
+        if outputs and hypothesis.final and self._task.family.single_sentence:
             outputs += self._move(self.state, EndOfStream(), now)
         return outputs
 
-    def _wait(self, tick: Tick, now: float) -> list[Output]:
+    def _tick(self, tick: Tick, now: float) -> list[Output]:
         assert self._task
-        if not tick.reading:  # the recogniser is behind: nobody knows what the client sends
-            self._listened(now)
-            self._speechless_until = now + self._settings.response_timeout_s
-        if now >= self._silent_until:
+        if not tick.reading:  # the engine is behind: what the client sends is unknown
+            self._input_received(now)
+            self._speech_until = now + self._settings.response_timeout_s
+        if now >= self._input_until:
             raise IdleTimeout(self._settings.input_timeout_s)
-        if now >= self._speechless_until and not self._heartbeat:
+        if now >= self._speech_until and not self._heartbeat:
             raise ResponseTimeout
-        said = self._results.due(now)
-        if self._heartbeat and not said and now >= self._heartbeat_at:
-            said = [Send(events.heartbeat(self._task.task_id), passing=True)]
-        return self._say(said, now)
+        sends = self._results.due(now)
+        if self._heartbeat and not sends and now >= self._heartbeat_at:
+            sends = [Send(events.heartbeat(self._task.task_id), replaceable=True)]
+        return self._send(sends, now)
 
     def _finish(self, now: float) -> list[Output]:
-        finished = events.task_finished(self.task_id)
+        task_id = self.task_id
         self._task = None
         self._idle_until = now + self._settings.idle_timeout_s
-        return [CloseStream(), Send(finished)]
+        return [CloseStream(task_id), Send(events.task_finished(task_id))]
 
     def _fail(self, task_id: str, error: AsrError) -> list[Output]:
-        outputs: list[Output] = [CloseStream()] if self._task else []
         self._enter(State.CLOSED)
-        outputs.append(Send(events.task_failed(task_id, error), tells=error))
-        outputs.append(CloseSocket(error.close_code, error.code))
-        return outputs
+        return [
+            CloseStream(task_id, error),
+            Send(events.task_failed(task_id, error)),
+            CloseSocket(error.close_code, error.code),
+        ]
 
-    def _say(self, said: list[Send], now: float) -> list[Output]:
-        if said:
+    def _send(self, sends: list[Send], now: float) -> list[Output]:
+        if sends:
             self._heartbeat_at = now + self._settings.heartbeat_interval_s
-        return [*said]
+        return [*sends]
 
-    def _listened(self, now: float) -> None:
-        self._silent_until = now + self._settings.input_timeout_s
+    def _input_received(self, now: float) -> None:
+        self._input_until = now + self._settings.input_timeout_s
 
     @property
     def _heartbeat(self) -> bool:

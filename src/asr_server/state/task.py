@@ -1,4 +1,4 @@
-"""One task: what its run-task asked for, with every default filled in."""
+"""Turn a run-task into a task: every default filled in, every rule checked."""
 
 from dataclasses import dataclass
 
@@ -15,15 +15,15 @@ SHORTEST_SILENCE_MS, LONGEST_SILENCE_MS = 200, 6000
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What the rest of the server needs to know of a run-task."""
+    """Hold what the rest of the server needs of a run-task."""
 
     task_id: str
     model: str
-    """As the client calls it."""
+    """The name in the request."""
     family: Family
     format: str
     sample_rate: int
-    """Hz, as declared; a container's own header knows better."""
+    """Hz, as declared; a container's own header overrides it."""
     max_sentence_silence_ms: int
     parameters: Parameters
     vocabulary_id: str | None
@@ -33,7 +33,7 @@ class Task:
 
 
 def accept(command: RunTask, settings: Settings) -> Task:
-    """The task that a run-task asks for. Raises ModelNotFound, InvalidParameter."""
+    """Return the task that a run-task asks for. Raises ModelNotFound, InvalidParameter."""
     family = models.find(command.model, settings.model_aliases)
     asked = command.parameters
     if family.transcribes and not asked.transcription_enabled:

@@ -1,1 +1,1 @@
-"""Characters to characters: detokenisation, punctuation, inverse text normalization."""
+"""Turn tokens into text: detokenisation, punctuation, inverse text normalization."""

@@ -1,8 +1,8 @@
-"""Fillers and repeated starts taken out of the text; the times of what stays do not change.
+"""Remove fillers and false starts; the times of all other units stay.
 
-Conservative: what can be meant is kept. 啊 after a word is a particle (好啊), 额 in 额外 is a
-syllable, 谢谢 and 对对对 and 看看 are words; only function words that nobody doubles are taken for
-a false start, and only when speech goes on after it.
+Conservative: units that may be intended stay. 啊 after a word is a particle (好啊), 额 in 额外 is a
+syllable, 谢谢, 对对对 and 看看 are words; only function words that are never doubled count as a
+false start, and only if more text follows.
 """
 
 from collections.abc import Sequence
@@ -10,40 +10,40 @@ from collections.abc import Sequence
 from asr_server.text.tokens import Unit
 
 FILLERS = frozenset({"嗯", "呃", "um", "uh", "er", "hmm"})
-"""Never a word of their own."""
+"""Never words."""
 
 OPENERS = frozenset({"啊", "额", "哎", "诶", "欸", "唉", "哦"})
-"""Fillers where nothing stands before them, in the sentence or since the last mark."""
+"""Fillers at the begin of the sentence or after a mark."""
 
-NOT_AFTER_OPENER = frozenset("外度头角定满呀哟哈")
-"""额外, 额度, 哎呀: with these an opener makes a word."""
+NO_FILLER_BEFORE = frozenset("外度头角定满呀哟哈")
+"""Characters that form a word with an opener: 额外, 额度, 哎呀."""
 
 DOUBLED = frozenset("我你他她它这那就但把被从")
-"""Characters that are said twice only by mistake: 我我要去."""
+"""Characters that are repeated only by mistake: 我我要去."""
 
 STARTS = DOUBLED | frozenset("因所如然")
-"""First characters of what speakers repeat when they start again: 这个这个, 因为因为."""
+"""First characters of false starts: 这个这个, 因为因为."""
 
-MEANT = frozenset({"你好", "那么", "就算"})
-"""Repeated on purpose, or harmless."""
+INTENDED = frozenset({"你好", "那么", "就算"})
+"""Repeated on purpose."""
 
-LONGEST_START = 4
+MAX_START = 4
 PAUSES = frozenset({"", "，", "、"})
-"""Marks that may stand between a false start and the new one."""
+"""Marks that may follow a false start."""
 
 
 def fluent(units: Sequence[Unit]) -> list[Unit]:
-    """The units without fillers and false starts; all of them if nothing else was said."""
-    spoken = _without_fillers(units)
-    return _without_false_starts(spoken) if spoken else list(units)
+    """Return the units without fillers and false starts; all units if nothing else is left."""
+    kept = _without_fillers(units)
+    return _without_false_starts(kept) if kept else list(units)
 
 
 def _without_fillers(units: Sequence[Unit]) -> list[Unit]:
     kept: list[Unit] = []
-    opening = True  # nothing said since the last mark
+    opening = True  # at the begin or after a mark
     for index, unit in enumerate(units):
         after = units[index + 1].text if index + 1 < len(units) and not unit.mark else ""
-        opener = opening and unit.text in OPENERS and after not in NOT_AFTER_OPENER
+        opener = opening and unit.text in OPENERS and after not in NO_FILLER_BEFORE
         if unit.text not in FILLERS and not opener:
             kept.append(unit)
             opening = bool(unit.mark)
@@ -64,18 +64,17 @@ def _without_false_starts(units: list[Unit]) -> list[Unit]:
 
 
 def _false_start(units: list[Unit], index: int) -> int:
-    """How many units from here on are said again at once, with more to follow."""
+    """Return how many units from here on are repeated at once, with more units to follow; or 0."""
     if units[index].text not in STARTS:
         return 0
-    for length in range(1, LONGEST_START + 1):
+    for length in range(1, MAX_START + 1):
         first, again = units[index : index + length], units[index + length : index + 2 * length]
-        goes_on = index + 2 * length < len(units) and not again[-1].mark
-        if not goes_on:
+        if index + 2 * length >= len(units) or again[-1].mark:
             return 0
         if length == 1 and units[index].text not in DOUBLED:
             continue
         same = all(a.text == b.text for a, b in zip(first, again, strict=True))
         unbroken = all(not unit.mark for unit in first[:-1]) and first[-1].mark in PAUSES
-        if same and unbroken and "".join(unit.text for unit in first) not in MEANT:
+        if same and unbroken and "".join(unit.text for unit in first) not in INTENDED:
             return length
     return 0

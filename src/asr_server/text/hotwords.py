@@ -1,4 +1,4 @@
-"""Hotwords as a client lists them: what is allowed, and how the model would spell them."""
+"""Validate a client's hotwords and spell them in the model's tokens."""
 
 import re
 from collections.abc import Collection
@@ -6,41 +6,41 @@ from collections.abc import Collection
 from asr_server.text.tokens import CONTINUES
 
 WEIGHTS = frozenset({1, 2, 3, 4, 5, 50})
-"""How much a word is wanted; 50 makes it a super hotword."""
+"""Allowed weights; 50 marks a super hotword."""
 
-MOST_CHARACTERS = 15
-"""Of a word with anything but ASCII in it."""
+MAX_CHARACTERS = 15
+"""Of a word that is not ASCII."""
 
-MOST_PARTS = 7
-"""Parts between spaces of a word in ASCII."""
+MAX_PARTS = 7
+"""Space-separated parts of an ASCII word."""
 
-LONGEST_ASCII = 60
-"""Characters of a word in ASCII; a bound of ours, for none is documented."""
+MAX_ASCII = 60
+"""Characters of an ASCII word; our bound, because DashScope documents none."""
 
-LONGEST_PIECE = 20
-"""Letters of a piece that are looked for in the vocabulary."""
+MAX_PIECE = 20
+"""Letters of a piece that is looked up in the vocabulary."""
 
 _PARTS = re.compile(r"[A-Za-z']+|[^A-Za-z'\s]")
 
 
 def check(word: str, weight: int) -> None:
-    """Raise `ValueError` with a sentence for the client if the service would not take the word."""
+    """Raise `ValueError`, with a sentence for the client, if DashScope would refuse the word."""
     if type(weight) is not int or weight not in WEIGHTS:
         raise ValueError(f"The weight of a hotword must be 1 to 5, or 50, not {weight!r}.")
     if not word.strip():
         raise ValueError("A hotword must not be empty.")
-    if not word.isascii() and len(word) > MOST_CHARACTERS:
-        raise ValueError(f"A hotword may have {MOST_CHARACTERS} characters, not {len(word)}.")
-    if word.isascii() and len(word) > LONGEST_ASCII:
-        raise ValueError(f"A hotword may have {LONGEST_ASCII} characters, not {len(word)}.")
-    if word.isascii() and len(word.split()) > MOST_PARTS:
-        raise ValueError(f"A hotword may have {MOST_PARTS} parts, not {len(word.split())}.")
+    if not word.isascii() and len(word) > MAX_CHARACTERS:
+        raise ValueError(f"A hotword may have {MAX_CHARACTERS} characters, not {len(word)}.")
+    if word.isascii() and len(word) > MAX_ASCII:
+        raise ValueError(f"A hotword may have {MAX_ASCII} characters, not {len(word)}.")
+    if word.isascii() and len(word.split()) > MAX_PARTS:
+        raise ValueError(f"A hotword may have {MAX_PARTS} parts, not {len(word.split())}.")
 
 
 def spellings(word: str, vocabulary: Collection[str]) -> list[tuple[str, ...]]:
-    """The tokens that would say the word, one way or two; none if the vocabulary lacks some.
+    """Return the word's one or two token sequences; none if the vocabulary lacks a token.
 
-    Capitals may be an acronym said letter by letter ("NBD") as well as a word ("NASA").
+    Capitals may be an acronym spoken letter by letter ("NBD") or a word ("NASA").
     """
     found = [_spell(_PARTS.findall(word.lower()), vocabulary)]
     if word.isascii() and word.isupper():
@@ -60,11 +60,11 @@ def _spell(parts: list[str], vocabulary: Collection[str]) -> tuple[str, ...] | N
 
 
 def _latin(word: str, vocabulary: Collection[str]) -> list[str] | None:
-    """The fewest pieces that make a word, the first ones long; a character is its own piece."""
+    """Return the fewest pieces that form a word, longer ones first; a character is a piece."""
     size = len(word)
-    fewest: list[list[str] | None] = [*[None] * size, []]  # for what follows each place
+    fewest: list[list[str] | None] = [*[None] * size, []]  # of the rest from each position on
     for begin in reversed(range(size)):
-        for end in range(begin + 1, min(size, begin + LONGEST_PIECE) + 1):
+        for end in range(begin + 1, min(size, begin + MAX_PIECE) + 1):
             piece = word[begin:end] + (CONTINUES if end < size else "")
             rest, known = fewest[end], fewest[begin]
             if piece in vocabulary and rest is not None:

@@ -1,6 +1,6 @@
-"""The grammar of inverse text normalization, as tables: what is kept, what is measured, the rules.
+"""Define the grammar of inverse text normalization: words to keep, units of measure, rules.
 
-Order is meaning: at a place in the text the first rule that matches is the one that applies.
+The order of the rules matters: at a position of the text the first rule that matches applies.
 """
 
 import re
@@ -45,7 +45,7 @@ MEASURES = """
     元 美元 欧元 日元 港元 港币 英镑 韩元 卢布 块钱 毛钱 分钱
     倍 折 号 楼 单元 个百分点
 """
-"""Units with a symbol or a price: before them even a single digit is written as one."""
+"""Units with a symbol or a price: before them even a single number is written as a digit."""
 
 
 def _any_of(words: str) -> str:
@@ -60,29 +60,29 @@ TEENS = f"(?:[{FEW}]?十[{FEW}]?)"
 LARGE = f"(?:(?!{ONE}(?![十百千万亿])){INTEGER})"
 """10 and more."""
 NOT_ALONE = f"(?!十一?(?!{COUNTS}|[多余{NUMERAL}]))"
-"""十 and 十一 mean other things too (十分, 十一 the holiday), so something must be counted."""
+"""十 and 十一 have other meanings too (十分, 十一 the holiday), so a measure word must follow."""
 HOUR = f"(?:二十[一二三四]?|十[{FEW}]?|[零{FEW}两])"
 MINUTE = f"(?:[二三四五]?十[{FEW}]?)"
 MONTH = f"(?:十[一二]?|[{FEW}])"
 DAY = f"(?:三十一?|二十[{FEW}]?|十[{FEW}]?|[{FEW}])"
 NO_MORE = f"(?![{NUMERAL}几0-9])"
 EXACT_PAIR = f"(?:(?!一二|二三|三四|四五|五六|六七|七八|八九|三五)[{FEW}]{{2}}|{DIGIT}零|零{DIGIT})"
-"""Two digits, but not such as mean "about": 两三, 七八, 三五."""
+"""Two digits that are no approximation such as 两三, 七八, 三五."""
 COUNTING = f"(?:一二三四?五?|三二一|一二一)(?!{DIGIT})"
 
 IN_THE_DAY = (
     "(?:(?<=[午晨夜])|(?<=晚上)|(?!一)(?:(?<=[早晚])|(?<=早上)|(?<=[今明后昨每]天)|(?<=[号日])"
     "|(?<=周[一二三四五六日天])|(?<=[期拜][一二三四五六日天])))"
 )
-"""A part of the day was just said, so an hour is to be expected; 今天一点 needs more than that."""
+"""A part of the day precedes, so an hour is likely; 今天一点 needs further evidence."""
 NOT_AT_ALL = "(?![都也儿些没不点])"
-"""一点都不 is no hour."""
+"""一点都不 is not an hour."""
 NOT_POINTS = "(?<![有说讲提下这那谈调意分第出])(?<![说讲提谈]了)"
 NOT_OF_POINTS = (
     "(?!建议|意见|要求|原因|理由|问题|内容|体会|看法|说明|启示|感受|感想|共识|声明|希望|好处|不足"
     "|区别|变化|式|水|一线|论)"
 )
-"""三点 is three points, not an hour, where points are spoken of."""
+"""三点 before or after these words is three points, not an hour."""
 
 KEPT = "|".join(
     [
@@ -94,22 +94,22 @@ KEPT = "|".join(
         rf"(?:{_any_of(KEPT_WORDS)})(?![{NUMERAL}日号])",
     ]
 )
-"""What no rule may touch."""
+"""Text that no rule rewrites."""
 
 Span: TypeAlias = tuple[int, int, str]
-"""Begin and end in the spoken text, and what is written there."""
+"""Begin and end in the spoken text, and the written form."""
 
 Writer: TypeAlias = Callable[[re.Match[str], list[int]], list[Span]]
-"""Makes spans of a match and the numbers of its groups that took part."""
+"""Turns a match and the numbers of its groups into spans."""
 
 
 def in_place(match: re.Match[str], groups: list[int]) -> list[Span]:
-    """Every group is a number, written where it stands; what is between them stays."""
+    """Return a span for every group, which is a number; the text between them stays."""
     return [(*match.span(g), written(match[g])) for g in groups]
 
 
 def as_one(form: str) -> Writer:
-    """The whole match is one written thing: a form filled with its numbers."""
+    """Return a writer of one span for the whole match: a form filled with its numbers."""
 
     def write(match: re.Match[str], groups: list[int]) -> list[Span]:
         return [(*match.span(), form.format(*(written(match[g]) for g in groups)))]
@@ -118,7 +118,7 @@ def as_one(form: str) -> Writer:
 
 
 def joined(signs: dict[str, str]) -> Writer:
-    """The whole match is one written thing: numbers, and signs between them."""
+    """Return a writer of one span for the whole match: numbers with signs between them."""
     split = re.compile(f"({'|'.join(sorted(signs, key=len, reverse=True))})")
 
     def write(match: re.Match[str], groups: list[int]) -> list[Span]:
@@ -134,7 +134,7 @@ ARITHMETIC = {"加": "+", "减": "-", "乘": "×", "乘以": "×", "除以": "÷
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One way of saying numbers, and how it is written."""
+    """Describe one spoken form of numbers and its written form."""
 
     name: str
     pattern: str

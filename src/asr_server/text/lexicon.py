@@ -1,7 +1,6 @@
-"""Common words of two to four characters, for grouping characters into words.
+"""List frequent words, for grouping characters into words.
 
-Single characters need no entry. Words are here because they are frequent in speech; whatever is
-missing is shown character by character.
+Single characters need no entry; text without an entry is grouped character by character.
 """
 
 _PEOPLE = """

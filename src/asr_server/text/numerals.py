@@ -1,7 +1,7 @@
-"""Numbers as they are said in Mandarin: their grammar as regular expressions, and their digits.
+"""Define the grammar of spoken Mandarin numbers as regular expressions, and their values.
 
-The expressions match well-formed numbers only and never part of a longer one, so that what people
-say loosely (三四十, 十几, 一百二三十) matches nothing and is left as it is.
+The expressions match well-formed numbers only and never part of a longer one, so that approximate
+numbers (三四十, 十几, 一百二三十) match nothing and stay.
 """
 
 import re
@@ -13,19 +13,19 @@ NUMERAL = "零〇幺一二两三四五六七八九十百千万亿"
 """Every character that can be part of a number."""
 
 FEW = "一二三四五六七八九"
-"""1 to 9 as they stand inside a number."""
+"""1 to 9 inside a number."""
 
 COUNTED = (
     "个只位名人次条件张本台辆艘架间套座栋层场届期章节页组队批份天年月日周岁秒度元块米斤亩吨克升倍折"
     "级种项家句遍楼号口平晚颗根把双头支枝箱瓶杯碗轮步道题部首篇款类集局圈户所处例桌对副趟股档课票"
 )
-"""Characters that begin a measure word: what is counted follows."""
+"""First characters of measure words."""
 
 ONE_WORDS = "下起定样般直共会些点边面旦律致切时再向概路行心体家手头同来"
-"""What makes a word with 一 before it: 一起 and 一定 are no numbers."""
+"""Characters that form a word with 一: 一起 and 一定 are no numbers."""
 
 DIGIT = f"[零〇幺{FEW}]"
-"""One digit of a string that is read digit by digit."""
+"""One digit of a string spoken digit by digit."""
 
 LAST_DIGIT = f"(?:(?!一[{ONE_WORDS}])[{FEW}](?![{COUNTED}]))"
 """A digit that closes a short form: 一百二 is 120, but 一百二个 is 一百 and 二个."""
@@ -34,9 +34,9 @@ END = (
     f"(?:(?![{NUMERAL}几0-9])|(?<=[百千万亿])(?=[{FEW}两][{COUNTED}{ONE_WORDS}]|零$)"
     f"|(?<=[百千万亿][{FEW}])(?=一(?:[{COUNTED}{ONE_WORDS}]|$)))"
 )
-"""A number is over: no numeral follows, or only one that belongs to another word (三千一个月).
+"""The end of a number: no numeral follows, or only one that belongs to another word (三千一个月).
 
-At the end of the text the next character is still unknown, so there a number shows early.
+At the end of a text the next character is unknown, so a number there matches early.
 """
 
 _ONES = f"[{FEW}两]"
@@ -65,9 +65,9 @@ NUMBER = f"(?:{DECIMAL}|{INTEGER}|{STRING})"
 
 
 def written(spoken: str) -> str:
-    """The digits of a spoken number: 三点一四 -> 3.14, 一千三百五十万 -> 1350万, 零零七 -> 007.
+    """Return a spoken number in digits: 三点一四 -> 3.14, 一千三百五十万 -> 1350万, 零零七 -> 007.
 
-    ValueError if the parts of a number are in no order that makes one (三十二百).
+    Raises ValueError if the parts form no number (三十二百).
     """
     whole, _, fraction = spoken.partition("点")
     if fraction:
@@ -98,7 +98,7 @@ def _printed(whole: str) -> str:
 
 
 def value(spoken: str) -> int:
-    """The value of a spoken integer that has scales: 一百二 -> 120, 一万零五 -> 10005."""
+    """Return the value of a spoken integer with scales: 一百二 -> 120, 一万零五 -> 10005."""
     total = section = digit = 0
     scale, after_zero = 1, False  # of the last scale said, for the short form
     for char in spoken:

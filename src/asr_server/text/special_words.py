@@ -1,8 +1,8 @@
-"""Words the caller wants masked or removed: the `special_word_filter` of a request.
+"""Mask or remove words: the `special_word_filter` of a request.
 
-The form is the one the service documents for Fun-ASR and Paraformer, a JSON object or its text:
+The form is that of DashScope's Fun-ASR and Paraformer, a JSON object or its text:
 `{"filter_with_signed": {"word_list": ["测试"]}, "filter_with_empty": {"word_list": ["开始"]},
-"system_reserved_filter": true}`. There is no list of the system's own here, so the last is ignored.
+"system_reserved_filter": true}`. This server has no reserved list and ignores the last key.
 """
 
 import json
@@ -17,21 +17,21 @@ MASK = "*"
 
 @dataclass(frozen=True, slots=True)
 class SpecialWords:
-    """Words to mask by as many `*` as they have characters, and words to leave out."""
+    """Hold the words to mask, by one `*` per character, and the words to remove."""
 
     masked: frozenset[str] = frozenset()
     removed: frozenset[str] = frozenset()
     _any: re.Pattern[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Longest first: the longest word at a place is the one that counts."""
+        """Compile the pattern, longest words first: the longest word at a position applies."""
         words = sorted(self.masked | self.removed, key=lambda word: (-len(word), word))
         pattern = re.compile("|".join(map(re.escape, words)))
         object.__setattr__(self, "_any", pattern)
 
     @classmethod
     def parse(cls, given: object) -> "SpecialWords":
-        """From the value of the request's parameter; ValueError says what is wrong with it."""
+        """Return the words of the request's parameter. Raises ValueError with a reason."""
         if given is None or given == "":
             return cls()
         if isinstance(given, str):
@@ -44,11 +44,11 @@ class SpecialWords:
         return cls(_word_list(given, "filter_with_signed"), _word_list(given, "filter_with_empty"))
 
     def __bool__(self) -> bool:
-        """Whether there is any word to look for."""
+        """Return whether there is any word."""
         return bool(self.masked or self.removed)
 
     def apply(self, units: Sequence[Unit]) -> list[Unit]:
-        """The units with the words masked or left out."""
+        """Return the units with the words masked or removed."""
         if not self:
             return list(units)
         text = "".join(unit.text for unit in units)

@@ -1,11 +1,11 @@
-"""Tokens as the recogniser fires them, and the text of a whole sentence made from them.
+"""Turn the recogniser's tokens into the text of a whole sentence.
 
-A sentence is detokenised as a whole, never chunk by chunk: a piece that continues ("hel@@") may
-meet its rest only in the next chunk.
+A sentence is detokenised as a whole, never chunk by chunk: the rest of a piece that continues
+("hel@@") may come in the next chunk.
 
-Spacing, as the service does it: a space between two Latin words, none between 汉字 and Latin
-("听because of you"), none beside a punctuation mark. Letters said one by one are an acronym
-("n b d" is NBD), a letter alone beside 汉字 is a capital (A股, 5G, 小S), so is the English "I".
+Spacing follows DashScope: a space between two Latin words, none between 汉字 and Latin ("听because
+of you"), none beside a punctuation mark. Consecutive letters are an acronym ("n b d" is NBD), a
+single letter beside 汉字 is a capital (A股, 5G, 小S), and so is the English "I".
 """
 
 import re
@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 CONTINUES = "@@"
-"""Ends a piece whose word goes on in the next token."""
+"""The end of a piece whose word continues in the next token."""
 
 SILENT = frozenset({"", "<blank>", "<s>", "</s>", "<sos>", "<eos>", "<sos/eos>", "<unk>", "<pad>"})
-"""Pieces that are no text."""
+"""Pieces without text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One token of the model's vocabulary, heard at a place in the task's audio."""
+    """Hold one token of the model's vocabulary, with its position in the task's audio."""
 
     piece: str
     """As in the vocabulary: one Chinese character, a word, or a piece that continues ("hel@@")."""
@@ -37,33 +37,33 @@ class Token:
     """Posterior probability of this token, 0 to 1."""
 
     mark: str = ""
-    """Punctuation that follows the token, or nothing."""
+    """Predicted punctuation after the token, or nothing."""
 
 
 _PARTS = re.compile(r"[A-Za-z0-9']+|[^A-Za-z0-9']")
 
 
 class Unit(NamedTuple):
-    """The smallest text with a time of its own: one Chinese character or one Latin word."""
+    """Hold the smallest text with its own times: one Chinese character or one Latin word."""
 
     text: str
     begin: int
-    """First sample of the first token it came from."""
+    """First sample of the first token."""
     end: int
-    """One past the last sample of the last token it came from."""
+    """One past the last sample of the last token."""
     confidence: float
-    """That of its least certain token."""
+    """The lowest of its tokens."""
     mark: str = ""
-    """Punctuation predicted after it, or nothing."""
+    """Predicted punctuation after the unit, or nothing."""
 
 
 def is_latin(char: str) -> bool:
-    """Whether a character belongs to words that need spaces: ASCII letters, digits, apostrophe."""
+    """Return whether a character needs spaces: ASCII letters, digits, apostrophe."""
     return char.isascii() and (char.isalnum() or char == "'")
 
 
 def needs_space(left: str, right: str) -> bool:
-    """Whether a space stands between two neighbours: between letters, not beside a digit."""
+    """Return whether a space separates two units: between letters, not beside a digit."""
     if not left or not right or not is_latin(right[0]):
         return False
     if left[-1] in ",.?!":
@@ -72,19 +72,19 @@ def needs_space(left: str, right: str) -> bool:
 
 
 def merged(units: Sequence[Unit], text: str) -> Unit:
-    """One unit for several, as long as they and as sure as the least sure, with another text."""
+    """Return one unit with another text, the times of all units and their lowest confidence."""
     confidence = min(unit.confidence for unit in units)
     return Unit(text, units[0].begin, units[-1].end, confidence, units[-1].mark)
 
 
 def detokenise(tokens: Sequence[Token]) -> list[Unit]:
-    """The units of a sentence, in order; every token of text belongs to them exactly once."""
+    """Return the units of a sentence, in order; each text token is in exactly one of them."""
     return _capitals(_units(tokens))
 
 
 def _units(tokens: Sequence[Token]) -> list[Unit]:
     units: list[Unit] = []
-    open_word: Unit | None = None  # a Latin word whose rest is yet to come
+    open_word: Unit | None = None  # a Latin word that continues
     for token in tokens:
         piece = token.piece.strip()
         if piece in SILENT:
@@ -93,7 +93,7 @@ def _units(tokens: Sequence[Token]) -> list[Unit]:
         unit = Unit(text, token.begin, token.end, token.confidence, token.mark)
         if open_word and is_latin(text[:1] or "'"):
             unit = merged((open_word, unit), open_word.text + text)
-        elif open_word:  # its rest was never heard
+        elif open_word:  # its rest is missing
             units.append(open_word)
         open_word = unit if unit.text and text != piece else None
         if unit.text and not open_word:
@@ -104,7 +104,7 @@ def _units(tokens: Sequence[Token]) -> list[Unit]:
 
 
 def _split(unit: Unit) -> list[Unit]:
-    """One token of several 汉字, its time shared out by length."""
+    """Split a token of several 汉字, its time in proportion to the lengths."""
     length, size = unit.end - unit.begin, len(unit.text)
     parts = []
     for part in _PARTS.finditer(unit.text):
@@ -115,9 +115,9 @@ def _split(unit: Unit) -> list[Unit]:
 
 
 def _capitals(units: list[Unit]) -> list[Unit]:
-    """Runs of single letters joined to acronyms; a lone letter among 汉字 made a capital."""
+    """Join runs of single letters to acronyms; capitalise a single letter among 汉字."""
     shown: list[Unit] = []
-    run: list[Unit] = []  # single letters, one directly after the other
+    run: list[Unit] = []  # consecutive single letters
     for index, unit in enumerate(units):
         if not _is_letter(unit):
             shown.append(unit)

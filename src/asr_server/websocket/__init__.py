@@ -1,1 +1,1 @@
-"""The WebSocket transport: one coroutine per connection."""
+"""Carry the conversation over WebSocket: connections, their limits and their logs."""

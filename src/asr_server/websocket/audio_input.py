@@ -1,148 +1,131 @@
-"""One task's way through the recogniser, from the bytes it sends to what is heard of them."""
+"""Carry one task's audio into the engine: received bytes, decoded samples, the stream."""
 
 import asyncio
-from typing import Any, TypeAlias
+import logging
+from typing import TypeAlias
 
+from asr_server.access import Caller
 from asr_server.asr.engine import Engine
 from asr_server.asr.stream import Stream
 from asr_server.asr.types import StreamOptions
-from asr_server.audio.decode import Decoder, Pcm, open_decoder
-from asr_server.audio.endpoint import EndpointOptions
-from asr_server.audio.units import SAMPLE_RATE, Samples, from_ms
-from asr_server.errors import AsrError, AudioTooLong, NoValidAudio
-from asr_server.observability.metrics import Metrics, Outcome
-from asr_server.protocol.events import Sentence
-from asr_server.recognition import EndOfStream, Hypothesis
-from asr_server.state.messages import Failed
+from asr_server.audio.decode import Decoder, open_decoder
+from asr_server.audio.endpointer import EndpointingOptions
+from asr_server.audio.units import SAMPLE_RATE, Pcm, Samples, from_ms
+from asr_server.errors import AudioTooLong, NotFound, NoValidAudio
+from asr_server.observability.metrics import Metrics
 from asr_server.state.task import Task
-from asr_server.websocket.task_metrics import Stopwatch
+from asr_server.vocabularies import Vocabularies
+from asr_server.websocket.task_log import TaskLog
 
-Hotwords: TypeAlias = tuple[tuple[str, int], ...]
+log = logging.getLogger(__name__)
 
-SLICE, BIG_SLICE = 4096, 65_536
-"""Bytes decoded at once: compressed ones, of which little becomes much, and uncompressed ones."""
+TaskHotwords: TypeAlias = tuple[tuple[str, int], ...]
+"""Words and their weights."""
 
-SENSITIVITY = 0.3
-"""How far `speech_noise_threshold` 1 or -1 moves the probabilities that count as speech."""
+COMPRESSED_SLICE, PCM_SLICE = 4096, 65_536
+"""Bytes decoded at once; few compressed bytes become many samples."""
+
+NOISE_THRESHOLD_SCALE = 0.3
+"""How far `speech_noise_threshold` 1 or -1 moves the VAD thresholds."""
+
+
+async def find_hotwords(vocabularies: Vocabularies, caller: Caller, task: Task) -> TaskHotwords:
+    """Return the hotwords of a task and of the vocabulary it names. Raises DatabaseUnavailable.
+
+    A task whose vocabulary is not found runs without it: clients that move here from DashScope
+    name vocabularies that only exist there.
+    """
+    if task.vocabulary_id is None:
+        return task.hotwords
+    try:
+        vocabulary = await vocabularies.run(vocabularies.get, caller, task.vocabulary_id)
+    except NotFound:
+        log.info("vocabulary not found; the task runs without it", extra={"task_id": task.task_id})
+        return task.hotwords
+    return tuple((str(w["text"]), int(w["weight"])) for w in vocabulary.words) + task.hotwords
 
 
 class AudioInput:
-    """A decoder and a stream that live and end together.
-
-    What takes no time is decoded at once; compressed audio and big messages wait for `room`, which
-    decodes them in a worker thread. The caller gives no more before `room` has returned.
-    """
+    """Decode a task's audio and push it into the task's stream; both are closed together."""
 
     def __init__(
-        self,
-        task: Task,
-        decoder: Decoder,
-        stream: Stream,
-        max_lead: Samples,
-        stopwatch: Stopwatch,
+        self, task: Task, decoder: Decoder, stream: Stream, max_lead: Samples, task_log: TaskLog
     ) -> None:
-        self._task = task
+        self.stream = stream
+        self.task_log = task_log
         self._decoder = decoder
-        self._stream = stream
         self._max_lead = max_lead
-        self._stopwatch = stopwatch
-        self._undecoded = b""
-        self._finishing = False
-        self._closed = False
+        self._longest_s = task.family.longest_s
         self._decoded: Samples = 0
+        self._closed = False
 
     @classmethod
     def open(
         cls,
         task: Task,
-        hotwords: Hotwords,
+        hotwords: TaskHotwords,
         engine: Engine,
         max_lead_s: float,
         metrics: Metrics,
     ) -> "AudioInput":
-        """A place for a task. Raises what the decoder and the engine raise."""
+        """Open a decoder and a stream. Raises what `open_decoder` and `Engine.open` raise."""
         decoder = open_decoder(task.format, task.sample_rate)
-        stream = engine.open(_options(task, hotwords))
-        return cls(task, decoder, stream, from_ms(1000 * max_lead_s), Stopwatch(metrics))
+        stream = engine.open(_stream_options(task, hotwords))
+        return cls(task, decoder, stream, from_ms(1000 * max_lead_s), TaskLog(task, metrics))
 
-    def push(self, data: bytes) -> None:
-        """More audio. Raises DecodeError, AudioTooLong."""
-        self._stopwatch.frame()
-        if self._decoder.slow or len(data) > BIG_SLICE:
-            self._undecoded = data
+    async def push(self, data: bytes) -> None:
+        """Decode bytes, push the samples and return once the stream's backlog is small enough.
+
+        Compressed audio and large messages are decoded on a thread, in slices. Raises DecodeError,
+        AudioTooLong.
+        """
+        self.task_log.frame_received()
+        compressed = self._decoder.slow
+        if compressed or len(data) > PCM_SLICE:
+            size = COMPRESSED_SLICE if compressed else PCM_SLICE
+            for begin in range(0, len(data), size):
+                piece = data[begin : begin + size]
+                self._push(await asyncio.to_thread(self._decoder.feed, piece))
+                await self.stream.room(self._max_lead)
+                if self._closed:
+                    return
         else:
             self._push(self._decoder.feed(data))
+        await self.stream.room(self._max_lead)
 
-    def finish(self) -> None:
-        """There is no more. Raises DecodeError, NoValidAudio, AudioTooLong."""
-        self._stopwatch.finishing()
+    async def finish(self) -> None:
+        """End the audio. Raises DecodeError, NoValidAudio, AudioTooLong."""
+        self.task_log.finish_received()
         if self._decoder.slow:
-            self._finishing = True
+            self._push(await asyncio.to_thread(self._decoder.finish))
         else:
-            self._end(self._decoder.finish())
-
-    async def room(self) -> None:
-        """Return once all is decoded and the recogniser not too far behind.
-
-        Raises DecodeError, NoValidAudio, AudioTooLong.
-        """
-        data, self._undecoded = self._undecoded, b""
-        size = SLICE if self._decoder.slow else BIG_SLICE
-        for begin in range(0, len(data), size):
-            piece = data[begin : begin + size]
-            self._push(await asyncio.to_thread(self._decoder.feed, piece))
-            await self._stream.room(self._max_lead)
-        if self._finishing and not self._closed:
-            self._finishing = False
-            self._end(await asyncio.to_thread(self._decoder.finish))
-        await self._stream.room(self._max_lead)
-
-    async def next(self) -> Hypothesis | EndOfStream | Failed:
-        """What the recogniser has to say next."""
-        try:
-            return await self._stream.next()
-        except AsrError as error:
-            return Failed(error)
-
-    def told(self, sentence: Sentence) -> None:
-        """A result is on its way to the client."""
-        self._stopwatch.told(sentence)
-
-    def close(self, outcome: Outcome) -> dict[str, Any]:
-        """Forget everything at once; what there is to log of the task."""
-        self._closed = True
-        self._decoder.close()
-        self._stream.close()
-        return {
-            "task_id": self._task.task_id,
-            "model": self._task.model,
-            "format": self._task.format,
-            "sample_rate": self._task.sample_rate,
-            **self._stopwatch.end(outcome),
-        }
-
-    def _push(self, samples: Pcm) -> None:
-        if len(samples):
-            self._decoded += len(samples)
-            longest_s = self._task.family.longest_s
-            if self._decoded > longest_s * SAMPLE_RATE:
-                raise AudioTooLong(longest_s)
-            self._stopwatch.decoded(self._decoded)
-            self._stream.push(samples)
-
-    def _end(self, samples: Pcm) -> None:
-        self._push(samples)
+            self._push(self._decoder.finish())
         if not self._decoded:
             raise NoValidAudio
-        self._stream.finish()
+        self.stream.finish()
+
+    def close(self) -> None:
+        """Close the decoder and the stream; what they still hold is dropped."""
+        self._closed = True
+        self._decoder.close()
+        self.stream.close()
+
+    def _push(self, samples: Pcm) -> None:
+        if self._closed or not len(samples):
+            return
+        self._decoded += len(samples)
+        if self._decoded > self._longest_s * SAMPLE_RATE:
+            raise AudioTooLong(self._longest_s)
+        self.task_log.audio_decoded(self._decoded)
+        self.stream.push(samples)
 
 
-def _options(task: Task, hotwords: Hotwords) -> StreamOptions:
+def _stream_options(task: Task, hotwords: TaskHotwords) -> StreamOptions:
     asked = task.parameters
-    defaults = EndpointOptions()
-    shift = SENSITIVITY * min(max(asked.speech_noise_threshold or 0.0, -1.0), 1.0)
+    defaults = EndpointingOptions()
+    shift = NOISE_THRESHOLD_SCALE * min(max(asked.speech_noise_threshold or 0.0, -1.0), 1.0)
     return StreamOptions(
-        EndpointOptions(
+        EndpointingOptions(
             max_sentence_silence_ms=task.max_sentence_silence_ms,
             speech_threshold=defaults.speech_threshold + shift,
             silence_threshold=defaults.silence_threshold + shift,

@@ -1,33 +1,39 @@
-"""One connection: carries the client's messages to the session and the session's outputs out.
+"""Carry one connection's messages to its session, and the session's outputs out.
 
-It decides nothing. One coroutine waits for whichever comes first: a message from the client,
-something heard by the recogniser, a frame that has left, or the session's next deadline. Writing
-never keeps it from reading, because some clients read nothing until they have sent everything.
+The session decides; this module does the I/O in three asyncio tasks:
+
+- `read` receives the client's messages and pushes audio. It awaits room in the engine, which is the
+  input backpressure, but never a result.
+- `results` receives hypotheses; it runs as long as a stream is open.
+- `write` sends frames, and at the end the close frame. It is a task of its own because some clients
+  read nothing before they have sent everything.
+
+A timer feeds the session a tick at its deadline. Everything runs on the event loop, and the session
+is only ever fed synchronously, so no lock is needed.
 """
 
 import asyncio
 import contextlib
 import logging
 from collections import deque
-from dataclasses import dataclass, field
+from collections.abc import Coroutine
+from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from asr_server.access import Caller
-from asr_server.asr.engine import Engine
 from asr_server.errors import AsrError, InternalError, ShuttingDown
 from asr_server.observability.logs import fault
-from asr_server.observability.metrics import Metrics, Outcome
+from asr_server.observability.metrics import Outcome
 from asr_server.protocol import events
 from asr_server.protocol.commands import parse
-from asr_server.settings import Settings
 from asr_server.state.messages import (
     Audio,
     CloseSocket,
     CloseStream,
+    Disconnected,
     Failed,
     FinishStream,
-    Gone,
     Input,
     Opened,
     OpenStream,
@@ -38,257 +44,246 @@ from asr_server.state.messages import (
 )
 from asr_server.state.session import Session, State
 from asr_server.state.task import Task
-from asr_server.websocket import task_log as report
-from asr_server.websocket.audio_input import AudioInput
-from asr_server.websocket.hotwords import Hotwords
-from asr_server.websocket.limits import ConcurrencyLimit
-from asr_server.websocket.uvicorn_compat import cut
+from asr_server.websocket.audio_input import AudioInput, find_hotwords
+from asr_server.websocket.server_context import ServerContext
+from asr_server.websocket.task_log import log_end
+from asr_server.websocket.uvicorn_compat import abort
 
 log = logging.getLogger(__name__)
 
-GOING_AWAY = 1001
-"""Close code of a server that stops; clients connect again, to another one."""
-
-
-@dataclass(frozen=True, slots=True)
-class ServerContext:
-    """What all connections share."""
-
-    engine: Engine
-    settings: Settings
-    seats: ConcurrencyLimit
-    hotwords: Hotwords
-    metrics: Metrics = field(default_factory=Metrics)
+GOING_AWAY = CloseSocket(1001, "going away")
+"""The close frame of a server that stops; clients reconnect, to another server."""
 
 
 class Connection:
-    """Lives from the accepted handshake to the close frame."""
+    """Serve one client from the accepted handshake to the close frame."""
 
-    def __init__(self, websocket: WebSocket, caller: Caller, house: ServerContext) -> None:
+    def __init__(self, websocket: WebSocket, caller: Caller, server: ServerContext) -> None:
         self._websocket = websocket
         self._caller = caller
-        self._house = house
-        self._settings = house.settings
+        self._server = server
         self._clock = asyncio.get_running_loop().time
-        self._session = Session(house.settings, self._clock())
-        self._intake: AudioInput | None = None
+        self._session = Session(server.settings, self._clock())
+        self._audio: AudioInput | None = None
+        """Of the open stream."""
+        self._results_task: asyncio.Task[None] | None = None
         self._outbox: deque[Send] = deque()
-        self._farewell: CloseSocket | None = None
-        self._vanished = False
-        """The client left without a word."""
-        self._failure: AsrError | None = None
-        """What the client is told to have gone wrong."""
-        self._leaving = False
-        """No further task is taken, and the connection closes when none runs."""
-        self._nudge = asyncio.get_running_loop().create_future()
-        """Done when something has happened that nothing else would wake for."""
-        self._listening = False
-        """Whether the socket is being read, as opposed to waiting for the recogniser."""
-        self._wakes_at = float("inf")
-        """When the session wants to be told the time, as of the last look."""
-        self._reader: asyncio.Task[Input | None] | None = None
-        self._hearer: asyncio.Task[Input] | None = None
-        self._writer: asyncio.Task[None] | None = None
+        self._wake_writer = asyncio.Event()
+        self._close_frame: CloseSocket | None = None
+        self._reading = False
+        """Whether the read task awaits a message, as opposed to room in the engine."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._draining = False
+        """Whether new tasks are refused and the connection closes once no task is open."""
+        self._ended = asyncio.Event()
+        """Set when the conversation is over; `run` closes the connection."""
+        self._crash: BaseException | None = None
 
     async def run(self) -> None:
-        """Serve the client until either side has closed."""
+        """Serve the client until either side closes the connection."""
+        read = self._start(self._read(), "read")
+        write = self._start(self._write(), "write")
         try:
-            try:
-                while not self._over:
-                    await self._next()
-            except Exception as exc:
-                about = {"task_id": self._session.task_id, **fault(exc)}
-                log.error("the connection failed", extra=about)
-                error = self._failure = InternalError()
-                frame = events.task_failed(self._session.task_id, error)
-                self._post(Send(frame, tells=error))
-                self._farewell = CloseSocket(InternalError.close_code, InternalError.code)
-            self._close_intake()
-            if self._session.state is State.IDLE and self._farewell is None:
-                self._farewell = CloseSocket(GOING_AWAY, "going away")
-            await self._leave()
+            self._schedule_tick()
+            await self._ended.wait()
+            if self._crash is not None:
+                self._fail(self._crash)
+            elif self._close_frame is None and self._session.state is State.IDLE:
+                self._close_frame = GOING_AWAY
+            if self._close_frame is not None:
+                self._wake_writer.set()
+                # Not `wait_for`: until Python 3.12 it may swallow a cancellation.
+                await asyncio.wait({write}, timeout=self._server.settings.close_timeout_s)
+                if not write.done():
+                    abort(self._websocket.scope)
         finally:
-            self._close_intake()
-            for task in (self._reader, self._writer):
-                if task is not None:
-                    task.cancel()
+            self._close_stream("failed", None)  # if `run` itself was cancelled
+            if self._timer is not None:
+                self._timer.cancel()
+            read.cancel()
+            write.cancel()
 
-    def leave(self) -> None:
-        """Close as soon as no task runs, and take no further one."""
-        self._leaving = True
-        self._wake()
+    def drain(self) -> None:
+        """Refuse further tasks and close the connection as soon as no task is open."""
+        self._draining = True
+        self._check_ended()
 
-    def give_up(self) -> None:
-        """Fail the task that still runs."""
+    def fail_open_task(self) -> None:
+        """Fail the task that is still open."""
         if self._session.state is not State.IDLE:
             self._feed(Failed(ShuttingDown()))
-        self._wake()
 
-    @property
-    def _over(self) -> bool:
-        state = self._session.state
-        return state is State.CLOSED or (self._leaving and state is State.IDLE)
+    # The tasks ----------------------------------------------------------------------------------
 
-    def _wake(self) -> None:
-        if not self._nudge.done():
-            self._nudge.set_result(None)
-
-    async def _next(self) -> None:
-        """Wait for anything to happen and act on it."""
-        if self._reader is None and self._session.reading:
-            self._reader = asyncio.create_task(self._listen(), name="listen")
-        if self._hearer is None and self._intake is not None:
-            self._hearer = asyncio.create_task(self._intake.next(), name="hear")
-        if self._writer is None and self._outbox:
-            self._writer = asyncio.create_task(self._write(), name="write")
-        tasks = [task for task in (self._reader, self._hearer, self._writer) if task]
-        deadline = self._session.deadline
-        self._wakes_at = float("inf") if deadline is None else deadline
-        timeout = None if deadline is None else max(0.0, deadline - self._clock())
-        await asyncio.wait(
-            [*tasks, self._nudge], timeout=timeout, return_when=asyncio.FIRST_COMPLETED
-        )
-        if self._nudge.done():
-            self._nudge = asyncio.get_running_loop().create_future()
-        if self._writer is not None and self._writer.done():
-            self._writer = None
-        if self._hearer is not None and self._hearer.done():
-            heard, self._hearer = self._hearer.result(), None
-            self._feed(heard)
-        if self._reader is not None and self._reader.done():
-            said, self._reader = self._reader.result(), None
-            if said is not None:
-                self._feed(said)
-        if deadline is not None and self._clock() >= deadline:
-            self._feed(Tick(reading=self._listening))
-
-    async def _listen(self) -> Input | None:
-        """The client's next command; audio is passed on meanwhile, until something follows from it.
-
-        Nothing is read before the recogniser has room for what it may bring.
-        """
-        while True:
-            self._listening = False
-            if (intake := self._intake) is not None:
-                try:
-                    await intake.room()
-                except AsrError as error:
-                    return Failed(error) if intake is self._intake else None
-            self._listening = True
+    async def _read(self) -> None:
+        while self._close_frame is None:
+            self._reading = True
             message = await self._websocket.receive()
+            self._reading = False
             if message["type"] == "websocket.disconnect":
-                return Gone()
+                self._feed(Disconnected())
+                return
             data = message.get("bytes")
-            if data is None:
-                return parse(message["text"])
-            self._feed(Audio(data))
-            deadline = self._session.deadline
-            if self._outbox or deadline is None or deadline < self._wakes_at:
-                return None
+            for output in self._feed(parse(message["text"]) if data is None else Audio(data)):
+                await self._feed_engine(output)
 
-    async def _open(self, task: Task) -> Input | None:
-        """A place in the recogniser; nothing is read meanwhile."""
-        lead = self._settings.max_lead_s
+    async def _feed_engine(self, output: Output) -> None:
+        """Carry out an output for the engine, and feed the session with what becomes of it."""
+        audio = self._audio
         try:
-            hotwords = await self._house.hotwords.of(self._caller, task)
-            await self._house.engine.prepare(hotwords)
-            self._house.seats.take(self._caller)
-            try:
-                self._intake = AudioInput.open(
-                    task, hotwords, self._house.engine, lead, self._house.metrics
-                )
-            except BaseException:
-                self._house.seats.leave(self._caller)
-                raise
+            match output:
+                case PushAudio(data) if audio:
+                    await audio.push(data)
+                case FinishStream() if audio:
+                    await audio.finish()
+                case OpenStream(task):
+                    await self._open_stream(task)
         except AsrError as error:
-            return Failed(error)
-        return Opened()
+            if audio is self._audio:  # else the stream was closed meanwhile
+                self._feed(Failed(error))
+
+    async def _open_stream(self, task: Task) -> None:
+        server = self._server
+        if self._draining:
+            raise ShuttingDown
+        hotwords = await find_hotwords(server.vocabularies, self._caller, task)
+        await server.engine.prepare(hotwords)
+        if self._session.state is not State.STARTING:
+            return  # the drain timeout failed the task meanwhile
+        server.task_limit.acquire(self._caller)
+        try:
+            self._audio = AudioInput.open(
+                task, hotwords, server.engine, server.settings.max_lead_s, server.metrics
+            )
+        except BaseException:
+            server.task_limit.release(self._caller)
+            raise
+        self._results_task = self._start(self._receive_results(self._audio), "results")
+        self._feed(Opened())
+
+    async def _receive_results(self, audio: AudioInput) -> None:
+        try:
+            while audio is self._audio:
+                self._feed(await audio.stream.next())
+        except AsrError as error:
+            self._feed(Failed(error))
 
     async def _write(self) -> None:
-        """Send what is in the outbox; to a client that has gone, nothing."""
-        with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # the reader learns of it
+        while True:
             while self._outbox:
-                await self._websocket.send_text(self._outbox.popleft().frame)
-
-    def _feed(self, event: Input) -> None:
-        self._vanished |= isinstance(event, Gone)
-        task_id = self._session.task_id or getattr(event, "task_id", None)
-        outputs = self._session.receive(event, self._clock())
-        for output in outputs:
-            if isinstance(output, Send) and isinstance(output.tells, AsrError):
-                self._failure = output.tells
-                if self._intake is None:  # the task never began
-                    report.ended("failed", self._failure, self._caller, task_id=task_id or None)
-        for output in outputs:
-            try:
-                self._carry_out(output)
-            except AsrError as error:  # the audio is not what it should be
-                self._feed(Failed(error))
+                with contextlib.suppress(WebSocketDisconnect, RuntimeError):
+                    await self._websocket.send_text(self._outbox.popleft().frame)
+                # After a disconnect frames are dropped; the read task ends the conversation.
+            if (close := self._close_frame) is not None:
+                with contextlib.suppress(WebSocketDisconnect, RuntimeError):
+                    await self._websocket.close(close.code, close.reason)
                 return
+            self._wake_writer.clear()
+            await self._wake_writer.wait()
 
-    def _carry_out(self, output: Output) -> None:
-        match output:
-            case Send():
-                self._post(output)
-            case OpenStream() if self._leaving:
-                raise ShuttingDown
-            case OpenStream(task):
-                self._reader = asyncio.create_task(self._open(task), name="open")
-            case PushAudio(data) if self._intake:
-                self._intake.push(data)
-            case FinishStream() if self._intake:
-                self._intake.finish()
-            case CloseStream():
-                self._close_intake()
-            case CloseSocket():
-                self._farewell = output
+    def _start(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        task = asyncio.create_task(coroutine, name=name)
+        task.add_done_callback(self._task_done)
+        return task
 
-    def _post(self, message: Send) -> None:
-        match message.tells:
-            case AsrError() as error:
-                self._house.metrics.errors.labels(error.code).inc()
-            case events.Sentence() as sentence if self._intake:
-                self._intake.told(sentence)
-        if self._outbox and self._outbox[-1].passing:
-            self._outbox.pop()
-        self._outbox.append(message)
-        if len(self._outbox) > self._settings.max_unread_results:
-            about = {"task_id": self._session.task_id}
-            log.warning("the client does not read; it is cut", extra=about)
-            cut(self._websocket.scope)
+    def _task_done(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (crash := task.exception()) is not None:
+            self._crash = crash
+            self._ended.set()
 
-    def _close_intake(self) -> None:
-        if self._intake is not None:
-            outcome = self._outcome
-            figures = self._intake.close(outcome)
-            report.ended(outcome, self._failure, self._caller, **figures)
-            self._intake = None
-            self._house.seats.leave(self._caller)
-        if self._hearer is not None:
-            self._hearer.cancel()
-            self._hearer = None
+    # The timer ----------------------------------------------------------------------------------
 
-    @property
-    def _outcome(self) -> Outcome:
-        """How the task ended that is being closed."""
-        if self._failure is None and self._session.state is State.IDLE:
-            return "finished"
-        return "vanished" if self._failure is None and self._vanished else "failed"
+    def _schedule_tick(self) -> None:
+        """Move the timer to the session's deadline, if that is before the timer.
 
-    async def _leave(self) -> None:
-        """Let the last messages out and close; cut a client that does not take them in time."""
-        if self._farewell is None:
+        A deadline moves with every audio frame, nearly always back; the timer then fires early
+        and is scheduled anew, which costs less than a new timer for every frame.
+        """
+        deadline = self._session.deadline
+        if deadline is None:
+            return
+        if self._timer is not None:
+            if self._timer.when() <= deadline:
+                return
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_at(deadline, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        deadline = self._session.deadline
+        if deadline is None or self._close_frame is not None:
             return
         try:
-            await asyncio.wait_for(
-                self._say_farewell(self._farewell), self._settings.close_timeout_s
-            )
-        except asyncio.TimeoutError:
-            cut(self._websocket.scope)
+            if self._clock() >= deadline:
+                self._feed(Tick(reading=self._reading))
+            else:
+                self._schedule_tick()
+        except Exception as crash:
+            self._crash = crash
+            self._ended.set()
 
-    async def _say_farewell(self, farewell: CloseSocket) -> None:
-        if self._writer is not None:
-            await self._writer
-        await self._write()
-        with contextlib.suppress(WebSocketDisconnect, RuntimeError):
-            await self._websocket.close(farewell.code, farewell.reason)
+    # Outputs ------------------------------------------------------------------------------------
+
+    def _feed(self, event: Input) -> list[Output]:
+        """Feed the session, carry out what takes no time; return the rest, for the read task."""
+        if self._close_frame is not None:
+            return []
+        rest: list[Output] = []
+        for output in self._session.receive(event, self._clock()):
+            match output:
+                case PushAudio() | FinishStream() | OpenStream():
+                    rest.append(output)
+                case Send():
+                    self._post(output)
+                case CloseStream(task_id, error):
+                    ended: Outcome = (
+                        "disconnected" if isinstance(event, Disconnected) else "finished"
+                    )
+                    self._close_stream("failed" if error else ended, error, task_id)
+                case CloseSocket():
+                    self._close_frame = output
+        self._schedule_tick()
+        self._check_ended()
+        return rest
+
+    def _check_ended(self) -> None:
+        state = self._session.state
+        if state is State.CLOSED or (self._draining and state is State.IDLE):
+            self._ended.set()
+
+    def _post(self, message: Send) -> None:
+        """Queue a frame; it replaces an interim result that is not yet sent."""
+        if message.sentence is not None and self._audio is not None:
+            self._audio.task_log.sentence_sent(message.sentence)
+        if self._outbox and self._outbox[-1].replaceable:
+            self._outbox.pop()
+        self._outbox.append(message)
+        self._wake_writer.set()
+        if len(self._outbox) > self._server.settings.max_unread_results:
+            about = {"task_id": self._session.task_id}
+            log.warning("client does not read its results: connection aborted", extra=about)
+            abort(self._websocket.scope)
+
+    def _close_stream(self, outcome: Outcome, error: AsrError | None, task_id: str = "") -> None:
+        """Close the open stream, if there is one, and log how its task ended or was refused."""
+        if error is not None:
+            self._server.metrics.errors.labels(error.code).inc()
+        if self._audio is not None:
+            self._audio.close()
+            self._audio.task_log.ended(outcome, error, self._caller)
+            self._audio = None
+            self._server.task_limit.release(self._caller)
+        elif error is not None:
+            log_end(outcome, error, self._caller, task_id=task_id or None)
+        if self._results_task is not None:
+            self._results_task.cancel()
+            self._results_task = None
+
+    def _fail(self, crash: BaseException) -> None:
+        """Log a bug of this server, and fail the task without details."""
+        task_id = self._session.task_id
+        log.error("connection failed", extra={"task_id": task_id, **fault(crash)})
+        error = InternalError()
+        self._close_stream("failed", error, task_id)
+        self._post(Send(events.task_failed(task_id, error)))
+        self._close_frame = CloseSocket(error.close_code, error.code)

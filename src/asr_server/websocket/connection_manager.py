@@ -1,4 +1,4 @@
-"""`/api-ws/v1/inference`: who may connect, how many, and how all of them are sent away."""
+"""Serve `/api-ws/v1/inference`: accept or refuse connections, count them and drain them."""
 
 import asyncio
 import contextlib
@@ -8,58 +8,44 @@ from fastapi import APIRouter
 from starlette.websockets import WebSocket
 
 from asr_server.access import Access, Caller
-from asr_server.asr.engine import Engine
 from asr_server.errors import AccessDenied, AsrError, ServiceUnavailable, ShuttingDown
-from asr_server.observability.metrics import Metrics
-from asr_server.settings import Settings
-from asr_server.vocabularies import Vocabularies
-from asr_server.websocket.connection import Connection, ServerContext
-from asr_server.websocket.hotwords import Hotwords
-from asr_server.websocket.limits import ConcurrencyLimit
-from asr_server.websocket.refusals import refusal
+from asr_server.websocket.connection import Connection
+from asr_server.websocket.limits import error_response
+from asr_server.websocket.server_context import ServerContext
 from asr_server.websocket.uvicorn_compat import query_key
 
 log = logging.getLogger(__name__)
 
 PATH = "/{prefix:path}api-ws/v1/inference"
-"""With anything in front: the C++ SDK wants `dashscope` somewhere in its URL."""
+"""Any prefix: the C++ SDK requires `dashscope` somewhere in its URL."""
 
 
 class ConnectionManager:
-    """The endpoint; knows which connections are open."""
+    """Hold the WebSocket route and the open connections."""
 
-    def __init__(
-        self,
-        engine: Engine,
-        access: Access,
-        lists: Vocabularies,
-        settings: Settings,
-        metrics: Metrics,
-    ) -> None:
+    def __init__(self, access: Access, server: ServerContext) -> None:
         self._access = access
-        self._settings = settings
-        seats = ConcurrencyLimit(settings.max_tasks_per_key)
-        self._house = ServerContext(engine, settings, seats, Hotwords(lists), metrics)
-        self._metrics = metrics
+        self._server = server
+        self._settings = server.settings
         self._open: set[Connection] = set()
-        self._emptied = asyncio.Event()
+        self._all_closed = asyncio.Event()
         self.draining = False
-        """Whether clients are being sent away."""
-        metrics.open_connections.set_function(lambda: len(self._open))
+        """Whether new connections and tasks are refused."""
+        server.metrics.open_connections.set_function(lambda: len(self._open))
         self.router = APIRouter()
         self.router.add_api_websocket_route(PATH, self.connect)
         self.router.add_api_websocket_route(PATH + "/", self.connect)
 
     async def connect(self, websocket: WebSocket) -> None:
-        """Accept a client and serve it, or answer with an HTTP status before the upgrade."""
+        """Serve a client, or refuse it with an HTTP status before the upgrade."""
         try:
-            caller = self._admit(websocket)
+            caller = self._authorize(websocket)
         except AsrError as error:
-            self._metrics.errors.labels(error.code).inc()
+            self._server.metrics.errors.labels(error.code).inc()
             log.debug("handshake refused", extra={"error": error.code})
-            await websocket.send_denial_response(refusal(error))
+            await websocket.send_denial_response(error_response(error))
             return
-        connection = Connection(websocket, caller, self._house)
+        connection = Connection(websocket, caller, self._server)
         self._open.add(connection)
         log.debug("connection open", extra={"caller": caller, "connections": len(self._open)})
         try:
@@ -69,35 +55,35 @@ class ConnectionManager:
             self._open.remove(connection)
             log.debug("connection closed", extra={"caller": caller, "connections": len(self._open)})
             if not self._open:
-                self._emptied.set()
+                self._all_closed.set()
 
     async def drain(self) -> None:
-        """Let nobody in, let running tasks finish, and return once every connection is closed.
+        """Refuse new tasks, let open ones finish and return once every connection is closed.
 
-        Tasks that take longer than the settings allow fail, and may be sent again elsewhere.
+        Tasks still open after the drain timeout fail, with an error that clients may retry.
         """
         self.draining = True
+        engine = self._server.engine
         timeout_s = self._settings.drain_timeout_s
-        tasks = self._house.engine.open_streams
-        log.info("draining", extra={"tasks": tasks, "timeout_s": timeout_s})
+        log.info("draining", extra={"tasks": engine.open_streams, "timeout_s": timeout_s})
         for connection in self._open:
-            connection.leave()
-        if await self._empty_within(timeout_s):
+            connection.drain()
+        if await self._closed_within(timeout_s):
             log.info("drained")
             return
-        log.warning("drained by force", extra={"tasks": self._house.engine.open_streams})
+        log.warning("drain timeout: open tasks fail", extra={"tasks": engine.open_streams})
         for connection in self._open:
-            connection.give_up()
-        await self._empty_within(self._settings.close_timeout_s)
+            connection.fail_open_task()
+        await self._closed_within(self._settings.close_timeout_s)
 
-    async def _empty_within(self, seconds: float) -> bool:
-        self._emptied.clear()
+    async def _closed_within(self, seconds: float) -> bool:
+        self._all_closed.clear()
         if self._open:
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._emptied.wait(), seconds)
+                await asyncio.wait_for(self._all_closed.wait(), seconds)
         return not self._open
 
-    def _admit(self, websocket: WebSocket) -> Caller:
+    def _authorize(self, websocket: WebSocket) -> Caller:
         if self.draining:
             raise ShuttingDown
         key = websocket.headers.get("authorization")

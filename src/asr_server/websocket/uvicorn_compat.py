@@ -1,8 +1,8 @@
-"""What uvicorn does for a connection and ASGI has no word for.
+"""Adapt uvicorn where its defaults harm clients or ASGI offers no way.
 
-Server pings drop official SDK clients that pause their audio, and break the C++ one; uvicorn sends
-them every 20 s unless told not to on its command line. Keys in query strings end up in its access
-log. Both are put right here, so that a plain `uvicorn main:app` is safe too.
+Server pings disconnect official SDK clients that pause their audio, and break the C++ one; uvicorn
+sends them every 20 s unless its command line turns them off. API keys in query strings appear in
+its access log. Both are corrected here, so that a plain `uvicorn main:app` is safe too.
 """
 
 import contextlib
@@ -16,10 +16,10 @@ KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S, KEEPALIVE_PROBES = 60, 10, 6
 
 
 class UvicornCompat:
-    """Outermost middleware: no pings, TCP keepalive, no keys in logs, a way to cut a connection.
+    """Outermost middleware: no pings, TCP keepalive, no keys in logs, connections can be aborted.
 
-    It also keeps uvicorn from telling a second time why the application did not start, and from
-    logging every refusal as an error.
+    It also keeps uvicorn from logging the cause of a failed startup twice, and from logging every
+    refused handshake as an error.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -28,54 +28,54 @@ class UvicornCompat:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Prepare a connection and pass it on."""
         if scope["type"] == "lifespan":
-            await self._app(scope, receive, _brief(send))
+            await self._app(scope, receive, _without_startup_error(send))
             return
         if scope["type"] == "websocket":
-            protocol: Any = getattr(send, "__self__", None)  # uvicorn's, if nothing is between
+            protocol: Any = getattr(send, "__self__", None)  # uvicorn's, if it is the direct caller
             if hasattr(protocol, "ping_interval"):
                 protocol.ping_interval = None  # read when the handshake is accepted
             transport = getattr(protocol, "transport", None)
             if transport is not None:
-                _keep_alive(transport.get_extra_info("socket"))
-            scope.setdefault("state", {})["cut"] = getattr(transport, "abort", _nothing)
+                _enable_keepalive(transport.get_extra_info("socket"))
+            scope.setdefault("state", {})["abort"] = getattr(transport, "abort", _no_transport)
         if scope.get("query_string"):
             _hide_key(scope)
         await self._app(scope, receive, send)
         if scope["type"] == "websocket":
-            _count_refusal_as_answer(getattr(send, "__self__", None))
+            _mark_refusal_as_complete(getattr(send, "__self__", None))
 
 
-def _count_refusal_as_answer(protocol: Any) -> None:
-    """uvicorn takes a handshake answered with an HTTP status for one not answered, as an error.
+def abort(scope: Scope) -> None:
+    """Abort the connection of a scope; unsent frames are dropped."""
+    scope["state"]["abort"]()
 
-    Anybody without a key could fill the log.
+
+def query_key(scope: Scope) -> str | None:
+    """Return the `api_key` that was in the query string."""
+    key: str | None = scope["state"].get("api_key")
+    return key
+
+
+def _mark_refusal_as_complete(protocol: Any) -> None:
+    """Keep uvicorn from logging a handshake that was answered with an HTTP status as an error.
+
+    Otherwise clients without a key could fill the log.
     """
     if getattr(protocol, "initial_response", None) is not None:
         protocol.handshake_complete = True
 
 
-def _brief(send: Send) -> Send:
-    async def tell(message: Message) -> None:
+def _without_startup_error(send: Send) -> Send:
+    async def forward(message: Message) -> None:
         if message["type"] == "lifespan.startup.failed":
             message = {**message, "message": ""}
         await send(message)
 
-    return tell
-
-
-def cut(scope: Scope) -> None:
-    """End the connection of a scope at once, whatever is unsent."""
-    scope["state"]["cut"]()
-
-
-def query_key(scope: Scope) -> str | None:
-    """The `api_key` that was in the query string."""
-    key: str | None = scope["state"].get("api_key")
-    return key
+    return forward
 
 
 def _hide_key(scope: Scope) -> None:
-    """Move `api_key` out of the query string; uvicorn logs what is left of it."""
+    """Move `api_key` out of the query string, which uvicorn logs."""
     query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
     keys = [value for name, value in query if name == "api_key"]
     if keys:
@@ -84,8 +84,8 @@ def _hide_key(scope: Scope) -> None:
         scope["query_string"] = urlencode(rest).encode("ascii")
 
 
-def _keep_alive(connection: Any) -> None:
-    """Let the kernel find peers that vanished without a word."""
+def _enable_keepalive(connection: Any) -> None:
+    """Let the kernel detect peers that disappear without closing."""
     if connection is None:
         return
     with contextlib.suppress(OSError):  # a Unix socket has no TCP
@@ -99,5 +99,5 @@ def _keep_alive(connection: Any) -> None:
                 connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
-def _nothing() -> None:
-    """For servers that do not show their transport."""
+def _no_transport() -> None:
+    """Do nothing: the server exposes no transport."""

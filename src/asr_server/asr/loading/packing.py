@@ -73,7 +73,6 @@ def can_pack(device: torch.device, dtype: torch.dtype) -> bool:
 
 def cpu_supports(instructions: str) -> bool:
     """Return whether the processor has the instructions."""
-    # torch has this under private names only; the second is an older one.
-    names = f"_is_{instructions}_supported", f"_is_cpu_support_{instructions}"
-    probes = (getattr(torch.cpu, name, None) for name in names)
-    return any(probe() for probe in probes if probe)
+    # torch has this under a private name only.
+    probe = getattr(torch.cpu, f"_is_{instructions}_supported", None)
+    return probe is not None and bool(probe())

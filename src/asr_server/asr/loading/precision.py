@@ -20,27 +20,19 @@ def best_dtype(device: torch.device) -> str:
     return "int8" if cpu_supports("vnni") else "float32"
 
 
-def attention_dtype(dtype: str) -> torch.dtype:
-    """Return the precision of attention beside weights of `dtype`.
-
-    With 8-bit weights it is bfloat16 if the processor multiplies that.
-    """
-    if dtype != "int8":
-        return getattr(torch, dtype)  # type: ignore[no-any-return]
-    native = cpu_supports("avx512_bf16") or cpu_supports("amx_tile")
-    return torch.bfloat16 if native else torch.float32
-
-
 def set_precision(paraformer: Paraformer, dtype: str) -> None:
     """Convert freshly loaded weights, layer by layer, to those that a step computes with."""
     encoder, decoder = paraformer.encoder, paraformer.decoder
+    attention: torch.dtype = getattr(torch, dtype)
+    if dtype == "int8":  # attention beside it in bfloat16 if the processor multiplies that
+        native = cpu_supports("avx512_bf16") or cpu_supports("amx_tile")
+        attention = torch.bfloat16 if native else torch.float32
+    for layer in encoder.layers:
+        layer.attention_dtype = attention  # type: ignore[assignment]
     # Tokens attend in batches of any size, for each of which oneDNN would compile bfloat16's.
     on_cpu = decoder.after_norm.weight.device.type == "cpu"
-    decoder_dtype = torch.float32 if on_cpu else attention_dtype(dtype)
-    for layer in encoder.layers:
-        layer.attention_dtype = attention_dtype(dtype)  # type: ignore[assignment]
     for layer in decoder.decoders:
-        layer.attention_dtype = decoder_dtype  # type: ignore[assignment]
+        layer.attention_dtype = torch.float32 if on_cpu else attention  # type: ignore[assignment]
     paraformer.float()
     if dtype == "int8":
         # The scores decide between tokens and cost little: they stay exact.

@@ -1,7 +1,7 @@
 """Verify that a model directory is whole and holds a model this server runs."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
@@ -16,7 +16,7 @@ from asr_server.asr.loading.model_dir import (
     read_tokens,
     read_weights,
 )
-from asr_server.models.download import MANIFEST, wrong
+from asr_server.models.download import MANIFEST, difference
 
 Shapes: TypeAlias = dict[str, tuple[int, ...]]
 T = TypeVar("T")
@@ -26,41 +26,41 @@ T = TypeVar("T")
 class Check:
     """Hold the result of one check."""
 
+    file: str
     what: str
+    """What was checked of the file."""
     problem: str | None
     """The fault and what to do about it, or None."""
 
 
 def verify(directory: Path) -> list[Check]:
     """Return a check of every file of a model directory; never raises for what is in them."""
-    checks = _published(directory)
-    config, problem = _attempt(read_config, directory / CONFIG)
-    checks.append(Check(CONFIG, problem))
-    tokens, problem = _attempt(read_tokens, directory / TOKENS)
-    checks.append(Check(f"{TOKENS} ({len(tokens or ())} tokens)", problem))
-    shapes, problem = _attempt(_read_shapes, directory / WEIGHTS)
-    checks.append(Check(f"{WEIGHTS} ({len(shapes or ())} tensors)", problem))
-    if config and tokens and shapes:
-        checks.append(Check(f"tensors as in {CONFIG}", _differences(config, tokens, shapes)))
-    return checks
+    return [*_published(directory), *_readable(directory)]
 
 
 def damage(directory: Path) -> str | None:
     """Return which file cannot be used, why, and what to do; None if all are fine."""
-    config, no_config = _attempt(read_config, directory / CONFIG)
-    tokens, no_tokens = _attempt(read_tokens, directory / TOKENS)
-    shapes, no_shapes = _attempt(_read_shapes, directory / WEIGHTS)
-    no_cmvn = None
+    for check in _readable(directory):
+        if check.problem:
+            return (
+                f"{directory.name}/{check.file} {check.problem}. Put a whole file there: "
+                "`asr-server models download` fetches the models by name"
+            )
+    return None
+
+
+def _readable(directory: Path) -> Iterator[Check]:
+    """Yield a check of each file, read as for loading, and one of whether they fit together."""
+    config, problem = _attempt(read_config, directory / CONFIG)
+    yield Check(CONFIG, "content", problem)
+    tokens, problem = _attempt(read_tokens, directory / TOKENS)
+    yield Check(TOKENS, f"{len(tokens or ())} tokens", problem)
+    shapes, problem = _attempt(_read_shapes, directory / WEIGHTS)
+    yield Check(WEIGHTS, f"{len(shapes or ())} tensors", problem)
     if (directory / CMVN).exists():  # punctuation models have none
-        _, no_cmvn = _attempt(read_cmvn, directory / CMVN)
-    problems = {CONFIG: no_config, TOKENS: no_tokens, WEIGHTS: no_shapes, CMVN: no_cmvn}
-    found = next((f"{name} {problem}" for name, problem in problems.items() if problem), None)
+        yield Check(CMVN, "means and variances", _attempt(read_cmvn, directory / CMVN)[1])
     if config and tokens and shapes:
-        found = found or _differences(config, tokens, shapes)
-    return found and (
-        f"{directory.name}/{found}. Put a whole file there: "
-        "`asr-server models download` fetches the models by name"
-    )
+        yield _consistency(config, tokens, shapes)
 
 
 def _attempt(reader: Callable[[Path], T], path: Path) -> tuple[T | None, str | None]:
@@ -76,17 +76,20 @@ def _read_shapes(path: Path) -> Shapes:
     return {name: tuple(tensor.shape) for name, tensor in read_weights(path).items()}
 
 
-def _differences(config: dict[str, Any], tokens: list[str], shapes: Shapes) -> str | None:
+def _consistency(config: dict[str, Any], tokens: list[str], shapes: Shapes) -> Check:
+    what = f"tensors as in {CONFIG}"
     try:
         expected = _expected(config, len(tokens))
     except (KeyError, TypeError) as exc:
-        return f"config.yaml does not describe a model of this kind ({exc} is missing)"
-    found = [
+        problem = f"does not describe a model of this kind ({exc} is missing)"
+        return Check(CONFIG, what, problem)
+    differences = [
         f"{name} is {list(shapes[name]) if name in shapes else 'missing'}, not {list(shape)}"
         for name, shape in expected.items()
         if shapes.get(name) != shape
     ]
-    return f"model.pt does not fit config.yaml: {'; '.join(found)}" if found else None
+    misfit = f"does not fit {CONFIG}: {'; '.join(differences)}" if differences else None
+    return Check(WEIGHTS, what, misfit)
 
 
 def _published(directory: Path) -> list[Check]:
@@ -97,11 +100,13 @@ def _published(directory: Path) -> list[Check]:
     checks = []
     for name, about in json.loads(manifest.read_text(encoding="utf-8"))["files"].items():
         path = directory / name
-        found = wrong(path, about["size"], about["sha256"]) if path.is_file() else "is missing"
+        found: str | None = "is missing"
+        if path.is_file():
+            found = difference(path, about["size"], about["sha256"])
         if found:
             found += f"; remove {path} and download the model again"
         how = "SHA-256" if about["sha256"] else "size"
-        checks.append(Check(f"{name}: {how} as published", found))
+        checks.append(Check(name, f"{how} as published", found))
     return checks
 
 

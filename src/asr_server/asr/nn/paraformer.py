@@ -14,7 +14,7 @@ as in `sanm`.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from asr_server.asr.nn.config import ParaformerConfig
 from asr_server.asr.nn.frontend import FEATURES
+from asr_server.asr.nn.layer_loop import LayerLoop, run_layers
 from asr_server.asr.nn.ops import cast, masked_zero, pad, unpad
 from asr_server.asr.nn.sanm import (
     LAYER_NORM_EPS,
@@ -36,28 +37,6 @@ from asr_server.asr.nn.sanm import (
     positions,
     split_heads,
 )
-
-LayerLoop = Callable[[Tensor, Sequence[Tensor], Sequence[Tensor], Sequence[Tensor]], Tensor]
-"""Runs all layers on `x`, `caches` (slots, L, ...), tensors that the layers share, and `outputs`.
-
-`outputs` (rows, L, ...) receive what each layer adds to the caches, in one piece for all layers:
-small pieces among all that layers allocate and free would fragment the heap.
-"""
-
-
-def run_layers(
-    layers: Iterable[nn.Module],
-    x: Tensor,
-    caches: Sequence[Tensor],
-    shared: Sequence[Tensor],
-    outputs: Sequence[Tensor],
-) -> Tensor:
-    """Return `x` after all layers; see `LayerLoop`."""
-    for number, layer in enumerate(layers):
-        x, *new = layer(x, *(cache.select(1, number) for cache in caches), *shared)
-        for output, part in zip(outputs, new, strict=True):
-            output.select(1, number).copy_(part)
-    return x
 
 
 class EncoderContext(NamedTuple):

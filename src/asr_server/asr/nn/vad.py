@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from asr_server.audio.endpoint import WINDOW
+from asr_server.audio.endpointer import WINDOW
 
 CONTEXT = 64
 """Samples before a window that the network also takes."""

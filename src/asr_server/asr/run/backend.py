@@ -16,8 +16,7 @@ from asr_server.asr.loading.model_dir import ModelDir
 from asr_server.asr.loading.networks import load_frontend, load_paraformer
 from asr_server.asr.loading.packing import limit_product_cache
 from asr_server.asr.loading.precision import best_dtype
-from asr_server.asr.nn.frontend import CONTEXT, FRAME, LFR_SHIFT, Frontend
-from asr_server.asr.nn.paraformer import Paraformer
+from asr_server.asr.nn.frontend import CONTEXT, FRAME, LFR_SHIFT
 from asr_server.asr.run.cuda_graphs import CudaGraphs
 from asr_server.asr.run.decode_step import HEADER, DecodeStep, PackedOutputs, RowTokens, pack
 from asr_server.asr.run.evidence import EvidenceGatherer
@@ -41,7 +40,7 @@ CPU_THREADS = torch.get_num_threads()
 """PyTorch's choice: one for each core."""
 
 LARGE = 50_000_000
-"""Parameters from which several workers pay on a CPU (docs/adr/0009-lanes.md)."""
+"""Parameters from which several workers pay on a CPU (docs/adr/0009-step-threads.md)."""
 
 WARM_UP_ROWS = 32
 """Rows of the largest batch compiled by the warm-up; larger ones, which only many cores compute in
@@ -71,83 +70,48 @@ class PyTorchOptions:
 class PyTorchBackend:
     """Hold the networks and the state of every slot, and compute steps."""
 
-    def __init__(
-        self,
-        name: str,
-        frontend: Frontend,
-        paraformer: Paraformer,
-        tokens: Sequence[str],
-        punctuator: Punctuator | None,
-        slots: int,
-        dtype: str,
-        workers: int,
-        threads: int,
-        max_batch: int,
-    ) -> None:
-        config = paraformer.config
-        device = paraformer.decoder.after_norm.weight.device
-        self.name = name
-        self.device = device.type
-        self.dtype = dtype
-        self.gpu = _uuid(device)
-        self.workers = workers
-        self.slots = slots
-        self.geometry = ChunkGeometry(stride=config.stride * LFR_SHIFT, context=CONTEXT)
-        self.vocabulary = tuple(tokens)
-        self.paraformer = paraformer
-        # Half the memory and half the traffic, and less coarse than 8-bit weights.
-        cache_dtype = torch.bfloat16 if dtype == "int8" else getattr(torch, dtype)
-        self.state = ParaformerState(
-            config, slots, cache_dtype, device, static=self.device == "cuda"
-        )
-        self.vad = VadRunner(slots)
-        self.punctuator = punctuator
-        self._step = DecodeStep(frontend, paraformer, self.state)
-        self.worker_threads = threads
-        """Threads of the CPU that compute the steps of one worker."""
-        self._max_batch = max_batch
-        self._graphs: CudaGraphs[PackedOutputs] | None = None
-        self._gather_evidence = EvidenceGatherer(device)
-
-    @classmethod
-    def load(
-        cls, path: Path, options: PyTorchOptions, punctuation: Path | None
-    ) -> "PyTorchBackend":
-        """Build from a FunASR model directory.
+    def __init__(self, path: Path, options: PyTorchOptions, punctuation: Path | None) -> None:
+        """Load FunASR model directories.
 
         Raises `FileNotFoundError` or `ValueError` that name the file at fault.
         """
         device = _device(options.device)
         limit_product_cache()
-        dtype = best_dtype(device) if options.dtype == "auto" else options.dtype
         model = ModelDir.open(path)
-        paraformer = load_paraformer(model, options.chunk_size, device, dtype)
-        large = paraformer.parameter_count >= LARGE
+        self.name = path.name
+        self.device = device.type
+        self.dtype = best_dtype(device) if options.dtype == "auto" else options.dtype
+        self.gpu = _uuid(device)
+        self.paraformer = load_paraformer(model, options.chunk_size, device, self.dtype)
+        config = self.paraformer.config
+        self.geometry = ChunkGeometry(stride=config.stride * LFR_SHIFT, context=CONTEXT)
+        self.vocabulary = model.tokens
+        large = self.paraformer.parameter_count >= LARGE
         threads = options.threads or CPU_THREADS
-        # A second worker makes small models with many streams slower (docs/adr/0009-lanes.md).
-        workers = options.workers or (2 if large and threads > 1 else 1)
+        # A second worker slows small models with many streams (docs/adr/0009-step-threads.md).
+        self.workers = options.workers or (2 if large and threads > 1 else 1)
+        # A small model's threads wait for each other so often that it loses more than a core when
+        # the VAD or the event loop takes one: one stays free (docs/adr/0014-vad-stage.md).
+        self.worker_threads = max(1, threads // self.workers if large else threads - 1)
+        """Threads of the CPU that compute the steps of one worker."""
         if device.type == "cuda":
-            workers = 1  # a GPU computes one step after the other anyway
+            self.workers = 1  # a GPU computes one step after the other anyway
             # The weights of CIF are sums of small numbers: coarse ones lose or invent tokens.
             torch.backends.cudnn.allow_tf32 = False
-        # A small model's threads wait for each other so often that it loses more than a core when
-        # the VAD or the event loop takes one: one stays free (docs/adr/0014-judging-beside.md).
-        worker_threads = threads // workers if large else threads - 1
-        frontend = load_frontend(model).to(device)
-        log.info("loaded %s on %s in %s", path, device, dtype)
-        return cls(
-            name=path.name,
-            frontend=frontend,
-            paraformer=paraformer,
-            tokens=model.tokens,
-            punctuator=Punctuator.load(punctuation) if punctuation else None,
-            # Besides the dummy: a closed stream keeps its slot while its last chunk is in flight.
-            slots=1 + options.slots + options.max_batch * workers,
-            dtype=dtype,
-            workers=workers,
-            threads=max(1, worker_threads),
-            max_batch=min(options.max_batch, options.slots),
+        # Besides the dummy: a closed stream keeps its slot while its last chunk is in flight.
+        self.slots = 1 + options.slots + options.max_batch * self.workers
+        # Half the memory and half the traffic, and less coarse than 8-bit weights.
+        cache_dtype = torch.bfloat16 if self.dtype == "int8" else getattr(torch, self.dtype)
+        self.state = ParaformerState(
+            config, self.slots, cache_dtype, device, static=device.type == "cuda"
         )
+        self.vad = VadRunner(self.slots)
+        self.punctuator = Punctuator(punctuation) if punctuation else None
+        self._step = DecodeStep(load_frontend(model).to(device), self.paraformer, self.state)
+        self._max_batch = min(options.max_batch, options.slots)
+        self._graphs: CudaGraphs[PackedOutputs] | None = None
+        self._gather_evidence = EvidenceGatherer(device)
+        log.info("loaded %s on %s in %s", path, device, self.dtype)
 
     @torch.inference_mode()
     def detect(self, works: Sequence[VadWork]) -> list[NDArray[np.float32]]:
@@ -261,7 +225,5 @@ def _device(name: str) -> torch.device:
 
 def _uuid(device: torch.device) -> str | None:
     """Return the UUID as NVIDIA's tools write it, None for a CPU."""
-    if device.type != "cuda":
-        return None
-    uuid = getattr(torch.cuda.get_device_properties(device), "uuid", None)
-    return f"GPU-{uuid}" if uuid else None
+    cuda = device.type == "cuda"
+    return f"GPU-{torch.cuda.get_device_properties(device).uuid}" if cuda else None

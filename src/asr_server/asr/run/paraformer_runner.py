@@ -11,8 +11,9 @@ from torch import Tensor
 
 from asr_server.asr.nn.cif import Fired, integrate_and_fire
 from asr_server.asr.nn.frontend import FEATURES
+from asr_server.asr.nn.layer_loop import run_layers
 from asr_server.asr.nn.ops import masked_zero, unpad
-from asr_server.asr.nn.paraformer import DecoderContext, EncoderContext, Paraformer, run_layers
+from asr_server.asr.nn.paraformer import DecoderContext, EncoderContext, Paraformer
 from asr_server.asr.nn.sanm import attention_mask
 from asr_server.asr.run.shape_buckets import ROW_DIGITS, TOKEN_DIGITS, buckets, pad_to_bucket
 from asr_server.asr.run.state import ParaformerState, StateUpdate

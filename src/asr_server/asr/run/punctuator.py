@@ -7,7 +7,6 @@ import torch
 
 from asr_server.asr.loading.model_dir import ModelDir
 from asr_server.asr.loading.networks import load_punctuation
-from asr_server.asr.nn.punctuation import PunctuationModel
 
 MAX_TOKENS = 512
 """Tokens computed at once, unless one sentence has more: the memory of thirty long sentences at
@@ -20,19 +19,14 @@ NO_MARKS = frozenset({"<unk>", "_"})
 class Punctuator:
     """Predict the marks of sentences."""
 
-    def __init__(
-        self, model: PunctuationModel, tokens: Sequence[str], marks: Sequence[str]
-    ) -> None:
-        self.model = model
-        self._ids = {token: index for index, token in enumerate(tokens)}
-        self._unknown = self._ids.get("<unk>", len(tokens) - 1)
-        self._marks = tuple("" if mark in NO_MARKS else mark for mark in marks)
-
-    @classmethod
-    def load(cls, path: Path) -> "Punctuator":
-        """Build from a FunASR model directory; raises as `ModelDir` does."""
+    def __init__(self, path: Path) -> None:
+        """Load a FunASR model directory; raises as `ModelDir` does."""
         model = ModelDir.open(path)
-        return cls(load_punctuation(model), model.tokens, model.config["model_conf"]["punc_list"])
+        self.model = load_punctuation(model)
+        self._ids = {token: index for index, token in enumerate(model.tokens)}
+        self._unknown = self._ids.get("<unk>", len(model.tokens) - 1)
+        marks = model.config["model_conf"]["punc_list"]
+        self._marks = tuple("" if mark in NO_MARKS else mark for mark in marks)
 
     @torch.inference_mode()
     def marks(self, sentences: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:

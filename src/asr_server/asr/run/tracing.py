@@ -2,7 +2,7 @@
 
 A step calls thousands of small operators. Called from Python each of them costs microseconds in
 which no other thread can run Python: neither the event loop nor another worker. TorchScript's own
-interpreter needs less, and no lock (docs/adr/0013-without-the-interpreter.md).
+interpreter needs less, and no lock (docs/adr/0013-traced-layers.md).
 
 https://docs.pytorch.org/docs/stable/generated/torch.jit.trace.html
 """
@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from asr_server.asr.nn.paraformer import LayerLoop, run_layers
+from asr_server.asr.nn.layer_loop import LayerLoop, run_layers
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from asr_server.asr.nn.ops import masked_zero
 from asr_server.asr.nn.vad import STATE
 from asr_server.asr.run.tracing import scripted
 from asr_server.asr.types import VadWork
-from asr_server.audio.endpoint import WINDOW
+from asr_server.audio.endpointer import WINDOW
 
 
 class VadRunner:
