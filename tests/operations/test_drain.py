@@ -190,15 +190,16 @@ async def test_a_device_that_hangs_cannot_block_the_exit():
 import asyncio, threading
 import numpy as np
 from asr_server.asr.fake import FakeBackend
-from asr_server.asr.engine import Engine, EngineOptions
+from asr_server.asr.engine import Engine
+from asr_server.settings import Settings
 from asr_server.asr.types import StreamOptions
 
 class Hanging(FakeBackend):
-    def step(self, step):
+    def detect(self, works):
         threading.Event().wait()
 
 async def main():
-    engine = Engine(Hanging, EngineOptions(step_timeout_s=0.2))
+    engine = Engine(Hanging, Settings(step_timeout_s=0.2))
     await engine.start()
     engine.open(StreamOptions()).push(np.zeros(16_000, dtype=np.float32))
     await asyncio.sleep(0.1)

@@ -170,10 +170,10 @@ async def test_a_disconnect_is_a_warning_and_no_failure(log):
 
 
 async def test_a_failure_of_the_server_is_an_error(log, monkeypatch):
-    def break_down(self, step):
+    def break_down(self, works):
         raise RuntimeError("device fault")
 
-    monkeypatch.setattr(FakeBackend, "step", break_down)
+    monkeypatch.setattr(FakeBackend, "decode", break_down)
     async with serving() as served, connected(served) as client:
         await client.say(run_task(), LOUD)
         await client.until("task-failed")
