@@ -172,13 +172,13 @@ async def test_a_client_that_does_not_read_cannot_block_the_exit():
     port = free_port()
     settings = {"ASR_DRAIN_TIMEOUT_S": "0.2", "ASR_CLOSE_TIMEOUT_S": "0.5"}
     with launched(*MAIN, port=port, **settings) as server:
-        _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(
             b"GET /api-ws/v1/inference HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
             b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
             b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         )
-        await asyncio.sleep(0.2)
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
         began = time.monotonic()
         assert await asyncio.to_thread(server.stop) == 0
         assert time.monotonic() - began < 5
