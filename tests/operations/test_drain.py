@@ -172,13 +172,13 @@ async def test_a_client_that_does_not_read_cannot_block_the_exit():
     port = free_port()
     settings = {"ASR_DRAIN_TIMEOUT_S": "0.2", "ASR_CLOSE_TIMEOUT_S": "0.5"}
     with launched(*MAIN, port=port, **settings) as server:
-        _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(
             b"GET /api-ws/v1/inference HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
             b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
             b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         )
-        await asyncio.sleep(0.2)
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
         began = time.monotonic()
         assert await asyncio.to_thread(server.stop) == 0
         assert time.monotonic() - began < 5
@@ -190,15 +190,16 @@ async def test_a_device_that_hangs_cannot_block_the_exit():
 import asyncio, threading
 import numpy as np
 from asr_server.asr.fake import FakeBackend
-from asr_server.asr.engine import Engine, EngineOptions
+from asr_server.asr.engine import Engine
+from asr_server.settings import Settings
 from asr_server.asr.types import StreamOptions
 
 class Hanging(FakeBackend):
-    def step(self, step):
+    def detect(self, works):
         threading.Event().wait()
 
 async def main():
-    engine = Engine(Hanging, EngineOptions(step_timeout_s=0.2))
+    engine = Engine(Hanging, Settings(step_timeout_s=0.2))
     await engine.start()
     engine.open(StreamOptions()).push(np.zeros(16_000, dtype=np.float32))
     await asyncio.sleep(0.1)

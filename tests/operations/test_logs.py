@@ -5,6 +5,7 @@ import contextlib
 import io
 import json
 import logging
+import sqlite3
 from urllib.parse import quote
 
 import pytest
@@ -170,10 +171,10 @@ async def test_a_disconnect_is_a_warning_and_no_failure(log):
 
 
 async def test_a_failure_of_the_server_is_an_error(log, monkeypatch):
-    def break_down(self, step):
+    def break_down(self, works):
         raise RuntimeError("device fault")
 
-    monkeypatch.setattr(FakeBackend, "step", break_down)
+    monkeypatch.setattr(FakeBackend, "decode", break_down)
     async with serving() as served, connected(served) as client:
         await client.say(run_task(), LOUD)
         await client.until("task-failed")
@@ -275,9 +276,8 @@ def test_neither_messages_nor_results_reach_the_log(frames, breaks):
 def test_a_database_error_does_not_quote_the_words_of_a_list(tmp_path, caplog):
     lists = Vocabularies(Settings(database_url=f"sqlite:///{tmp_path}/lists.sqlite3"))
     lists.create("0" * 16, "a", "m", [{"text": "秘密", "weight": 4}])
-    with lists._opened().connect() as connection:
-        connection.exec_driver_sql("DROP TABLE hotword_vocabularies")
-        connection.commit()
+    with contextlib.closing(sqlite3.connect(tmp_path / "lists.sqlite3")) as connection:
+        connection.execute("DROP TABLE hotword_vocabularies")
     caplog.set_level("DEBUG")
     with pytest.raises(Exception, match="unavailable") as caught:
         lists.create("0" * 16, "a", "m", [{"text": "秘密", "weight": 4}])

@@ -13,7 +13,7 @@ import torch
 
 from asr_server import app
 from asr_server.asr import engine as engine_module
-from asr_server.asr.engine import Engine, EngineOptions
+from asr_server.asr.engine import Engine
 from asr_server.asr.fake import FakeBackend
 from asr_server.asr.load import Loader, build_engine
 from asr_server.asr.types import DeviceLostError, StreamOptions
@@ -21,6 +21,7 @@ from asr_server.asr.worker import accelerator_fails
 from asr_server.errors import EngineDead, InternalError
 from asr_server.recognition import EndOfStream
 from asr_server.settings import Settings
+from tests.support.engines import engine_with
 from tests.support.processes import ROOT
 from tests.support.serving import (
     LOUD,
@@ -52,7 +53,7 @@ def running(load, **options):
     built = []
 
     def build(settings, model, punctuation, metrics):
-        built.append(Engine(load, EngineOptions(**options), metrics))
+        built.append(engine_with(load, metrics, **options))
         return built[0]
 
     with pytest.MonkeyPatch.context() as patch:
@@ -63,7 +64,7 @@ def running(load, **options):
 @contextlib.asynccontextmanager
 async def started(engine):
     """Start an engine, or one with this function that loads a backend."""
-    engine = engine if isinstance(engine, Engine) else Engine(engine)
+    engine = engine if isinstance(engine, Engine) else engine_with(engine)
     await engine.start()
     try:
         yield engine
@@ -126,9 +127,9 @@ async def test_the_model_is_warm_before_the_engine_is_ready():
         def warm_up(self):
             events.append(("warming", engine.state, threading.current_thread().name))
 
-    engine = Engine(Loader(lambda device: Watched(), "cpu"))
+    engine = engine_with(Loader(lambda device: Watched(), "cpu"))
     async with started(engine):
-        assert events == [("warming", "loading", "device")]
+        assert events == [("warming", "loading", "worker")]
         assert engine.state == "ready"
 
 
@@ -143,15 +144,15 @@ async def test_a_device_that_dies_or_hangs_is_restarted_and_readiness_shows_that
             may_load.wait(5)
             super().__init__()
 
-        def step(self, step):
-            match next(faults, None) if step.chunks else None:
+        def decode(self, works):
+            match next(faults, None):
                 case "hangs":
                     release.wait(5)
                 case "exits":
                     raise SystemExit
                 case "breaks":
                     raise torch.AcceleratorError(LAUNCH_FAILURE)
-            return super().step(step)
+            return super().decode(works)
 
     with running(Mortal, step_timeout_s=0.3):
         async with serving() as served:
@@ -172,11 +173,11 @@ async def test_a_bug_outside_the_backend_restarts_the_engine_too():
     mistakes = iter([True])
 
     class Malformed(FakeBackend):
-        def step(self, step):
-            result = super().step(step)
-            if step.chunks and next(mistakes, False):
-                result.heard.append(result.heard[0])  # one result too many
-            return result
+        def decode(self, works):
+            results = super().decode(works)
+            if next(mistakes, False):
+                results.append(results[0])  # one result too many
+            return results
 
     async with started(Malformed) as engine:
         assert await outcome(engine) is EngineDead
@@ -193,10 +194,10 @@ async def test_readiness_shows_why_a_restart_failed_until_one_succeeds():
                 raise MemoryError("not enough")
             super().__init__()
 
-        def step(self, step):
+        def detect(self, works):
             if breaks.is_set():
                 raise SystemExit
-            return super().step(step)
+            return super().detect(works)
 
     with running(Backend):
         async with serving() as served, connected(served) as client:
@@ -205,7 +206,7 @@ async def test_readiness_shows_why_a_restart_failed_until_one_succeeds():
             await client.until("task-failed")
             assert await until(served, "failed") == (
                 503,
-                {"status": "failed", "reason": "the log says more"},
+                {"status": "failed", "reason": "see the log"},
             )
             async with httpx2.AsyncClient(trust_env=False) as http:
                 assert (await http.get(served.http + "/healthz")).status_code == 200
@@ -269,15 +270,19 @@ class Gpu:
         self.built.append(device)
         backend = FakeBackend()
         backend.device = device
-        step = backend.step
+        for name in ("detect", "decode"):
+            setattr(backend, name, self._on_device(backend, getattr(backend, name)))
+        return backend
 
-        def on_device(work):
+    def _on_device(self, backend, step):
+        """Return a step that fails once the GPU is gone."""
+
+        def run(works):
             if backend.device == "cuda" and not self.there:
                 raise torch.AcceleratorError(LAUNCH_FAILURE)
-            return step(work)
+            return step(works)
 
-        backend.step = on_device
-        return backend
+        return run
 
 
 @pytest.mark.parametrize("asked", ["cuda", "auto"])
@@ -343,7 +348,7 @@ import numpy as np
 
 engine.RESTART_PAUSES_S = (0.0,)
 gpu = Gpu()
-app.build_engine = lambda settings, *_: engine.Engine(Loader(gpu, "cuda"))
+app.build_engine = lambda settings, *_: engine.Engine(Loader(gpu, "cuda"), settings)
 settings = Settings(model="fake", host="127.0.0.1", port=0, log_format="json")
 server = app.create_app(settings)
 

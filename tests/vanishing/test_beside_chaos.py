@@ -9,7 +9,7 @@ import pytest
 
 from asr_server.load.client_run import Target, run_client
 from asr_server.load.recordings import Recording
-from benchmarks.chaos import MISBEHAVIOURS, NONE
+from benchmarks.misbehaviours import MISBEHAVIOURS
 from tests.support.serving import FRAME, LOUD, QUIET, serving
 
 SOUND = LOUD[: 6 * FRAME] + QUIET[: 4 * FRAME] + LOUD[: 6 * FRAME]
@@ -20,7 +20,6 @@ SHORT = {"max_sentence_silence": 200}
 KINDS = [
     pytest.param(name, marks=[pytest.mark.slow] if name == "idle_connections" else [])
     for name in MISBEHAVIOURS
-    if name != NONE
 ]
 
 

@@ -2,10 +2,12 @@
 
 import asyncio
 
+import numpy as np
 import pytest
 
 from asr_server.access import ANONYMOUS
 from asr_server.asr.load import build_engine
+from asr_server.asr.types import StreamOptions
 from asr_server.settings import Settings
 from asr_server.vocabularies import Vocabularies
 from asr_server.websocket.connection import Connection
@@ -87,6 +89,16 @@ async def test_nothing_is_read_while_the_stream_is_being_opened(engine, monkeypa
     await socket.sent_event("task-finished")
     socket.abort()
     await serving
+
+
+async def test_a_reader_that_waits_for_room_goes_on_when_the_stream_is_closed(engine):
+    stream = engine.open(StreamOptions())
+    stream.push(np.zeros(160_000, dtype=np.float32))
+    waiting = asyncio.create_task(stream.room(0))
+    await asyncio.sleep(0)
+    stream.close()
+    async with within(1):
+        await waiting
 
 
 async def test_a_bug_of_the_server_is_reported_without_details(engine, monkeypatch, caplog):

@@ -121,6 +121,7 @@ class Stream:
         if not self._closed:
             self._closed = True
             self._on_close(self)
+            self._progressed.set()
 
     @property
     def backlog(self) -> Samples:
