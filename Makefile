@@ -1,6 +1,8 @@
 # One word per task. Everything lives in ./venv; a stamp file makes the second call instant.
 PYTHON ?= python3
 BIN := venv/bin
+# Without bytecode every process compiles the package anew, and pytest every test.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup run test check bench demo-model lock
 help:  ## show this list

@@ -1,6 +1,7 @@
 """FunASR's own streaming Paraformer as the reference, and model directories with random weights."""
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,12 @@ def small_vocabulary() -> list[str]:
 
 def build_funasr(config: dict[str, Any], tokens: list[str], seed: int = 0) -> Any:
     """FunASR's `ParaformerStreaming` with seeded random weights, in evaluation mode."""
-    from funasr.models.paraformer_streaming.model import ParaformerStreaming
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of torch.jit.script
+        import funasr.models.paraformer.cif_predictor
+        import funasr.models.paraformer.decoder
+        import funasr.models.scama.encoder  # noqa: F401 - registers its class, as the others do
+        from funasr.models.paraformer_streaming.model import ParaformerStreaming
 
     torch.manual_seed(seed)
     model = ParaformerStreaming(
