@@ -121,7 +121,9 @@ class SniffingDecoder:
                 header = parse_header(head)
             except DecodeError:  # compressed (A-law of telephony, ADPCM), or no audio at all
                 return ContainerDecoder("wav"), 0
-            return header and (RawDecoder(header.layout, header.length), header.begin)
+            if header is None:
+                return None
+            return RawDecoder(header.layout, header.length), header.begin
         if head[4:8] == b"ftyp":
             return ContainerDecoder("mov"), 0
         for signature, demuxer in SIGNATURES.items():
