@@ -57,7 +57,7 @@ def processor() -> str:
         parts = [*([generation] if generation else []), f"family {family} model {model}", *parts]
     flags = _cpuinfo("flags")
     sets = "/".join(name for name, flag in FLAGS.items() if flag in flags)
-    parts.append(sets or "no AMX, AVX512-BF16, VNNI")
+    parts.append(sets or "neither AMX, AVX512-BF16 nor VNNI")
     return f"{name} ({', '.join(parts)})"
 
 

@@ -34,9 +34,10 @@ from asr_server.asr.stream import Stream
 from asr_server.asr.types import Kind, StreamOptions
 from asr_server.audio.decode import open_decoder
 from asr_server.audio.endpointer import EndpointingOptions
-from asr_server.audio.units import SAMPLE_RATE, Pcm, Samples, from_ms
+from asr_server.audio.units import SAMPLE_RATE, Pcm, Samples, from_ms, to_ms
 from asr_server.load.figures import revisions
 from asr_server.load.task_record import Result
+from asr_server.protocol.commands import Parameters
 from asr_server.recognition import EndOfStream, Hypothesis
 from asr_server.state.sentence import render
 from benchmarks.environment import describe
@@ -132,21 +133,16 @@ def note(
     results: list[Result] = []
     shown_at: list[float] = []  # of each token
     for arrived, hypothesis in hypotheses:
-        rendered = render(
-            hypothesis.tokens,
-            begin=hypothesis.begin,
-            end=hypothesis.end,
-            final=hypothesis.final,
-            paused=hypothesis.paused,
-            itn=True,
-            punctuation=True,
-        )
-        if not rendered.text:
+        words = render(hypothesis, Parameters())
+        if not words:
             continue
+        text = "".join(word.text + word.punctuation for word in words)
         arrived_ms = arrived * 1000 / SAMPLE_RATE
-        results.append(Result(arrived_ms, rendered.text, hypothesis.final))
-        last = rendered.words[-1].end
-        visible = [token for token in hypothesis.tokens if hypothesis.final or token.end <= last]
+        results.append(Result(arrived_ms, text, hypothesis.final))
+        last_ms = words[-1].end_time
+        visible = [
+            token for token in hypothesis.tokens if hypothesis.final or to_ms(token.end) <= last_ms
+        ]
         shown_at += [arrived_ms] * (len(visible) - len(shown_at))
     shown, revised = revisions(results)
     figures.shown, figures.revised = figures.shown + shown, figures.revised + revised

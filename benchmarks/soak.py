@@ -134,7 +134,7 @@ class Soak:
         """Return the server's number of tasks by outcome."""
         return {
             outcome: samples.get(f"asr_tasks_total{{{outcome}}}", 0.0)
-            for outcome in ("finished", "failed", "vanished")
+            for outcome in ("finished", "failed", "disconnected")
         }
 
     def note(self, kind: str, **values: Any) -> None:
@@ -168,7 +168,7 @@ class Soak:
             self._counts["failed"] += 1
             self.note("failed", recording=record.recording.name, error=record.error)
         elif cut is not None:
-            self._counts["vanished"] += 1
+            self._counts["disconnected"] += 1
         elif record.finished:
             self._counts["finished"] += 1
             self._records.append(record)

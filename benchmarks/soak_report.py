@@ -92,7 +92,7 @@ def problems_of(
     lines: Sequence[Line], counts: dict[str, int], series: Sequence[Series]
 ) -> Iterator[str]:
     """Yield lost tasks, different texts, open things, and growth of memory."""
-    ended = sum(counts.get(name, 0) for name in ("finished", "refused", "failed", "vanished"))
+    ended = sum(counts.get(name, 0) for name in ("finished", "refused", "failed", "disconnected"))
     if ended != counts["started"]:
         yield f"{counts['started'] - ended} tasks have no outcome"
     for name in ("failed", "different"):
@@ -106,7 +106,7 @@ def problems_of(
         if left_open := {name: end[name] for name in names if end[name]}:
             yield f"left open: {left_open}"
         before = next(line["server"] for line in lines if line["kind"] == "references")
-        for name in ("finished", "vanished"):
+        for name in ("finished", "disconnected"):
             counted, expected = end["server"][name] - before[name], counts.get(name, 0)
             if counted != expected:
                 yield f"the server counts {counted:.0f} {name}, the clients {expected}"

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from asr_server.access import EVERYBODY, TOKEN_PREFIX, Access
+from asr_server.access import ANONYMOUS, TOKEN_PREFIX, Access
 from asr_server.errors import InvalidApiKey
 from asr_server.settings import SettingsError
 
@@ -20,7 +20,7 @@ class Clock:
 
 def test_without_configured_keys_access_is_open():
     access = Access([])
-    assert access.check(None) == access.check("Bearer anything") == EVERYBODY
+    assert access.check(None) == access.check("Bearer anything") == ANONYMOUS
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_a_token_cannot_be_changed():
 
 
 def test_a_token_of_an_open_server_is_invalid_where_keys_are_required():
-    token, _ = Access([]).issue(EVERYBODY, 60)
+    token, _ = Access([]).issue(ANONYMOUS, 60)
     with pytest.raises(InvalidApiKey):
         Access([KEY]).check(token)
 

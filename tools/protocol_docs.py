@@ -11,7 +11,7 @@ from pathlib import Path
 
 from asr_server import errors
 from asr_server.protocol.models import MODELS
-from asr_server.state.messages import FROM_RECOGNISER, Input
+from asr_server.state.messages import FROM_ENGINE, Input
 from asr_server.state.session import TRANSITIONS
 
 ROOT = Path(__file__).parents[1]
@@ -54,7 +54,7 @@ def _diagram() -> str:
 
 
 def _table() -> str:
-    kinds = sorted(Input.__args__, key=lambda kind: kind in FROM_RECOGNISER)
+    kinds = sorted(Input.__args__, key=lambda kind: kind in FROM_ENGINE)
     lines = [
         "| | " + " | ".join(state.name for state in TRANSITIONS) + " |",
         "|---" * (len(TRANSITIONS) + 1) + "|",
@@ -73,7 +73,7 @@ def _errors() -> str:
     for kind in vars(errors).values():
         if isinstance(kind, type) and issubclass(kind, errors.AsrError) and hasattr(kind, "code"):
             error = kind(*SAMPLES.get(kind.__name__, ()))
-            retry = "yes" if error.retryable else "no"
+            retry = "no" if isinstance(error, errors.ClientError) else "yes"
             lines.append(
                 f"| `{error.code}` | {error} | {error.http_status} | {error.close_code} | {retry} |"
             )

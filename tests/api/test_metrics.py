@@ -95,13 +95,13 @@ async def test_open_connections_and_tasks_are_counted(served):
     assert (now["asr_open_tasks"], now["asr_used_slots"]) == (0, 0)
 
 
-async def test_a_client_that_leaves_is_counted_as_vanished(served):
+async def test_a_client_that_leaves_is_counted_as_disconnected(served):
     async with connected(served) as client:
         await client.say(run_task())
         await client.until("task-started")
         await client.say(LOUD)
-    now = await scrape_until(served, "asr_tasks_total{vanished}", 1)
-    assert now["asr_audio_seconds_total{vanished}"] == 1
+    now = await scrape_until(served, "asr_tasks_total{disconnected}", 1)
+    assert now["asr_audio_seconds_total{disconnected}"] == 1
     assert now["asr_tasks_total{failed}"] == 0
 
 
@@ -165,7 +165,7 @@ async def test_the_series_of_alerts_exist_before_the_first_event(served):
     now = await scrape(served)
     for code in ("InternalError", "Throttling.RateQuota", "ServiceUnavailable"):
         assert now[f"asr_errors_total{{{code}}}"] == 0
-    for outcome in ("finished", "failed", "vanished"):
+    for outcome in ("finished", "failed", "disconnected"):
         assert now[f"asr_tasks_total{{{outcome}}}"] == 0
     assert now["asr_device_restarts_total"] == 0
 

@@ -107,7 +107,7 @@ async def test_nothing_is_fetched_from_other_origins(served):
 
 def test_the_server_has_every_figure_of_the_page():
     figures = set(FIGURES) | {"state", "version", "model", "device", "dtype", "uptime_s"}
-    totals = {"tasks_finished", "tasks_failed", "tasks_vanished", "errors", "device_restarts"}
+    totals = {"tasks_finished", "tasks_failed", "tasks_disconnected", "errors", "device_restarts"}
     asked = set(re.findall(r'data-figure="(\w+)"', PAGE))
     drawn = set(
         re.findall(r"'(\w+_(?:s|min|bytes)|busy|tasks|real_time_factor)'", SCRIPTS["status.js"])

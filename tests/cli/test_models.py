@@ -1,4 +1,4 @@
-"""`asr-server models` against a hub that plays along."""
+"""`asr-server models` against a simulated hub."""
 
 import pytest
 
@@ -35,7 +35,7 @@ def test_a_mirror_named_as_huggingfaces_tools_name_it_is_used(tmp_path, hub, at_
     assert (tmp_path / "elsewhere" / PRODUCTION / "model.pt").exists()
 
 
-def test_a_download_without_a_hub_says_why(tmp_path, offline):
+def test_a_download_without_a_hub_is_an_error_with_its_reason(tmp_path, offline):
     done = asr_server("models", "download", cwd=tmp_path, **offline)
     assert done.returncode == 1
     assert f"{PRODUCTION} not downloaded: " in done.stderr
@@ -51,7 +51,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, at_hub):
     assert "Traceback" not in done.stderr
 
 
-def test_an_unknown_name_is_told_where_names_are(tmp_path, offline):
+def test_an_unknown_name_is_refused_with_the_command_that_lists_names(tmp_path, offline):
     done = asr_server("models", "download", "whisper", cwd=tmp_path, **offline)
     assert done.returncode == 1
     assert "asr-server models list" in done.stderr
@@ -63,7 +63,7 @@ def test_a_whole_model_is_verified(tmp_path, tiny_model, offline):
     assert "✓ model.pt as in config.yaml" in done.stdout
 
 
-def test_what_is_not_a_model_is_not_verified(tmp_path, at_hub):
+def test_a_directory_without_a_model_fails_verification(tmp_path, at_hub):
     asr_server("models", "download", PRODUCTION, cwd=tmp_path, **at_hub)
     done = asr_server("models", "verify", PRODUCTION, cwd=tmp_path, **at_hub)
     assert done.returncode == 1

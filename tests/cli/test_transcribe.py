@@ -45,9 +45,9 @@ def test_several_recordings_are_printed_in_their_order_and_a_bad_one_does_not_st
     lines = done.stdout.splitlines()
     assert lines[0] == f"{TWO}:"
     assert lines[3] == "film.m4a:"
-    said = bare(sentence["text"] for sentence in RECORDINGS[TWO.name]["sentences"])
+    spoken = bare(sentence["text"] for sentence in RECORDINGS[TWO.name]["sentences"])
     for texts in (lines[1:3], lines[4:]):
-        assert error_rate(zip(said, bare(texts), strict=True)) <= 0.25
+        assert error_rate(zip(spoken, bare(texts), strict=True)) <= 0.25
 
 
 @needs_demo

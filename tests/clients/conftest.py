@@ -1,4 +1,4 @@
-"""What the client tests share: the clients on the path, and a server that does as told."""
+"""Fixtures of the client tests: the clients on the path, and a scripted server."""
 
 import sys
 from collections.abc import AsyncIterator

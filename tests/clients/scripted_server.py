@@ -1,7 +1,7 @@
 """A server for client tests whose transcript is a function of the samples.
 
-Every 100 ms of audio holds one constant sample: 0 is silence, v > 0 is said as `chr(0x4E00 + v)`.
-So a test can tell from the text alone whether a client lost, doubled or reordered any audio.
+Every 100 ms of audio holds one constant sample: 0 is silence, v > 0 stands for `chr(0x4E00 + v)`.
+So the text alone shows whether a client lost, doubled or reordered any audio.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from websockets.exceptions import ConnectionClosed
 BLOCK = 3200  # bytes in 100 ms
 
 
-def say(text: str) -> bytes:
-    """PCM that the server hears as `text`; a space is 100 ms of silence."""
+def pcm_of(text: str) -> bytes:
+    """Return PCM that the server recognises as `text`; a space is 100 ms of silence."""
     return b"".join(_block(0 if c == " " else ord(c) - 0x4E00) for c in text)
 
 
@@ -29,19 +29,19 @@ def _block(value: int) -> bytes:
     return array.array("h", [value]).tobytes() * (BLOCK // 2)
 
 
-def text_of(said: str) -> str:
-    """Characters that `say` can carry, made from any digits and letters of a test's own."""
-    return "".join(" " if c == " " else chr(0x4E00 + ord(c)) for c in said)
+def text_of(letters: str) -> str:
+    """Return characters that `pcm_of` can carry, one for each digit or letter."""
+    return "".join(" " if c == " " else chr(0x4E00 + ord(c)) for c in letters)
 
 
 @dataclass
 class Task:
-    """What a client asked for, and what has been heard of it."""
+    """A task as requested, and the progress of its recognition."""
 
     task_id: str
     payload: dict[str, Any]
     audio: bytearray = field(default_factory=bytearray)
-    heard: int = 0  # blocks
+    recognised: int = 0  # blocks
     sentences: int = 0
     open: list[tuple[int, str]] = field(default_factory=list)  # (block, character)
     silent: int = 0
@@ -53,7 +53,7 @@ class Task:
 
 
 class ScriptedServer:
-    """Behaves as told by its attributes; remembers what clients did."""
+    """Behaves as its attributes state; records what clients sent."""
 
     def __init__(self) -> None:
         self.url = ""
@@ -142,12 +142,12 @@ class ScriptedServer:
             _, code, message = self.fail_after.pop(0)
             await self._fail(connection, task, code, message)
             return
-        while len(task.audio) >= (task.heard + 1) * BLOCK:
-            await self._hear_block(connection, task)
+        while len(task.audio) >= (task.recognised + 1) * BLOCK:
+            await self._recognise_block(connection, task)
 
-    async def _hear_block(self, connection: ServerConnection, task: Task) -> None:
-        at = task.heard
-        task.heard += 1
+    async def _recognise_block(self, connection: ServerConnection, task: Task) -> None:
+        at = task.recognised
+        task.recognised += 1
         value = int.from_bytes(task.audio[at * BLOCK : at * BLOCK + 2], "little", signed=True)
         if value:
             task.silent = 0

@@ -1,4 +1,4 @@
-"""AsrClient.py over a socket: every kind of source, and nothing lost when the server goes away."""
+"""AsrClient.py over a socket: all kinds of source, and reconnections that lose nothing."""
 
 import asyncio
 import json
@@ -43,7 +43,7 @@ from AsrClient import (
     websocket_url,
 )
 
-from tests.clients.scripted_server import BLOCK, ScriptedServer, Task, say, text_of
+from tests.clients.scripted_server import BLOCK, ScriptedServer, Task, pcm_of, text_of
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "protocol" / "golden"
@@ -60,7 +60,7 @@ def wav(pcm: bytes, channels: int = 1, rate: int = 16000, bits: int = 16) -> byt
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
-async def heard(client: AsrClient, source: object, **options: object) -> list[str]:
+async def texts_of(client: AsrClient, source: object, **options: object) -> list[str]:
     return [sentence.text async for sentence in client.transcribe(source, **options)]
 
 
@@ -76,27 +76,27 @@ def audio_of(server: ScriptedServer) -> bytes:
 
 
 async def test_a_wav_file_becomes_sentences_with_times(server, tmp_path):
-    said = text_of("abc")
+    text = text_of("abc")
     path = tmp_path / "a.wav"
-    path.write_bytes(wav(say("  " + said + PAUSE + said)))
+    path.write_bytes(wav(pcm_of("  " + text + PAUSE + text)))
     async with AsrClient(server.url) as asr:
         sentences = [sentence async for sentence in asr.transcribe(path)]
-    assert [s.text for s in sentences] == [f"{said}。"] * 2
+    assert [s.text for s in sentences] == [f"{text}。"] * 2
     assert [(s.index, s.begin_ms, s.end_ms) for s in sentences] == [(0, 200, 500), (1, 1300, 1600)]
-    assert sentences[0].words[-1] == Word(400, 500, said[2], "。")
+    assert sentences[0].words[-1] == Word(400, 500, text[2], "。")
     assert server.tasks[0].parameters["format"] == "pcm"
 
 
 async def test_stereo_is_mixed_down(server):
-    mono = say(text_of("xy"))
+    mono = pcm_of(text_of("xy"))
     stereo = b"".join(mono[i : i + 2] * 2 for i in range(0, len(mono), 2))
     async with AsrClient(server.url) as asr:
-        assert await heard(asr, wav(stereo, channels=2)) == [f"{text_of('xy')}。"]
+        assert await texts_of(asr, wav(stereo, channels=2)) == [f"{text_of('xy')}。"]
 
 
 async def test_raw_bytes_are_pcm_of_the_given_rate(server):
     async with AsrClient(server.url, parameters=Parameters(sample_rate=8000)) as asr:
-        await heard(asr, b"\1\0" * 8000)
+        await texts_of(asr, b"\1\0" * 8000)
     assert server.tasks[0].parameters["sample_rate"] == 8000
     assert audio_of(server) == b"\1\0" * 8000
 
@@ -111,10 +111,10 @@ async def test_a_blocking_generator_does_not_hold_up_results(server):
     loop = asyncio.get_running_loop()
 
     def generator():
-        yield say(text_of("a"))
+        yield pcm_of(text_of("a"))
         # Blocks its thread until the first interim has reached the consumer.
         asyncio.run_coroutine_threadsafe(asyncio.wait_for(release.wait(), 5), loop).result()
-        yield say(text_of("b"))
+        yield pcm_of(text_of("b"))
 
     async with AsrClient(server.url) as asr:
         await listen(asr.open(generator()))
@@ -122,14 +122,14 @@ async def test_a_blocking_generator_does_not_hold_up_results(server):
 
 
 async def test_an_asynchronous_generator_of_uneven_blocks(server):
-    pcm = say(text_of("hello") + PAUSE)
+    pcm = pcm_of(text_of("hello") + PAUSE)
 
     async def source():
         for at in range(0, len(pcm), 777):
             yield pcm[at : at + 777]
 
     async with AsrClient(server.url) as asr:
-        assert await heard(asr, source()) == [f"{text_of('hello')}。"]
+        assert await texts_of(asr, source()) == [f"{text_of('hello')}。"]
     assert audio_of(server) == pcm
 
 
@@ -152,18 +152,18 @@ async def test_other_files_go_as_they_are(server, tmp_path, name, head, expected
     path = tmp_path / name
     path.write_bytes(head + bytes(9000))
     async with AsrClient(server.url) as asr:
-        await heard(asr, path)
+        await texts_of(asr, path)
     assert server.tasks[0].parameters["format"] == expected
     assert audio_of(server) == path.read_bytes()
 
 
 async def test_a_wav_of_unknown_length_is_read_to_its_end(server):
-    pcm = say(text_of("ab"))
+    pcm = pcm_of(text_of("ab"))
     endless = bytearray(wav(pcm))
     at = endless.index(b"data") + 4
     endless[at : at + 4] = b"\xff\xff\xff\xff"
     async with AsrClient(server.url) as asr:
-        await heard(asr, bytes(endless))
+        await texts_of(asr, bytes(endless))
     assert audio_of(server) == pcm
 
 
@@ -185,10 +185,10 @@ class FakeInputStream:
         FakeInputStream.closed = True
 
 
-async def test_the_microphone_is_heard_and_closed(server, monkeypatch):
+async def test_the_microphone_is_recognised_and_closed(server, monkeypatch):
     fake = types.SimpleNamespace(RawInputStream=FakeInputStream)
     monkeypatch.setitem(sys.modules, "sounddevice", fake)
-    FakeInputStream.pcm = say(text_of("hey") + PAUSE)
+    FakeInputStream.pcm = pcm_of(text_of("hey") + PAUSE)
     microphone = Microphone()
     events = []
     async with AsrClient(server.url) as asr:
@@ -205,26 +205,26 @@ async def test_a_microphone_without_sounddevice_says_what_to_install(server, mon
     monkeypatch.setitem(sys.modules, "sounddevice", None)
     async with AsrClient(server.url) as asr:
         with pytest.raises(MicrophoneUnavailable, match="pip install sounddevice"):
-            await heard(asr, Microphone())
+            await texts_of(asr, Microphone())
 
 
 async def test_a_missing_file_is_an_ordinary_error(server):
     async with AsrClient(server.url) as asr:
         with pytest.raises(FileNotFoundError):
-            await heard(asr, "no-such.wav")
+            await texts_of(asr, "no-such.wav")
 
 
 async def test_an_error_in_the_source_reaches_the_reader(server):
     def source():
-        yield say(text_of("a"))
+        yield pcm_of(text_of("a"))
         raise RuntimeError("the tape broke")
 
     async with AsrClient(server.url) as asr:
         with pytest.raises(RuntimeError, match="the tape broke"):
-            await heard(asr, source())
+            await texts_of(asr, source())
 
 
-async def test_an_error_in_the_moment_of_the_servers_answer_reaches_the_reader_too(server):
+async def test_a_source_error_at_the_moment_of_the_servers_answer_reaches_the_reader_too(server):
     answered = asyncio.Event()
 
     async def source():
@@ -238,7 +238,7 @@ async def test_an_error_in_the_moment_of_the_servers_answer_reaches_the_reader_t
 
     async with AsrClient(server.url, on_wire=look) as asr:
         with pytest.raises(RuntimeError, match="the tape broke"):
-            await heard(asr, source())
+            await texts_of(asr, source())
 
 
 # events and the stream
@@ -247,11 +247,11 @@ async def test_an_error_in_the_moment_of_the_servers_answer_reaches_the_reader_t
 async def test_the_events_of_a_stream_in_order(server):
     async with AsrClient(server.url) as asr:
         stream = asr.stream(levels=True)
-        await stream.push(say(text_of("a")))
+        await stream.push(pcm_of(text_of("a")))
         async for event in stream:
             if isinstance(event, Interim):
                 break
-        await stream.push(say(PAUSE))
+        await stream.push(pcm_of(PAUSE))
         stream.end_input()
         events = await events_of(stream)
     kinds = [type(event) for event in events if not isinstance(event, Level)]
@@ -270,7 +270,7 @@ async def test_frames_are_100_ms_and_the_last_is_what_is_left(server):
 
     server.on_audio = note
     async with AsrClient(server.url) as asr:
-        await heard(asr, bytes(BLOCK * 3 + 10))
+        await texts_of(asr, bytes(BLOCK * 3 + 10))
     assert sizes == [BLOCK] * 3 + [10]
 
 
@@ -278,19 +278,19 @@ async def test_pacing_follows_the_clock(server):
     loop = asyncio.get_running_loop()
     start = loop.time()
     async with AsrClient(server.url) as asr:
-        await heard(asr, bytes(BLOCK * 10), pace=4)
+        await texts_of(asr, bytes(BLOCK * 10), pace=4)
     assert 0.24 <= loop.time() - start < 5.0
 
 
 async def test_pacing_a_compressed_file_is_refused(server):
     async with AsrClient(server.url) as asr:
         with pytest.raises(ValueError, match="pacing needs PCM"):
-            await heard(asr, b"ID3" + bytes(100), pace=1)
+            await texts_of(asr, b"ID3" + bytes(100), pace=1)
 
 
 async def test_an_unread_interim_is_replaced_by_the_newer_one(server):
     async with AsrClient(server.url) as asr:
-        stream = asr.open(say(text_of("abcdefgh") + PAUSE))
+        stream = asr.open(pcm_of(text_of("abcdefgh") + PAUSE))
         await asyncio.wait_for(asyncio.wait(stream._tasks), 5)
         interims = [e for e in await events_of(stream) if isinstance(e, Interim)]
     assert len(interims) == 1
@@ -301,8 +301,8 @@ async def test_push_waits_when_the_server_falls_behind(server, monkeypatch):
     monkeypatch.setattr(client_module, "MAX_UNSENT_S", 1)
     pushed = 0
     server.fail_run = [("Throttling.RateQuota", "busy")]
-    patient = Retry(initial_attempts=3, first_delay_s=0.3)
-    async with AsrClient(server.url, retry=patient) as asr:
+    retry = Retry(initial_attempts=3, first_delay_s=0.3)
+    async with AsrClient(server.url, retry=retry) as asr:
         stream = asr.stream()
 
         async def push() -> None:
@@ -333,14 +333,14 @@ async def test_pushing_after_the_end_is_refused(server):
 async def test_flush_closes_a_sentence_and_the_stream_goes_on(server):
     async with AsrClient(server.url) as asr:
         stream = asr.stream()
-        await stream.push(say(text_of("ab")))
+        await stream.push(pcm_of(text_of("ab")))
         stream.flush()
         finals = []
         async for event in stream:
             if isinstance(event, Final):
                 finals.append(event.sentence)
                 if len(finals) == 1:
-                    await stream.push(say(text_of("cd")))
+                    await stream.push(pcm_of(text_of("cd")))
                     stream.end_input()
     assert [(s.index, s.text, s.begin_ms, s.end_ms) for s in finals] == [
         (0, f"{text_of('ab')}。", 0, 200),
@@ -352,7 +352,7 @@ async def test_flush_closes_a_sentence_and_the_stream_goes_on(server):
 async def test_leaving_the_loop_cancels_everything(server):
     async def endless():
         while True:
-            yield say(text_of("a") + PAUSE)
+            yield pcm_of(text_of("a") + PAUSE)
             await asyncio.sleep(0.01)
 
     async with AsrClient(server.url) as asr:
@@ -371,7 +371,7 @@ async def test_cancelling_the_reader_ends_the_stream(server):
     listening = asyncio.Event()
     server.on_audio = lambda task: listening.set()
     async with AsrClient(server.url) as asr:
-        reading = asyncio.create_task(heard(asr, endless()))
+        reading = asyncio.create_task(texts_of(asr, endless()))
         await listening.wait()
         reading.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -382,15 +382,15 @@ async def test_cancelling_the_reader_ends_the_stream(server):
 async def test_one_connection_serves_one_stream_after_the_other(server):
     async with AsrClient(server.url) as asr:
         for _ in range(3):
-            assert await heard(asr, say(text_of("a"))) == [f"{text_of('a')}。"]
+            assert await texts_of(asr, pcm_of(text_of("a"))) == [f"{text_of('a')}。"]
     assert server.connections == 1
     assert len({task.task_id for task in server.tasks}) == 3
 
 
 async def test_two_streams_at_once_have_a_connection_each(server):
     async with AsrClient(server.url) as asr:
-        a, b = say(text_of("a")), say(text_of("b"))
-        assert await asyncio.gather(heard(asr, a), heard(asr, b)) == [
+        a, b = pcm_of(text_of("a")), pcm_of(text_of("b"))
+        assert await asyncio.gather(texts_of(asr, a), texts_of(asr, b)) == [
             [f"{text_of('a')}。"],
             [f"{text_of('b')}。"],
         ]
@@ -399,10 +399,10 @@ async def test_two_streams_at_once_have_a_connection_each(server):
 
 async def test_a_connection_the_server_closed_meanwhile_is_replaced(server):
     async with AsrClient(server.url) as asr:
-        await heard(asr, say(text_of("a")))
+        await texts_of(asr, pcm_of(text_of("a")))
         await server.stop()
         await server.start()
-        assert await heard(asr, say(text_of("b"))) == [f"{text_of('b')}。"]
+        assert await texts_of(asr, pcm_of(text_of("b"))) == [f"{text_of('b')}。"]
 
 
 # reconnection
@@ -410,8 +410,8 @@ async def test_a_connection_the_server_closed_meanwhile_is_replaced(server):
 
 @pytest.mark.parametrize("at_block", [1, 3, 5, 12, 14, 19])
 async def test_nothing_is_lost_or_doubled_when_the_connection_is_cut(server, at_block):
-    said = [text_of("abcde"), text_of("fghij"), text_of("k")]
-    pcm = say(PAUSE.join(said))
+    texts = [text_of("abcde"), text_of("fghij"), text_of("k")]
+    pcm = pcm_of(PAUSE.join(texts))
     async with AsrClient(server.url) as asr:
         whole = [s async for s in asr.transcribe(pcm, pace=20)]
     server.drop_after = [at_block * BLOCK]
@@ -420,21 +420,21 @@ async def test_nothing_is_lost_or_doubled_when_the_connection_is_cut(server, at_
     assert not server.drop_after
 
 
-async def test_the_server_dies_in_mid_sentence_and_comes_back(server):
+async def test_a_restart_of_the_server_in_mid_sentence_loses_nothing(server):
     async def source():
-        yield say(text_of("one") + PAUSE + text_of("tw"))
-        await died.wait()
-        yield say(text_of("o") + PAUSE)
+        yield pcm_of(text_of("one") + PAUSE + text_of("tw"))
+        await stopped.wait()
+        yield pcm_of(text_of("o") + PAUSE)
 
-    died = asyncio.Event()
+    stopped = asyncio.Event()
     events = []
     async with AsrClient(server.url, retry=FAST) as asr:
         async for event in asr.open(source()):
             events.append(event)
             if isinstance(event, Interim) and event.sentence.text == text_of("tw"):
-                if not died.is_set():
+                if not stopped.is_set():
                     await server.stop()
-                    died.set()
+                    stopped.set()
             elif isinstance(event, Reconnecting):
                 await server.start() if server._server is None else None
     finals = [e.sentence for e in events if isinstance(e, Final)]
@@ -442,13 +442,13 @@ async def test_the_server_dies_in_mid_sentence_and_comes_back(server):
     assert [(s.begin_ms, s.end_ms) for s in finals] == [(0, 300), (1100, 1400)]
     started = [e for e in events if isinstance(e, Started)]
     assert [e.resumed for e in started] == [0, 1]
-    assert bytes(server.tasks[-1].audio).startswith(say(PAUSE + text_of("tw")))
+    assert bytes(server.tasks[-1].audio).startswith(pcm_of(PAUSE + text_of("tw")))
 
 
 async def test_a_compressed_file_begins_anew_and_repeats_no_sentence(server, monkeypatch):
-    # The scripted server hears PCM whatever the format is called.
+    # The scripted server takes audio as PCM, whatever its format.
     monkeypatch.setattr(client_module, "ENCODED_FRAME", BLOCK)
-    pcm = say(text_of("abc") + PAUSE + text_of("def"))
+    pcm = pcm_of(text_of("abc") + PAUSE + text_of("def"))
     server.drop_after = [12 * BLOCK]
     options = Parameters(format="mp3")
 
@@ -458,22 +458,22 @@ async def test_a_compressed_file_begins_anew_and_repeats_no_sentence(server, mon
             await asyncio.sleep(0.003)
 
     async with AsrClient(server.url, retry=FAST, parameters=options) as asr:
-        assert await heard(asr, slowly()) == [f"{text_of('abc')}。", f"{text_of('def')}。"]
+        assert await texts_of(asr, slowly()) == [f"{text_of('abc')}。", f"{text_of('def')}。"]
     assert len(server.tasks) == 2
 
 
 async def test_a_silence_timeout_is_no_failure(server):
     server.fail_after = [(5 * BLOCK, "ResponseTimeout", "Response timeout!")] * 12
-    pcm = say(" " * 100 + text_of("a"))
+    pcm = pcm_of(" " * 100 + text_of("a"))
     async with AsrClient(server.url, retry=Retry(attempts=12, first_delay_s=0.01)) as asr:
         sentences = [s async for s in asr.transcribe(pcm, pace=50)]
     assert [(s.text, s.begin_ms) for s in sentences] == [(f"{text_of('a')}。", 10000)]
 
 
-async def test_an_idle_speaker_in_mid_sentence_gets_the_final(server):
+async def test_an_idle_timeout_in_mid_sentence_gives_the_final(server):
     async with AsrClient(server.url, retry=FAST) as asr:
         stream = asr.stream()
-        await stream.push(say(text_of("ab")))
+        await stream.push(pcm_of(text_of("ab")))
         async for event in stream:
             if isinstance(event, Interim) and len(event.sentence.text) == 2:
                 break
@@ -488,7 +488,7 @@ async def test_an_idle_speaker_in_mid_sentence_gets_the_final(server):
         await events_of(stream)
 
 
-async def test_a_server_that_stays_away_is_an_error_after_the_last_attempt(server):
+async def test_an_unreachable_server_is_an_error_after_the_last_attempt(server):
     server.drop_after = [BLOCK]
     retry = Retry(attempts=2, first_delay_s=0.01)
 
@@ -513,10 +513,10 @@ async def test_a_server_that_stays_away_is_an_error_after_the_last_attempt(serve
 # errors
 
 
-async def test_a_server_that_is_away_is_reported_at_once():
+async def test_an_unreachable_server_is_reported_at_once():
     async with AsrClient("ws://127.0.0.1:9") as asr:
         with pytest.raises(ServerAway, match="cannot reach ws://127.0.0.1:9"):
-            await heard(asr, bytes(BLOCK))
+            await texts_of(asr, bytes(BLOCK))
 
 
 @pytest.mark.parametrize(
@@ -533,7 +533,7 @@ async def test_a_refused_handshake_says_why(server, status, error):
     server.refuse_with = status
     async with AsrClient(server.url, api_key="secret") as asr:
         with pytest.raises(error) as caught:
-            await heard(asr, bytes(BLOCK))
+            await texts_of(asr, bytes(BLOCK))
     assert "secret" not in str(caught.value)
 
 
@@ -550,23 +550,23 @@ async def test_a_refused_task_carries_the_servers_code(server, code, error):
     server.fail_run = [(code, "because")]
     async with AsrClient(server.url) as asr:
         with pytest.raises(error, match="because") as caught:
-            await heard(asr, bytes(BLOCK))
+            await texts_of(asr, bytes(BLOCK))
     assert caught.value.code == code
     assert isinstance(caught.value, AsrError)
 
 
-async def test_a_fault_of_ours_is_not_tried_again(server):
+async def test_a_client_error_is_not_tried_again(server):
     server.fail_after = [(BLOCK, "InvalidParameter", "Failed to decode audio")]
     async with AsrClient(server.url, retry=FAST) as asr:
         with pytest.raises(TaskFailed, match="Failed to decode audio"):
-            await heard(asr, bytes(2 * BLOCK))
+            await texts_of(asr, bytes(2 * BLOCK))
     assert len(server.tasks) == 1
 
 
-async def test_a_task_the_server_broke_is_tried_again(server):
+async def test_a_server_error_is_tried_again(server):
     server.fail_after = [(BLOCK, "InternalError", "oops")]
     async with AsrClient(server.url, retry=FAST) as asr:
-        assert await heard(asr, say(text_of("abc"))) == [f"{text_of('abc')}。"]
+        assert await texts_of(asr, pcm_of(text_of("abc"))) == [f"{text_of('abc')}。"]
 
 
 # the request
@@ -576,7 +576,7 @@ async def test_the_request_is_what_the_protocol_asks_for(server):
     golden = json.loads((GOLDEN / "run-task.json").read_text("utf-8"))
     asked = Parameters(language_hints=("zh",), heartbeat=True)
     async with AsrClient(server.url, api_key="k", parameters=asked) as asr:
-        await heard(asr, bytes(BLOCK))
+        await texts_of(asr, bytes(BLOCK))
     sent = dict(server.tasks[0].payload)
     sent["parameters"] = {k: v for k, v in sent["parameters"].items() if k != "heartbeat"}
     assert sent == golden["payload"]
@@ -592,7 +592,7 @@ async def test_parameters_reach_the_wire_under_their_own_names(server):
         extra={"speech_noise_threshold": -0.5},
     )
     async with AsrClient(server.url, parameters=asked) as asr:
-        await heard(asr, bytes(BLOCK))
+        await texts_of(asr, bytes(BLOCK))
     assert server.tasks[0].parameters == {
         "sample_rate": 16000,
         "format": "pcm",
@@ -614,7 +614,7 @@ async def test_parameters_reach_the_wire_under_their_own_names(server):
         ("wss://h/p?api_key=k", "wss://h/p?api_key=k"),
     ],
 )
-def test_addresses(given, expected):
+def test_an_address_may_be_short(given, expected):
     assert websocket_url(given) == expected
 
 
@@ -671,7 +671,7 @@ async def test_every_golden_event_over_the_wire(server, monkeypatch):
     await server.stop()
     await server.start()
     async with AsrClient(server.url) as asr:
-        assert await heard(asr, bytes(0)) == ["你好啊。"]
+        assert await texts_of(asr, bytes(0)) == ["你好啊。"]
 
 
 async def test_the_golden_failure(server):
@@ -682,14 +682,14 @@ async def test_the_golden_failure(server):
     assert error.retryable
 
 
-# the plain face, the formats, the command line
+# without asyncio, formats, the command line
 
 
-async def test_the_synchronous_face(server):
+async def test_the_synchronous_client(server):
     def work() -> list[list[str]]:
         with SyncAsrClient(server.url) as asr:
-            first = [s.text for s in asr.transcribe(say(text_of("a")))]
-        return [first, [s.text for s in transcribe(say(text_of("b")), server.url)]]
+            first = [s.text for s in asr.transcribe(pcm_of(text_of("a")))]
+        return [first, [s.text for s in transcribe(pcm_of(text_of("b")), server.url)]]
 
     assert await asyncio.to_thread(work) == [[f"{text_of('a')}。"], [f"{text_of('b')}。"]]
 
@@ -732,7 +732,7 @@ async def run_cli(*arguments: str) -> tuple[int, str, str]:
 
 async def test_the_command_line_prints_text_and_writes_subtitles(server, tmp_path):
     path, target = tmp_path / "a.wav", tmp_path / "a.srt"
-    path.write_bytes(wav(say(text_of("abc") + PAUSE + text_of("d"))))
+    path.write_bytes(wav(pcm_of(text_of("abc") + PAUSE + text_of("d"))))
     status, out, _ = await run_cli(
         str(path), "--url", server.url, "--srt", str(target), "--times", "--hotword", "你好:5"
     )
@@ -745,7 +745,7 @@ async def test_the_command_line_prints_text_and_writes_subtitles(server, tmp_pat
     assert server.tasks[0].parameters["vocabulary"] == {"你好": 5}
 
 
-async def test_the_command_line_says_what_is_wrong():
+async def test_the_command_line_reports_errors_without_a_traceback():
     status, out, err = await run_cli(__file__, "--url", "ws://127.0.0.1:9")
     assert (status, out) == (1, "")
     assert "cannot reach ws://127.0.0.1:9" in err

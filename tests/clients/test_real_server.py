@@ -1,4 +1,4 @@
-"""AsrClient.py against the real server with the demo model: every kind of source, and its death."""
+"""AsrClient.py against the real server with the demo model: all kinds of source, and a restart."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ def model() -> str:
     return "demo"
 
 
-async def heard(served: Served, source: object, **options: object) -> str:
+async def text_of(served: Served, source: object, **options: object) -> str:
     async with AsrClient(served.url, parameters=SPOKEN) as asr:
         return "".join([s.text async for s in asr.transcribe(source, **options)])
 
@@ -43,8 +43,8 @@ async def test_every_kind_of_source(model):
 
     async with serving(model=model) as served:
         for source in (PHONE, str(PHONE), PHONE.read_bytes(), pcm, blocks(), later()):
-            assert await heard(served, source) == transcript(PHONE)
-        assert await heard(served, PHONE, pace=4) == transcript(PHONE)
+            assert await text_of(served, source) == transcript(PHONE)
+        assert await text_of(served, PHONE, pace=4) == transcript(PHONE)
 
 
 async def test_without_asyncio(model):
@@ -70,17 +70,17 @@ async def test_leaving_early_frees_the_server(model):
         async with AsrClient(served.url, parameters=SPOKEN) as asr:
             async for _ in asr.transcribe(PHONE, pace=2, interim=True):
                 break
-        assert await heard(served, PHONE) == transcript(PHONE)
+        assert await text_of(served, PHONE) == transcript(PHONE)
 
 
-async def test_a_killed_server_that_is_started_again_loses_no_word(tmp_path):
+async def test_a_restart_of_a_killed_server_loses_no_word(tmp_path):
     """The server is a process, killed in the middle of a sentence."""
     events = []
     arguments = ("--model", "demo", "--host", "127.0.0.1", "--port")
     with processes.serving(*arguments, "0", cwd=tmp_path) as first:
         port = await asyncio.to_thread(first.port)
-        patient = Retry(attempts=60, max_delay_s=0.5)
-        asr = AsrClient(f"ws://127.0.0.1:{port}", parameters=SPOKEN, retry=patient)
+        retry = Retry(attempts=60, max_delay_s=0.5)
+        asr = AsrClient(f"ws://127.0.0.1:{port}", parameters=SPOKEN, retry=retry)
         async with asr:
             stream = asr.open(PHONE, pace=1.5)
             async for event in stream:

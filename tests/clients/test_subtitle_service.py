@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.clients.nodejs import needs_chromium, needs_node, node
-from tests.clients.scripted_server import ScriptedServer, say, text_of
+from tests.clients.scripted_server import ScriptedServer, pcm_of, text_of
 from tests.clients.test_python_client import PAUSE, wav
 
 pytest.importorskip("av")
@@ -66,10 +66,11 @@ async def service(server: ScriptedServer) -> AsyncIterator[Service]:
 
 
 async def test_a_recording_becomes_subtitles(service):
-    said = [text_of("abc"), text_of("de")]
-    job = await service.upload("a.wav", wav(say(PAUSE.join(said))))
+    texts = [text_of("abc"), text_of("de")]
+    job = await service.upload("a.wav", wav(pcm_of(PAUSE.join(texts))))
     events = await service.events(job)
-    assert [data["text"] for name, data in events if name == "sentence"] == [f"{s}。" for s in said]
+    sentences = [data["text"] for name, data in events if name == "sentence"]
+    assert sentences == [f"{s}。" for s in texts]
     assert events[-1][1] | {"id": ""} == {
         "id": "",
         "name": "a.wav",
@@ -80,29 +81,29 @@ async def test_a_recording_becomes_subtitles(service):
         "count": 2,
     }
     srt = (await service.request(f"/api/jobs/{job}/subtitles.srt")).decode()
-    assert srt.startswith(f"1\n00:00:00,000 --> 00:00:00,300\n{said[0]}。\n")
+    assert srt.startswith(f"1\n00:00:00,000 --> 00:00:00,300\n{texts[0]}。\n")
     vtt = (await service.request(f"/api/jobs/{job}/subtitles.vtt")).decode()
     assert vtt.startswith("WEBVTT\n")
     assert (await service.request(f"/api/jobs/{job}/media")).startswith(b"RIFF")
 
 
-async def test_what_is_no_recording_is_said_so(service):
+async def test_a_file_that_is_no_recording_fails(service):
     job = await service.upload("notes.txt", b"not a sound at all")
     (_, status), *_ = reversed(await service.events(job))
     assert status["state"] == "failed"
     assert "cannot be read" in status["error"]
 
 
-async def test_a_server_that_is_away_is_said_so(service, server):
+async def test_an_unreachable_server_is_reported(service, server):
     await server.stop()
-    job = await service.upload("a.wav", wav(say(text_of("a"))))
+    job = await service.upload("a.wav", wav(pcm_of(text_of("a"))))
     (_, status), *_ = reversed(await service.events(job))
     assert status["state"] == "failed"
     assert "cannot reach" in status["error"]
 
 
 async def test_a_job_can_be_removed(service):
-    job = await service.upload("a.wav", wav(say(text_of("a"))))
+    job = await service.upload("a.wav", wav(pcm_of(text_of("a"))))
     await service.events(job)
     await service.request(f"/api/jobs/{job}", method="DELETE")
     assert json.loads(await service.request("/api/jobs")) == []

@@ -1,4 +1,4 @@
-"""What can be evaluated, and what is said about what cannot."""
+"""Data sets that can be evaluated, and the errors of those that cannot."""
 
 import json
 from pathlib import Path
@@ -97,9 +97,9 @@ def test_segments_are_refused(tmp_path):
     assert "parts of longer recordings" in refusal(tmp_path)
 
 
-def test_everything_wrong_with_a_set_is_said_at_once(tmp_path):
+def test_all_problems_of_a_set_are_reported_at_once(tmp_path):
     recording(tmp_path / "a.wav")
-    said = refusal(
+    reason = refusal(
         manifest(
             tmp_path,
             {"id": "twice", "file": "a.wav", "text": "你好"},
@@ -108,15 +108,15 @@ def test_everything_wrong_with_a_set_is_said_at_once(tmp_path):
             {"id": "empty", "file": "a.wav", "text": "，。"},
         )
     )
-    assert "1 occur more than once: twice" in said
-    assert "1 have no audio file: gone (" in said
-    assert "1 have an empty transcript: empty" in said
+    assert "1 occur more than once: twice" in reason
+    assert "1 have no audio file: gone (" in reason
+    assert "1 have an empty transcript: empty" in reason
 
 
 def test_a_long_list_of_problems_is_cut(tmp_path):
-    said = refusal(manifest(tmp_path, *({"file": f"{n}.wav", "text": "好"} for n in range(30))))
-    assert "30 have no audio file: 0.wav" in said
-    assert "and 25 more" in said
+    reason = refusal(manifest(tmp_path, *({"file": f"{n}.wav", "text": "好"} for n in range(30))))
+    assert "30 have no audio file: 0.wav" in reason
+    assert "and 25 more" in reason
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_a_line_that_is_no_entry_is_named(tmp_path, line, reason):
     assert reason in refusal(path)
 
 
-def test_a_text_in_another_encoding_is_told_how_to_convert(tmp_path):
+def test_a_text_in_another_encoding_is_an_error_with_the_conversion(tmp_path):
     path = tmp_path / "set.jsonl"
     path.write_bytes('{"file": "a.wav", "text": "你好"}\n'.encode("gb18030"))
     assert "iconv -f gb18030" in refusal(path)

@@ -31,7 +31,7 @@ def test_how_a_text_is_written_down_does_not_count(one, other):
 
 
 @pytest.mark.parametrize(("one", "other"), DIFFERENT)
-def test_what_is_said_counts(one, other):
+def test_spoken_differences_count(one, other):
     assert units(one) != units(other)
 
 

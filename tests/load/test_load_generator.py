@@ -86,10 +86,10 @@ async def test_a_client_can_abort_without_a_close_frame(served):
     record = await run_client(Target(served.url), RECORDING, abort_after=3)
     assert (record.sent, record.finished, record.error) == (3, False, None)
     for _ in range(200):
-        if (await server_metrics.scrape(served.url)).get("asr_tasks_total{vanished}") == 1:
+        if (await server_metrics.scrape(served.url)).get("asr_tasks_total{disconnected}") == 1:
             return
         await asyncio.sleep(0.01)
-    raise AssertionError("the server counts no vanished task")
+    raise AssertionError("the server counts no disconnected task")
 
 
 async def started(url: str) -> asyncio.Task[TaskRecord]:

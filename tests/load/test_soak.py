@@ -53,7 +53,7 @@ async def test_a_run_without_faults_has_no_problems(run):
     lines = await run()
     counts = samples_of(lines)[-1]["counts"]
     assert counts["finished"] > 10
-    assert counts["vanished"] >= 1
+    assert counts["disconnected"] >= 1
     assert problems(lines) == []
 
 

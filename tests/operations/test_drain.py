@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: nobody new, everybody to the end, and then exit 0."""
+"""SIGTERM and SIGINT: no new tasks, open tasks run to their end, exit status 0."""
 
 import asyncio
 import json
@@ -10,15 +10,16 @@ from pathlib import Path
 import httpx2
 import pytest
 import websockets
-from asr_server.websocket.hotwords import Hotwords
 from AsrClient import AsrClient, Parameters, Retry
 
-from asr_server.access import EVERYBODY
+from asr_server.access import ANONYMOUS
+from asr_server.asr.engine import Engine
 from asr_server.asr.load import build_engine
 from asr_server.settings import Settings
 from asr_server.vocabularies import Vocabularies
-from asr_server.websocket.connection import Connection, ServerContext
+from asr_server.websocket.connection import Connection
 from asr_server.websocket.limits import ConcurrencyLimit
+from asr_server.websocket.server_context import ServerContext
 from tests.support import processes
 from tests.support.processes import await_state, free_port, launched, state_of
 from tests.support.scripted_socket import Socket
@@ -44,11 +45,11 @@ FRAME_S = 0.1
 
 
 def at(port: int) -> Served:
-    """A server in another process."""
+    """Return the address of a server in another process."""
     return Served(port, None)
 
 
-async def speak(client: Client, audio: bytes, pace: float = 1.0) -> None:
+async def send_paced(client: Client, audio: bytes, pace: float = 1.0) -> None:
     """Send audio at `pace` times real time, by an absolute schedule."""
     began = time.monotonic()
     for n, begin in enumerate(range(0, len(audio), FRAME)):
@@ -65,12 +66,12 @@ async def until_draining(port: int) -> None:
     [
         (MAIN, signal.SIGTERM, 0),
         pytest.param(MAIN, signal.SIGINT, 0, marks=pytest.mark.slow),
-        # uvicorn raises the signal again once it is done; supervisors take that for a clean end.
+        # uvicorn raises the signal again when done; supervisors take that for a clean exit.
         (UVICORN, signal.SIGTERM, -signal.SIGTERM),
     ],
-    ids=["SIGTERM", "SIGINT", "a hand-started uvicorn"],
+    ids=["SIGTERM", "SIGINT", "plain uvicorn"],
 )
-async def test_a_client_in_mid_sentence_gets_everything_and_nobody_new_is_let_in(
+async def test_an_open_task_gets_all_its_results_and_new_connections_are_refused(
     command, number, status
 ):
     port = free_port()
@@ -79,7 +80,7 @@ async def test_a_client_in_mid_sentence_gets_everything_and_nobody_new_is_let_in
         async with connected(at(port)) as client, connected(at(port)) as idle:
             await client.say(run_task())
             await client.until("task-started")
-            await speak(client, LOUD[: 5 * FRAME], pace=2)
+            await send_paced(client, LOUD[: 5 * FRAME], pace=2)
             server.process.send_signal(number)
             await until_draining(port)
             assert await idle.closed() == 1001
@@ -91,7 +92,7 @@ async def test_a_client_in_mid_sentence_gets_everything_and_nobody_new_is_let_in
                     pass
             assert refusal.value.response.status_code == 503
             assert json.loads(refusal.value.response.body)["code"] == "ServiceUnavailable"
-            await speak(client, LOUD[5 * FRAME :] + QUIET * 2 + LOUD, pace=2)
+            await send_paced(client, LOUD[5 * FRAME :] + QUIET * 2 + LOUD, pace=2)
             await client.say(finish_task())
             events = await client.until("task-finished")
             assert names(events)[-1] == "task-finished"
@@ -119,10 +120,10 @@ async def test_asr_server_serve_drains_with_the_real_recogniser(tmp_path):
             await client.say(run_task(**plain))
             await client.until("task-started")
             half = len(audio) // 2 // FRAME * FRAME
-            await speak(client, audio[:half], pace=4)
+            await send_paced(client, audio[:half], pace=4)
             server.terminate()
             await until_draining(port)
-            await speak(client, audio[half:], pace=4)
+            await send_paced(client, audio[half:], pace=4)
             await client.say(finish_task())
             events = await client.until("task-finished")
             assert "".join(texts(events)) == expected["text"]
@@ -131,13 +132,13 @@ async def test_asr_server_serve_drains_with_the_real_recogniser(tmp_path):
     assert line["characters"] == len(expected["text"])
 
 
-async def test_a_task_that_takes_too_long_fails_and_may_be_tried_elsewhere():
+async def test_a_task_open_after_the_drain_timeout_fails_with_a_retryable_error():
     port = free_port()
     with launched(*MAIN, port=port, ASR_DRAIN_TIMEOUT_S="0.3") as server:
         async with connected(at(port)) as client:
             await client.say(run_task(), LOUD)
             await client.until("task-started")
-            told_at = time.monotonic()
+            signalled_at = time.monotonic()
             server.terminate()
             events = await client.until("task-failed")
             code, message = error(events)
@@ -145,19 +146,19 @@ async def test_a_task_that_takes_too_long_fails_and_may_be_tried_elsewhere():
             assert "shutting down" in message
             assert await client.closed() == 1000
         assert server.ended() == 0
-        assert 0.3 <= time.monotonic() - told_at < 5
+        assert 0.3 <= time.monotonic() - signalled_at < 5
     (line,) = [r for r in server.records if r["message"] == "task failed"]
     assert (line["level"], line["error"]) == ("warning", "ServiceUnavailable")
 
 
-async def test_a_second_signal_ends_it_at_once():
+async def test_a_second_signal_ends_the_process_at_once():
     port = free_port()
     with launched(*MAIN, port=port) as server:
         async with connected(at(port)) as client:
             await client.say(run_task(), LOUD)
             await client.until("task-started")
             server.terminate()
-            server.terminate()  # as a supervisor's and a process group's; they count as one
+            server.terminate()  # supervisor and process group send one each: they count once
             await until_draining(port)
             await asyncio.sleep(1.1)
             assert server.process.poll() is None
@@ -167,7 +168,7 @@ async def test_a_second_signal_ends_it_at_once():
                 await client.until("task-finished")
 
 
-async def test_a_client_that_does_not_read_cannot_keep_it():
+async def test_a_client_that_does_not_read_cannot_block_the_exit():
     port = free_port()
     settings = {"ASR_DRAIN_TIMEOUT_S": "0.2", "ASR_CLOSE_TIMEOUT_S": "0.5"}
     with launched(*MAIN, port=port, **settings) as server:
@@ -184,20 +185,21 @@ async def test_a_client_that_does_not_read_cannot_keep_it():
         writer.close()
 
 
-async def test_a_device_that_hangs_cannot_keep_the_process():
+async def test_a_device_that_hangs_cannot_block_the_exit():
     script = """
 import asyncio, threading
 import numpy as np
 from asr_server.asr.fake import FakeBackend
-from asr_server.asr.engine import Engine, EngineOptions
+from asr_server.asr.engine import Engine
+from asr_server.settings import Settings
 from asr_server.asr.types import StreamOptions
 
 class Hanging(FakeBackend):
-    def step(self, step):
+    def detect(self, works):
         threading.Event().wait()
 
 async def main():
-    engine = Engine(Hanging, EngineOptions(step_timeout_s=0.2))
+    engine = Engine(Hanging, Settings(step_timeout_s=0.2))
     await engine.start()
     engine.open(StreamOptions()).push(np.zeros(16_000, dtype=np.float32))
     await asyncio.sleep(0.1)
@@ -218,7 +220,7 @@ asyncio.run(main())
 
 
 class Balancer:
-    """Passes TCP connections on to whichever server says that it is ready."""
+    """Forwards each TCP connection to the first server that is ready."""
 
     def __init__(self, *ports: int) -> None:
         self._ports = ports
@@ -253,10 +255,10 @@ async def _copy(reader, writer) -> None:
 
 @pytest.mark.parametrize(
     "drain_timeout_s",
-    [pytest.param("30", id="patient", marks=pytest.mark.slow), pytest.param("0.5", id="impatient")],
+    [pytest.param("30", id="long", marks=pytest.mark.slow), pytest.param("0.5", id="short")],
 )
 async def test_a_rolling_restart_loses_no_sentence(drain_timeout_s):
-    """With patience the task ends where it is; without, the client goes on elsewhere."""
+    """With a long drain timeout the task ends there; with a short one the client resumes it."""
     old, new = free_port(), free_port()
     audio = (LOUD + QUIET) * 4
     settings = {"ASR_DRAIN_TIMEOUT_S": drain_timeout_s}
@@ -268,13 +270,13 @@ async def test_a_rolling_restart_loses_no_sentence(drain_timeout_s):
             url = at(port).url
             asked = Parameters(max_sentence_silence=300)
             async with AsrClient(url, parameters=asked, retry=Retry(attempts=5)) as asr:
-                heard = []
+                sentences = []
                 async for sentence in asr.transcribe(audio, pace=4):
-                    heard.append(sentence)
-                    if len(heard) == 2:
+                    sentences.append(sentence)
+                    if len(sentences) == 2:
                         retiring.terminate()
-                # Sent again from where the last sentence ended, some ms of it are heard again.
-                whole = [s.text for s in heard if s.end_ms - s.begin_ms > 100]
+                # The client resends from the last sentence's end: some ms are recognised twice.
+                whole = [s.text for s in sentences if s.end_ms - s.begin_ms > 100]
                 assert whole == ["天地玄。"] * 4
                 again = [sentence.text async for sentence in asr.transcribe(LOUD + QUIET)]
                 assert again == ["天地玄。"]
@@ -291,15 +293,12 @@ async def test_a_rolling_restart_loses_no_sentence(drain_timeout_s):
 async def connection():
     engine = build_engine(Settings(), "fake")
     await engine.start()
-    house = ServerContext(
-        engine,
-        Settings(),
-        ConcurrencyLimit(0),
-        Hotwords(Vocabularies(Settings(database_url="sqlite://"))),
+    server = ServerContext(
+        engine, Settings(), Vocabularies(Settings(database_url="sqlite://")), ConcurrencyLimit(0)
     )
     socket = Socket()
     socket.readable.set()
-    connection = Connection(socket, EVERYBODY, house)
+    connection = Connection(socket, ANONYMOUS, server)
     running = asyncio.create_task(connection.run())
     await asyncio.sleep(0)
     yield connection, socket, running
@@ -307,28 +306,52 @@ async def connection():
     await engine.stop()
 
 
-async def test_a_task_asked_for_at_the_very_moment_is_told_to_come_again(connection):
+async def test_a_run_task_in_the_moment_of_the_drain_fails_so_that_the_client_retries(connection):
     connection, socket, running = connection
-    await asyncio.sleep(0.01)
-    socket.say(run_task("late"))
-    connection.leave()
+    await asyncio.sleep(0.01)  # for the connection to await a message
+    socket.send(run_task("late"))
+    connection.drain()
     async with within(2):
         await running
-    (told,) = socket.sent
-    assert (told["header"]["task_id"], told["header"]["error_code"]) == (
+    (failed,) = socket.sent
+    assert (failed["header"]["task_id"], failed["header"]["error_code"]) == (
         "late",
         "ServiceUnavailable",
     )
     assert socket.closed == (1000, "ServiceUnavailable")
 
 
-async def test_the_connection_ends_with_the_task_that_runs(connection):
+async def test_a_draining_connection_ends_with_its_open_task(connection):
     connection, socket, running = connection
-    socket.say(run_task("running"), LOUD)
-    await asyncio.sleep(0.05)
-    connection.leave()
-    socket.say(LOUD, finish_task("running"))
+    socket.send(run_task("running"), LOUD)
+    await socket.sent_event("task-started")
+    connection.drain()
+    socket.send(LOUD, finish_task("running"))
     async with within(5):
         await running
     assert [event["header"]["event"] for event in socket.sent][-1] == "task-finished"
     assert socket.closed == (1001, "going away")
+
+
+async def test_a_task_fails_after_the_drain_timeout_even_while_its_stream_is_opened(
+    connection, monkeypatch
+):
+    connection, socket, running = connection
+    opening, may_open = asyncio.Event(), asyncio.Event()
+
+    async def prepare(self, hotwords):
+        opening.set()
+        await may_open.wait()
+
+    monkeypatch.setattr(Engine, "prepare", prepare)
+    socket.send(run_task("opening"))
+    async with within(2):
+        await opening.wait()
+    connection.drain()
+    connection.fail_open_task()
+    may_open.set()
+    async with within(2):
+        await running
+    (failed,) = socket.sent
+    assert failed["header"]["error_code"] == "ServiceUnavailable"
+    assert socket.closed == (1000, "ServiceUnavailable")

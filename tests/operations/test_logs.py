@@ -1,4 +1,4 @@
-"""What an operator reads: one line per task with its figures, and never what was said."""
+"""The log: one line per task with its figures, and never a transcript."""
 
 import asyncio
 import contextlib
@@ -33,7 +33,7 @@ KEY = "sk-very-secret"
 
 @contextlib.contextmanager
 def logging_as_the_server():
-    """What the server would write, and a function that sets how."""
+    """Yield the server's log and a function that configures it."""
     root, ours = logging.getLogger(), logging.getLogger("asr_server")
     before = root.handlers[:], root.level, ours.level
     written = io.StringIO()
@@ -53,7 +53,7 @@ def logging_as_the_server():
 
 
 class Log:
-    """What was logged since it was last read."""
+    """Reads what was logged since the last read."""
 
     def __init__(self, written, configure):
         self._written = written
@@ -76,12 +76,12 @@ def log():
 
 
 def ends(records):
-    """The lines at the end of tasks."""
+    """Return the lines at the end of tasks."""
     return [record for record in records if "outcome" in record]
 
 
 async def ended(log, records=()):
-    """The one line of a task, as soon as it is there."""
+    """Return the one line of a task once it is logged."""
     records = [*records]
     for _ in range(200):
         records += log()
@@ -101,7 +101,7 @@ async def test_a_finished_task_leaves_one_line_with_its_figures(log):
         await client.until("task-started")
         await client.stream(LOUD + QUIET * 2 + LOUD)
         await client.say(finish_task("t-1"))
-        said = texts(await client.until("task-finished"))
+        finals = texts(await client.until("task-finished"))
         line = await ended(log)
     expected = {
         "level": "info",
@@ -113,7 +113,7 @@ async def test_a_finished_task_leaves_one_line_with_its_figures(log):
         "sample_rate": 16_000,
         "audio_s": 4.0,
         "sentences": 2,
-        "characters": sum(map(len, said)),
+        "characters": sum(map(len, finals)),
     }
     assert {name: line[name] for name in expected} == expected
     assert 0 < line["duration_s"] < 10
@@ -123,7 +123,7 @@ async def test_a_finished_task_leaves_one_line_with_its_figures(log):
     assert "error" not in line
 
 
-async def test_what_a_task_has_no_figure_for_is_left_out(log):
+async def test_figures_that_a_task_lacks_are_left_out(log):
     async with serving() as served, connected(served) as client:
         await client.say(run_task(), QUIET, finish_task())
         await client.until("task-finished")
@@ -147,7 +147,7 @@ async def test_a_failure_by_the_client_is_a_warning_with_its_code(log):
     assert len(line["caller"]) == 16
 
 
-async def test_a_task_that_never_began_leaves_a_line_too(log):
+async def test_a_refused_task_leaves_a_line_too(log):
     async with serving(max_tasks=1) as served, connected(served) as first:
         await first.say(run_task("first"))
         await first.until("task-started")
@@ -159,21 +159,21 @@ async def test_a_task_that_never_began_leaves_a_line_too(log):
     assert line["error"] == "Throttling.RateQuota"
 
 
-async def test_a_client_that_vanishes_is_a_warning_and_no_failure(log):
+async def test_a_disconnect_is_a_warning_and_no_failure(log):
     async with serving() as served:
         async with connected(served) as client:
             await client.say(run_task(), LOUD)
             await client.until("task-started")
         line = await ended(log)
-    assert (line["level"], line["outcome"]) == ("warning", "vanished")
+    assert (line["level"], line["outcome"]) == ("warning", "disconnected")
     assert "error" not in line
 
 
-async def test_a_failure_of_ours_is_an_error(log, monkeypatch):
-    def break_down(self, step):
+async def test_a_failure_of_the_server_is_an_error(log, monkeypatch):
+    def break_down(self, works):
         raise RuntimeError("device fault")
 
-    monkeypatch.setattr(FakeBackend, "step", break_down)
+    monkeypatch.setattr(FakeBackend, "decode", break_down)
     async with serving() as served, connected(served) as client:
         await client.say(run_task(), LOUD)
         await client.until("task-failed")
@@ -181,45 +181,45 @@ async def test_a_failure_of_ours_is_an_error(log, monkeypatch):
     assert (line["level"], line["error"]) == ("error", "InternalError")
 
 
-async def test_connections_are_told_at_debug_only(log):
-    for level, told in (("debug", ["connection open", "connection closed"]), ("info", [])):
+async def test_connections_are_logged_at_debug_only(log):
+    for level, expected in (("debug", ["connection open", "connection closed"]), ("info", [])):
         log.configure(log_level=level)
         async with serving() as served, connected(served):
             pass
         ours = [
             r["message"] for r in log() if r["logger"] == "asr_server.websocket.connection_manager"
         ]
-        assert ours == told
+        assert ours == expected
 
 
-def test_people_get_text_with_the_same_fields(log):
+def test_the_text_format_has_the_same_fields(log):
     log.configure(log_format="text")
     logging.getLogger("asr_server.x").info("task finished", extra={"audio_s": 1.5})
-    logging.getLogger("uvicorn.error").warning("%s went", "it", extra={"color_message": "x"})
+    logging.getLogger("uvicorn.error").warning("%s closed", "it", extra={"color_message": "x"})
     ours, uvicorns = log.text().splitlines()
     assert "task finished" in ours
     assert "audio_s=1.5" in ours
-    assert "it went" in uvicorns
+    assert "it closed" in uvicorns
     assert "color_message" not in uvicorns
 
 
-# Never what was said ------------------------------------------------------------------------------
+# Never a transcript -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("log_format", ["json", "text"])
 def test_a_traceback_shows_no_values(log, log_format):
     log.configure(log_format=log_format)
 
-    def fail(said):
+    def fail(transcript):
         raise ZeroDivisionError
 
     try:
         fail("天地" * 2)
     except ZeroDivisionError:
         logging.getLogger("asr_server.x").exception("it failed")
-    told = log.text()
-    assert "ZeroDivisionError" in told
-    assert "天地天地" not in told
+    text = log.text()
+    assert "ZeroDivisionError" in text
+    assert "天地天地" not in text
 
 
 SECRETS = st.text("秘密天地玄黄洪荒", min_size=1, max_size=8)
@@ -238,25 +238,25 @@ FRAMES = st.one_of(
 )
 
 
-def quote_what_was_said(*_):
+def quote_the_transcript(*_):
     raise KeyError(TEXT)
 
 
 @settings(max_examples=12)
 @given(frames=st.lists(FRAMES, max_size=5), breaks=st.booleans())
-def test_nothing_a_client_says_or_hears_reaches_a_log(frames, breaks):
-    heard = []
+def test_neither_messages_nor_results_reach_the_log(frames, breaks):
+    events = []
 
     async def talk():
         settings = {"api_keys": (KEY,), "database_url": "sqlite://", "max_tasks": 2}
         async with serving(uvicorn={"access_log": True}, **settings) as served:
             if breaks:
-                served.engine._deliver = quote_what_was_said
+                served.engine._deliver = quote_the_transcript
             path = f"/api-ws/v1/inference?api_key={KEY}&note={quote('x')}"
             async with connected(served, path) as client:
                 await client.say(run_task("first"), LOUD, QUIET, finish_task("first"))
                 try:
-                    heard.extend(await client.until("task-finished"))
+                    events.extend(await client.until("task-finished"))
                     await client.say(*frames)
                     await asyncio.sleep(0.02)
                 except websockets.ConnectionClosed:
@@ -264,9 +264,11 @@ def test_nothing_a_client_says_or_hears_reaches_a_log(frames, breaks):
 
     with logging_as_the_server() as (written, _):
         asyncio.run(talk())
-    assert breaks or texts(heard)
+    assert breaks or texts(events)
     assert '"message": "task f' in written.getvalue()
-    assert written.getvalue().isascii(), written.getvalue()  # all that is said here is Chinese
+    assert written.getvalue().isascii(), (
+        written.getvalue()
+    )  # every message and transcript here is Chinese
     assert KEY not in written.getvalue()
 
 
@@ -284,7 +286,7 @@ def test_a_database_error_does_not_quote_the_words_of_a_list(tmp_path, caplog):
     assert "秘密" not in caplog.text + repr(caught.value.__cause__)
 
 
-def test_a_hand_started_uvicorn_logs_json_and_no_frames_at_its_chattiest():
+def test_a_plain_uvicorn_logs_json_and_no_frames_at_trace_level():
     port = free_port()
     command = ("-m", "uvicorn", "main:app", "--host", "127.0.0.1", "--port", str(port))
 
@@ -294,11 +296,11 @@ def test_a_hand_started_uvicorn_logs_json_and_no_frames_at_its_chattiest():
             return texts(await client.until("task-finished"))
 
     with launched(*command, "--log-level", "trace", port=port, ASR_LOG_LEVEL="debug") as server:
-        said = asyncio.run(talk())
+        finals = asyncio.run(talk())
         server.stop()
-    assert said
+    assert finals
     assert server.said.isascii()
     assert {"info", "debug"} <= {record["level"] for record in server.records}
     assert any(record["logger"] == "uvicorn.error" for record in server.records)
     (line,) = ends(server.records)
-    assert line["characters"] == len("".join(said))
+    assert line["characters"] == len("".join(finals))

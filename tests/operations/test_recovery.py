@@ -1,4 +1,4 @@
-"""The recogniser dies in every way it can, and the server says so and comes back."""
+"""The device dies or hangs: the server reports it and restarts the engine."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ import torch
 
 from asr_server import app
 from asr_server.asr import engine as engine_module
-from asr_server.asr.engine import Engine, EngineOptions
+from asr_server.asr.engine import Engine
 from asr_server.asr.fake import FakeBackend
 from asr_server.asr.load import Loader, build_engine
 from asr_server.asr.types import DeviceLostError, StreamOptions
@@ -21,6 +21,7 @@ from asr_server.asr.worker import accelerator_fails
 from asr_server.errors import EngineDead, InternalError
 from asr_server.recognition import EndOfStream
 from asr_server.settings import Settings
+from tests.support.engines import engine_with
 from tests.support.processes import ROOT
 from tests.support.serving import (
     LOUD,
@@ -48,11 +49,11 @@ def _quick(monkeypatch):
 
 @contextlib.contextmanager
 def running(load, **options):
-    """What the application builds instead of its own engine."""
+    """Let the application build this engine instead of its own."""
     built = []
 
     def build(settings, model, punctuation, metrics):
-        built.append(Engine(load, EngineOptions(**options), metrics))
+        built.append(engine_with(load, metrics, **options))
         return built[0]
 
     with pytest.MonkeyPatch.context() as patch:
@@ -62,8 +63,8 @@ def running(load, **options):
 
 @contextlib.asynccontextmanager
 async def started(engine):
-    """An engine, or one of what loads a backend."""
-    engine = engine if isinstance(engine, Engine) else Engine(engine)
+    """Start an engine, or one with this function that loads a backend."""
+    engine = engine if isinstance(engine, Engine) else engine_with(engine)
     await engine.start()
     try:
         yield engine
@@ -72,7 +73,7 @@ async def started(engine):
 
 
 async def outcome(engine):
-    """How a stream of speech ends."""
+    """Return the type of the event or error that ends a stream of speech."""
     stream = engine.open(StreamOptions())
     stream.push(SPEECH)
     stream.finish()
@@ -111,7 +112,7 @@ async def recognised(served):
 # Readiness ----------------------------------------------------------------------------------------
 
 
-async def test_before_the_model_is_loaded_it_is_not_ready_but_alive():
+async def test_before_the_model_is_loaded_the_server_is_alive_but_not_ready():
     transport = httpx2.ASGITransport(app.create_app(Settings(model="fake")))
     async with httpx2.AsyncClient(transport=transport, base_url="http://x") as client:
         answer = await client.get("/readyz")
@@ -119,21 +120,21 @@ async def test_before_the_model_is_loaded_it_is_not_ready_but_alive():
         assert (await client.get("/healthz")).status_code == 200
 
 
-async def test_the_model_is_warm_before_it_is_ready():
+async def test_the_model_is_warm_before_the_engine_is_ready():
     events = []
 
     class Watched(FakeBackend):
         def warm_up(self):
             events.append(("warming", engine.state, threading.current_thread().name))
 
-    engine = Engine(Loader(lambda device: Watched(), "cpu"))
+    engine = engine_with(Loader(lambda device: Watched(), "cpu"))
     async with started(engine):
-        assert events == [("warming", "loading", "device")]
+        assert events == [("warming", "loading", "worker")]
         assert engine.state == "ready"
 
 
 @pytest.mark.parametrize("fault", ["hangs", "exits", "breaks"])
-async def test_a_recogniser_that_dies_is_replaced_and_readiness_tells(fault):
+async def test_a_device_that_dies_or_hangs_is_restarted_and_readiness_shows_that(fault):
     faults = iter([fault])
     release, may_load = threading.Event(), threading.Event()
     may_load.set()
@@ -143,15 +144,15 @@ async def test_a_recogniser_that_dies_is_replaced_and_readiness_tells(fault):
             may_load.wait(5)
             super().__init__()
 
-        def step(self, step):
-            match next(faults, None) if step.chunks else None:
+        def decode(self, works):
+            match next(faults, None):
                 case "hangs":
                     release.wait(5)
                 case "exits":
                     raise SystemExit
                 case "breaks":
                     raise torch.AcceleratorError(LAUNCH_FAILURE)
-            return super().step(step)
+            return super().decode(works)
 
     with running(Mortal, step_timeout_s=0.3):
         async with serving() as served:
@@ -168,15 +169,15 @@ async def test_a_recogniser_that_dies_is_replaced_and_readiness_tells(fault):
             assert await recognised(served) == "task-finished"
 
 
-async def test_a_mistake_of_ours_outside_the_device_is_survived_too():
+async def test_a_bug_outside_the_backend_restarts_the_engine_too():
     mistakes = iter([True])
 
     class Malformed(FakeBackend):
-        def step(self, step):
-            result = super().step(step)
-            if step.chunks and next(mistakes, False):
-                result.heard.append(result.heard[0])  # more than was asked for
-            return result
+        def decode(self, works):
+            results = super().decode(works)
+            if next(mistakes, False):
+                results.append(results[0])  # one result too many
+            return results
 
     async with started(Malformed) as engine:
         assert await outcome(engine) is EngineDead
@@ -184,7 +185,7 @@ async def test_a_mistake_of_ours_outside_the_device_is_survived_too():
         assert await outcome(engine) is EndOfStream
 
 
-async def test_what_keeps_it_from_coming_back_is_told_until_it_does():
+async def test_readiness_shows_why_a_restart_failed_until_one_succeeds():
     breaks = threading.Event()
 
     class Backend(FakeBackend):
@@ -193,10 +194,10 @@ async def test_what_keeps_it_from_coming_back_is_told_until_it_does():
                 raise MemoryError("not enough")
             super().__init__()
 
-        def step(self, step):
+        def detect(self, works):
             if breaks.is_set():
                 raise SystemExit
-            return super().step(step)
+            return super().detect(works)
 
     with running(Backend):
         async with serving() as served, connected(served) as client:
@@ -205,7 +206,7 @@ async def test_what_keeps_it_from_coming_back_is_told_until_it_does():
             await client.until("task-failed")
             assert await until(served, "failed") == (
                 503,
-                {"status": "failed", "reason": "the log says more"},
+                {"status": "failed", "reason": "see the log"},
             )
             async with httpx2.AsyncClient(trust_env=False) as http:
                 assert (await http.get(served.http + "/healthz")).status_code == 200
@@ -214,7 +215,7 @@ async def test_what_keeps_it_from_coming_back_is_told_until_it_does():
             assert await recognised(served) == "task-finished"
 
 
-def test_how_long_a_step_may_take_is_a_setting():
+def test_the_step_timeout_is_a_setting():
     engine = build_engine(Settings(step_timeout_s=7), "fake")
     assert engine._options.step_timeout_s == 7
 
@@ -236,7 +237,7 @@ def test_how_long_a_step_may_take_is_a_setting():
         "CUDA unknown error - this may be due to an incorrectly set up environment",
     ],
 )
-def test_what_pytorch_says_of_a_broken_gpu_is_understood(message):
+def test_pytorchs_messages_about_a_failed_gpu_are_recognised(message):
     for kind in (RuntimeError, torch.AcceleratorError, AssertionError):
         assert accelerator_fails(kind(message))
 
@@ -251,12 +252,12 @@ def test_what_pytorch_says_of_a_broken_gpu_is_understood(message):
         "",
     ],
 )
-def test_a_full_gpu_and_an_ordinary_mistake_are_no_broken_gpu(message):
+def test_out_of_memory_and_ordinary_errors_are_no_failed_gpu(message):
     assert not accelerator_fails(RuntimeError(message))
 
 
 class Gpu:
-    """Builds backends as on a machine whose GPU can be pulled out, failing as PyTorch does."""
+    """Builds backends as on a machine whose GPU can be removed, failing as PyTorch does."""
 
     def __init__(self):
         self.there = True
@@ -269,19 +270,23 @@ class Gpu:
         self.built.append(device)
         backend = FakeBackend()
         backend.device = device
-        step = backend.step
+        for name in ("detect", "decode"):
+            setattr(backend, name, self._on_device(backend, getattr(backend, name)))
+        return backend
 
-        def on_device(work):
+    def _on_device(self, backend, step):
+        """Return a step that fails once the GPU is gone."""
+
+        def run(works):
             if backend.device == "cuda" and not self.there:
                 raise torch.AcceleratorError(LAUNCH_FAILURE)
-            return step(work)
+            return step(works)
 
-        backend.step = on_device
-        return backend
+        return run
 
 
 @pytest.mark.parametrize("asked", ["cuda", "auto"])
-async def test_a_lost_gpu_is_replaced_by_the_cpu_only_where_that_is_allowed(asked):
+async def test_a_lost_gpu_is_replaced_by_the_cpu_if_the_settings_allow_it(asked):
     gpu = Gpu()
     with running(Loader(gpu, asked, fallback="cpu")):
         async with serving() as served, connected(served) as client:
@@ -296,7 +301,7 @@ async def test_a_lost_gpu_is_replaced_by_the_cpu_only_where_that_is_allowed(aske
 
 
 @pytest.mark.parametrize("asked", ["cuda", "auto"])
-async def test_a_lost_gpu_without_leave_for_the_cpu_is_the_end_of_the_engine(asked):
+async def test_a_lost_gpu_without_a_fallback_ends_the_engine(asked):
     gpu = Gpu()
     async with started(Loader(gpu, asked)) as engine:
         gpu.there = False
@@ -320,7 +325,7 @@ async def test_a_gpu_that_comes_back_in_time_is_used_again():
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-async def test_asking_for_a_gpu_that_is_not_there_says_what_to_do(tmp_path):
+async def test_a_missing_gpu_is_reported_with_the_setting_that_helps(tmp_path):
     model = ROOT / "src" / "asr_server" / "models" / "demo" / "asr"
     with pytest.raises(DeviceLostError, match="ASR_DEVICE_FALLBACK=cpu"):
         await build_engine(Settings(device="cuda"), model).start()
@@ -329,7 +334,7 @@ async def test_asking_for_a_gpu_that_is_not_there_says_what_to_do(tmp_path):
         assert engine.device == "cpu"
 
 
-def test_a_server_that_lost_its_gpu_ends_with_1_for_its_supervisor(tmp_path):
+def test_a_server_that_lost_its_gpu_exits_with_1_for_its_supervisor(tmp_path):
     script = """
 import sys, threading
 from tests.operations.test_recovery import Gpu
@@ -343,7 +348,7 @@ import numpy as np
 
 engine.RESTART_PAUSES_S = (0.0,)
 gpu = Gpu()
-app.build_engine = lambda settings, *_: engine.Engine(Loader(gpu, "cuda"))
+app.build_engine = lambda settings, *_: engine.Engine(Loader(gpu, "cuda"), settings)
 settings = Settings(model="fake", host="127.0.0.1", port=0, log_format="json")
 server = app.create_app(settings)
 

@@ -1,4 +1,4 @@
-"""The protocol's pages say what the code does, in both languages."""
+"""The protocol's pages agree with the code, in both languages."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Misbehaving clients for a moment: clients beside them get their text, nothing stays open.
+"""Misbehaving clients do not affect the others, and nothing is left open.
 
 `benchmarks/chaos.py` does the same for minutes, against a server process, and measures.
 """
@@ -9,7 +9,7 @@ import pytest
 
 from asr_server.load.client_run import Target, run_client
 from asr_server.load.recordings import Recording
-from benchmarks.chaos import MISBEHAVIOURS, NONE
+from benchmarks.misbehaviours import MISBEHAVIOURS
 from tests.support.serving import FRAME, LOUD, QUIET, serving
 
 SOUND = LOUD[: 6 * FRAME] + QUIET[: 4 * FRAME] + LOUD[: 6 * FRAME]
@@ -20,12 +20,11 @@ SHORT = {"max_sentence_silence": 200}
 KINDS = [
     pytest.param(name, marks=[pytest.mark.slow] if name == "idle_connections" else [])
     for name in MISBEHAVIOURS
-    if name != NONE
 ]
 
 
 @pytest.mark.parametrize("name", KINDS)
-async def test_clients_beside_keep_their_text_and_nothing_is_left_open(name):
+async def test_another_client_gets_its_text_and_nothing_is_left_open(name):
     timeouts = {"input_timeout_s": 1, "connection_timeout_s": 5, "idle_timeout_s": 1}
     async with serving(max_connections=2000, max_tasks=200, **timeouts) as served:
         async with MISBEHAVIOURS[name](served.url, RECORDING):

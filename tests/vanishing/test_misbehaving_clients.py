@@ -1,4 +1,4 @@
-"""Clients that vanish, flood or talk nonsense: answered soon, and nobody else notices."""
+"""Clients that disconnect, flood or send garbage: answered soon, without effect on others."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,7 @@ SPEECH = LOUD + QUIET + LOUD
 
 @pytest.fixture
 async def served(caplog):
-    """A server that must have nothing open and nothing to complain of afterwards."""
+    """Yield a server; check afterwards that no stream or task is left and no error is logged."""
     async with serving() as server:
         before = len(asyncio.all_tasks())
         yield server
@@ -41,7 +41,7 @@ async def served(caplog):
 
 @pytest.fixture
 async def neighbour(served):
-    """Somebody speaking in real time beside, whose text must come out whole."""
+    """Yield while another client streams; check afterwards that it got every sentence."""
     async with connected(served) as client:
         await client.say(run_task("neighbour"))
         await client.event()
@@ -69,12 +69,12 @@ async def start(client) -> None:
     assert names([await client.event()]) == ["task-started"]
 
 
-# Who vanishes -------------------------------------------------------------------------------------
+# Disconnects --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("when", ["before a task", "after run-task", "mid-sentence", "mid-finish"])
-@pytest.mark.parametrize("politely", [True, False])
-async def test_a_client_may_vanish_at_any_time(served, neighbour, when, politely):
+@pytest.mark.parametrize("cleanly", [True, False])
+async def test_a_client_may_disconnect_at_any_time(served, neighbour, when, cleanly):
     client = await websockets.connect(served.url, compression=None, proxy=None)
     if when != "before a task":
         await client.send(run_task())
@@ -83,25 +83,25 @@ async def test_a_client_may_vanish_at_any_time(served, neighbour, when, politely
             await client.send(LOUD[:FRAME])
     if when == "mid-finish":
         await client.send(finish_task())
-    if politely:
+    if cleanly:
         await client.close()
     else:
         client.transport.abort()
     await still_serves(served)
 
 
-async def test_many_clients_vanishing_at_once_leave_nothing_behind(served, neighbour):
-    async def come_and_go(seed: int) -> None:
+async def test_many_disconnects_at_once_leave_nothing_open(served, neighbour):
+    async def connect_and_abort(seed: int) -> None:
         client = await websockets.connect(served.url, compression=None, proxy=None)
         await client.send(run_task(str(seed)))
         await client.send(LOUD[: random.Random(seed).randrange(2, 20_000)])
         client.transport.abort()
 
-    await asyncio.gather(*(come_and_go(seed) for seed in range(30)))
+    await asyncio.gather(*(connect_and_abort(seed) for seed in range(30)))
     await still_serves(served)
 
 
-# Who does not read --------------------------------------------------------------------------------
+# Clients that do not read -------------------------------------------------------------------------
 
 
 async def test_a_client_that_reads_nothing_until_it_has_sent_everything_gets_every_final(served):
@@ -114,19 +114,19 @@ async def test_a_client_that_reads_nothing_until_it_has_sent_everything_gets_eve
     assert len(texts(events)) == sentences
 
 
-# Who talks nonsense -------------------------------------------------------------------------------
+# Garbage ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "nonsense",
+    "garbage",
     ["", "{", "null", "\0" * 100, "{}" * 50_000, '{"header":' * 20_000, "晚上好", '"\\ud800"'],
     ids=["empty", "cut", "null", "zeros", "long", "deep", "words", "surrogate"],
 )
-async def test_garbage_in_a_text_frame_is_answered_within_a_second(served, neighbour, nonsense):
+async def test_garbage_in_a_text_frame_is_answered_within_a_second(served, neighbour, garbage):
     async with connected(served) as client:
         await start(client)
         async with within(1):
-            await client.say(nonsense)
+            await client.say(garbage)
             assert error(await client.until()) == ("InvalidParameter", "Invalid payload data")
             assert await client.closed() == 1007
 
@@ -165,7 +165,7 @@ async def test_a_1_mb_frame_and_1_byte_frames_are_audio_as_any_other(served, nei
         assert names(await client.until("task-finished"))[-1] == "task-finished"
 
 
-async def test_an_odd_number_of_bytes_is_no_mistake(served, neighbour):
+async def test_an_odd_number_of_bytes_is_no_error(served, neighbour):
     async with connected(served) as client:
         await start(client)
         await client.stream(LOUD + b"\0", frame=1601)
@@ -191,7 +191,7 @@ async def test_silence_alone_is_answered_within_a_second(served, neighbour):
             assert names(await client.until("task-finished")) == ["task-finished"]
 
 
-async def test_random_frames_bring_nothing_down(served, neighbour):
+async def test_random_frames_break_nothing(served, neighbour):
     dice = random.Random(5)
     pieces = [
         lambda: run_task(str(dice.random())),

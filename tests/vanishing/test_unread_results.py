@@ -1,16 +1,16 @@
-"""A client that does not take its results keeps the server neither waiting nor growing."""
+"""A client that reads no results blocks neither the server nor its memory."""
 
 import asyncio
 
 import pytest
-from asr_server.websocket.hotwords import Hotwords
 
-from asr_server.access import EVERYBODY
+from asr_server.access import ANONYMOUS
 from asr_server.asr.load import build_engine
 from asr_server.settings import Settings
 from asr_server.vocabularies import Vocabularies
-from asr_server.websocket.connection import Connection, ServerContext
+from asr_server.websocket.connection import Connection
 from asr_server.websocket.limits import ConcurrencyLimit
+from asr_server.websocket.server_context import ServerContext
 from tests.support.scripted_socket import Socket
 from tests.support.serving import LOUD, QUIET, finish_task, run_task, texts, within
 
@@ -24,68 +24,98 @@ async def engine():
 
 
 async def serve(engine, socket: Socket, **settings) -> None:
+    server = ServerContext(
+        engine,
+        Settings(**settings),
+        Vocabularies(Settings(database_url="sqlite://")),
+        ConcurrencyLimit(0),
+    )
     async with within(10):
-        house = ServerContext(
-            engine,
-            Settings(**settings),
-            ConcurrencyLimit(0),
-            Hotwords(Vocabularies(Settings(database_url="sqlite://"))),
-        )
-        await Connection(socket, EVERYBODY, house).run()
+        await Connection(socket, ANONYMOUS, server).run()
     assert engine.open_streams == 0
 
 
-async def test_interims_nobody_reads_are_replaced_and_finals_kept(engine):
+async def test_unread_interims_are_replaced_and_finals_kept(engine):
     socket = Socket()
-    socket.say(run_task(), *[LOUD + QUIET] * 30, finish_task())
+    socket.send(run_task(), *[LOUD + QUIET] * 30, finish_task())
     serving = asyncio.create_task(serve(engine, socket, result_interval_ms=0))
+    await socket.all_read()
     async with within(5):
-        while socket.incoming.qsize():  # noqa: ASYNC110
+        while engine.open_streams:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-    await asyncio.sleep(0.5)  # for the recogniser to hear the rest
+    assert socket.sent == []
     socket.readable.set()
-    async with within(5):
-        while not socket.sent or socket.sent[-1]["header"]["event"] != "task-finished":  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
-    socket.cut()
+    await socket.sent_event("task-finished")
+    socket.abort()
     await serving
     assert len(texts(socket.sent)) == 30
-    assert len(socket.sent) < 2 * 30 + 10  # a beginning and a final each, and what came late
+    assert len(socket.sent) == 2 + 2 * 30  # a sentence_begin and a final each
 
 
-async def test_a_client_that_misses_too_much_is_cut(engine):
+async def test_a_client_with_too_many_unread_results_is_disconnected(engine):
     socket = Socket()
-    socket.say(run_task(), *[LOUD + QUIET] * 30)
+    socket.send(run_task(), *[LOUD + QUIET] * 30)
     await serve(engine, socket, max_unread_results=10)
-    assert socket.lost
+    assert socket.aborted
     assert socket.sent == []
 
 
-async def test_a_client_that_does_not_take_its_refusal_is_cut(engine):
+async def test_a_client_that_does_not_read_its_task_failed_is_disconnected(engine):
     socket = Socket()
-    socket.say("nonsense")
+    socket.send("nonsense")
     await serve(engine, socket, close_timeout_s=0.05)
-    assert socket.lost
+    assert socket.aborted
     assert socket.closed is None
 
 
-async def test_a_failure_of_ours_is_told_without_details(engine, monkeypatch, caplog):
+async def test_nothing_is_read_while_the_stream_is_being_opened(engine, monkeypatch):
+    opening, may_open = asyncio.Event(), asyncio.Event()
+
+    async def prepare(hotwords):
+        opening.set()
+        await may_open.wait()
+
+    monkeypatch.setattr(engine, "prepare", prepare)
     socket = Socket()
     socket.readable.set()
-    socket.say(run_task())
+    socket.send(run_task(), LOUD, finish_task())
+    serving = asyncio.create_task(serve(engine, socket))
+    async with within(5):
+        await opening.wait()
+    assert socket.incoming.qsize() == 2
+    may_open.set()
+    await socket.sent_event("task-finished")
+    socket.abort()
+    await serving
 
-    said = "secret details"
 
-    def fall_over(*_):
-        raise ZeroDivisionError(said)
+async def test_a_bug_of_the_server_is_reported_without_details(engine, monkeypatch, caplog):
+    socket = Socket()
+    socket.readable.set()
+    socket.send(run_task())
+    transcript = "secret details"
 
-    monkeypatch.setattr("asr_server.websocket.connection.AudioInput.open", fall_over)
+    def crash(*_):
+        raise ZeroDivisionError(transcript)
+
+    monkeypatch.setattr("asr_server.websocket.connection.AudioInput.open", crash)
     await serve(engine, socket)
     (header,) = [message["header"] for message in socket.sent]
     assert header["error_code"] == "InternalError"
     assert "secret" not in header["error_message"]
     assert socket.closed == (1011, "InternalError")
-    (record,) = [r for r in caplog.records if r.message == "the connection failed"]
+    (record,) = [r for r in caplog.records if r.message == "connection failed"]
     assert record.fault == "ZeroDivisionError"
-    assert "fall_over" in record.stack
-    assert said not in str(vars(record))  # an exception may quote what was said
+    assert "crash" in record.stack
+    assert transcript not in str(vars(record))  # an exception may quote a transcript
+
+
+async def test_a_bug_in_a_timer_tick_closes_the_connection(engine, monkeypatch):
+    def crash(*_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("asr_server.state.session.Session.receive", crash)
+    socket = Socket()
+    socket.readable.set()
+    await serve(engine, socket, connection_timeout_s=0.01)
+    assert socket.closed == (1011, "InternalError")

@@ -1,4 +1,4 @@
-"""The handshake: who is let in, and what the others are told before the upgrade."""
+"""The handshake: which clients are accepted, and how the others are refused."""
 
 import asyncio
 import json
@@ -49,13 +49,13 @@ async def test_a_wrong_key_is_refused_as_by_the_real_gateway(guarded):
     assert body["request_id"] == answer.headers["x-request-id"]
 
 
-async def test_no_key_is_refused_and_told_so(guarded):
+async def test_a_missing_key_is_refused_with_its_own_message(guarded):
     answer = await refusal(guarded)
     assert answer.status_code == 401
     assert json.loads(answer.body)["message"] == "No API-key provided."
 
 
-async def test_strangers_cannot_fill_the_log(guarded, caplog):
+async def test_refused_clients_cannot_fill_the_log(guarded, caplog):
     await refusal(guarded)
     await refusal(guarded, "/nowhere")
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
@@ -73,7 +73,7 @@ async def test_headers_of_dashscope_are_ignored(guarded):
         assert names([await client.event()]) == ["task-started"]
 
 
-async def test_a_key_has_so_many_tasks_at_once_and_other_keys_their_own():
+async def test_the_task_limit_counts_for_each_key():
     async with serving(api_keys=(KEY, "sk-other"), max_tasks_per_key=1) as served:
         mine, theirs = {"Authorization": KEY}, {"Authorization": "sk-other"}
         async with connected(served, additional_headers=mine) as first:
@@ -91,7 +91,7 @@ async def test_a_key_has_so_many_tasks_at_once_and_other_keys_their_own():
             assert names([await first.event()]) == ["task-started"]
 
 
-async def test_pages_of_other_origins_can_be_kept_out():
+async def test_pages_of_other_origins_can_be_refused():
     async with serving(allowed_origins=("https://mine.example",)) as served:
         answer = await refusal(served, Origin="https://evil.example")
         assert answer.status_code == 403

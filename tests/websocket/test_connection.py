@@ -42,7 +42,7 @@ async def recognise(client: Client, audio: bytes = SPEECH, task_id: str = "task"
     return await client.until("task-finished")
 
 
-async def test_a_task_is_started_heard_and_finished(client):
+async def test_a_task_is_started_recognised_and_finished(client):
     events = await recognise(client)
     assert names(events)[0] == "task-started"
     assert names(events)[-1] == "task-finished"
@@ -80,9 +80,9 @@ async def test_several_tasks_follow_one_another_on_a_connection(client):
 
 
 async def test_audio_sent_before_task_started_is_not_lost(client):
-    patient = await recognise(client)
+    waiting = await recognise(client)
     await client.say(run_task("eager"), SPEECH, finish_task("eager"))
-    assert texts(await client.until("task-finished")) == texts(patient)
+    assert texts(await client.until("task-finished")) == texts(waiting)
 
 
 async def test_audio_after_finish_task_and_between_tasks_is_ignored(client):
@@ -100,7 +100,7 @@ async def test_finish_task_with_another_id_and_no_body_finishes_the_task(client)
     assert names(await client.until("task-finished"))[-1] == "task-finished"
 
 
-async def test_silence_is_answered_with_nothing_but_task_finished(client):
+async def test_silence_yields_no_result(client):
     events = await recognise(client, QUIET)
     assert names(events) == ["task-started", "task-finished"]
 
@@ -117,7 +117,7 @@ async def test_the_same_bytes_last_twice_as_long_at_8_khz(client):
 
 
 @pytest.mark.parametrize(("silence", "sentences"), [(200, 2), (800, 1), (6000, 1)])
-async def test_the_silence_a_task_asks_for_ends_its_sentences(client, silence, sentences):
+async def test_max_sentence_silence_ends_sentences(client, silence, sentences):
     half = QUIET[: len(QUIET) // 2]
     events = await recognise(client, LOUD + half + LOUD, max_sentence_silence=silence)
     assert len(texts(events)) == sentences
@@ -154,23 +154,23 @@ async def test_the_server_never_pings_even_if_uvicorn_is_told_to():
         writer.close()
 
 
-async def test_neither_a_key_nor_what_was_said_reaches_a_log(caplog):
+async def test_neither_a_key_nor_a_transcript_reaches_a_log(caplog):
     async with serving(uvicorn={"access_log": True}, log_level="debug") as served:
         for logger in ("uvicorn", "uvicorn.error"):  # other servers may have set the latter
             caplog.set_level("INFO", logger)
         caplog.set_level("DEBUG", "asr_server")
         async with connected(served, "/api-ws/v1/inference?a=1&api_key=sk-secret") as client:
-            said = texts(await recognise(client))
+            finals = texts(await recognise(client))
     assert "a=1" in caplog.text
     assert "task = STREAMING" in caplog.text
     assert "sk-secret" not in caplog.text
-    assert not any(character in caplog.text for text in said for character in text)
+    assert not any(character in caplog.text for text in finals for character in text)
 
 
-# How much at once ---------------------------------------------------------------------------------
+# Limits -------------------------------------------------------------------------------------------
 
 
-async def test_one_task_too_many_is_told_to_retry_later_and_the_others_go_on():
+async def test_a_task_over_the_limit_is_refused_and_the_others_continue():
     async with serving(max_tasks=1) as served, connected(served) as first:
         await first.say(run_task())
         await first.event()
@@ -182,7 +182,7 @@ async def test_one_task_too_many_is_told_to_retry_later_and_the_others_go_on():
         assert len(texts(await first.until("task-finished"))) == 1
 
 
-async def test_one_connection_too_many_is_answered_503_before_the_upgrade():
+async def test_a_connection_over_the_limit_is_answered_503_before_the_upgrade():
     async with serving(max_connections=1) as served:
         async with connected(served):
             with pytest.raises(websockets.InvalidStatus) as refusal:
@@ -204,7 +204,7 @@ async def test_an_idle_connection_is_closed_with_1000():
         assert await client.closed() == 1000
 
 
-async def test_heartbeats_fill_the_silence_of_who_asked():
+async def test_heartbeats_fill_silence_if_the_task_asked_for_them():
     async with serving(heartbeat_interval_s=0.1) as served, connected(served) as client:
         await client.say(run_task(heartbeat=True))
         await client.event()

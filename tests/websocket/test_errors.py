@@ -1,4 +1,4 @@
-"""Every error a client can meet, provoked over a real socket."""
+"""Every error of the protocol, provoked over a real socket."""
 
 import json
 
@@ -23,7 +23,7 @@ NO_INPUT = '{"header":{"action":"run-task","task_id":"t"},"payload":{"model":"m"
 GARBAGE = b"garbage" * 10
 
 TASK_ERRORS = {
-    # name: (settings, what the client says, code, message, close code)
+    # name: (settings, messages of the client, code, message, close code)
     "not JSON": ({}, ["{not json"], INVALID, "Invalid payload data", 1007),
     "not an object": ({}, ["[]"], INVALID, "Invalid payload data", 1007),
     "no input": (
@@ -44,7 +44,7 @@ TASK_ERRORS = {
         INVALID,
         "Invalid value of parameter 'payload.parameters.heartbeat'.",
     ),
-    "a rate nobody records at": (
+    "an unsupported sample rate": (
         {},
         [run_task(sample_rate=4000)],
         INVALID,
@@ -121,12 +121,12 @@ async def test_a_task_fails_with_its_code_and_the_connection_is_closed(name):
             assert await client.closed() == (close or [1000])[0]
 
 
-async def test_a_failure_of_the_recogniser_is_told_and_closes_with_1011(monkeypatch):
-    async def fall_over(_):
+async def test_a_failure_of_the_engine_fails_the_task_and_closes_with_1011(monkeypatch):
+    async def fail(_):
         raise errors.EngineError("a tensor of shape (3, 7)")
 
     async with serving() as served, connected(served) as client:
-        monkeypatch.setattr(Stream, "next", fall_over)
+        monkeypatch.setattr(Stream, "next", fail)
         await client.say(run_task(), LOUD)
         assert error(await client.until()) == ("InternalError", errors.InternalError.message)
         assert await client.closed() == 1011
@@ -150,7 +150,7 @@ async def test_a_handshake_is_refused_with_its_status(settings, headers, status,
         assert json.loads(refusal.value.response.body)["code"] == code
 
 
-def test_no_code_is_left_out():
+def test_every_code_is_provoked():
     provoked = {case[2] for case in TASK_ERRORS.values()}
     provoked |= {"InternalError", "InvalidApiKey", "AccessDenied", "ServiceUnavailable"}
     provoked |= {"BadRequest.ResourceNotExist"}  # in tests/api

@@ -1,4 +1,4 @@
-"""Compressed audio over the wire is heard as the same audio uncompressed."""
+"""Compressed audio is recognised like the same audio uncompressed."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ async def client():
 
 
 @pytest.mark.parametrize("format", encodable(*FORMATS))
-async def test_every_format_is_heard(client, format):
+async def test_every_format_is_recognised(client, format):
     await client.say(run_task(format="wav" if format == "alaw" else format))
     await client.stream(encode(PCM, format), frame=1000)
     await client.say(finish_task())
@@ -35,7 +35,7 @@ async def test_every_format_is_heard(client, format):
     assert len(texts(events)) == 2
 
 
-async def test_a_whole_file_in_one_frame_is_heard(client):
+async def test_a_whole_file_in_one_frame_is_recognised(client):
     await client.say(run_task(format="mp3"), encode(PCM, "mp3"), finish_task())
     assert len(texts(await client.until("task-finished"))) == 2
 
@@ -60,7 +60,7 @@ async def test_nothing_to_decode_is_no_valid_audio(client, audio):
     assert error(await client.until("task-failed"))[0] == "NO_VALID_AUDIO_ERROR"
 
 
-async def test_leaving_in_the_middle_of_a_file_leaves_nothing_behind():
+async def test_a_disconnect_in_the_middle_of_a_file_closes_the_stream():
     async with serving() as served:
         async with connected(served) as client:
             await client.say(run_task(format="flac"), encode(PCM, "flac")[:5000])

@@ -77,7 +77,9 @@ def _totals(history: History) -> dict[str, float]:
     latest = history.latest
     tasks = latest.labelled("asr_tasks_total")
     return {
-        **{f"tasks_{outcome}": tasks[outcome] for outcome in ("finished", "failed", "vanished")},
+        **{
+            f"tasks_{outcome}": tasks[outcome] for outcome in ("finished", "failed", "disconnected")
+        },
         "errors": latest.total("asr_errors_total"),
         "device_restarts": latest.total("asr_device_restarts_total"),
         "audio_s": round(latest.total("asr_received_audio_seconds_total"), 1),

@@ -140,7 +140,8 @@ def first_texts(record: TaskRecord) -> list[Latency]:
     for results, stretch in zip(sentences, speech, strict=False):
         first = next((one for one in results if one.text), None)
         if first is not None:
-            found.append(_since(_due(record, stretch.begin_s), first.at))
+            due = _due(record, stretch.begin_s)
+            found.append(Latency(due, first.at - due))
     return found
 
 
@@ -152,17 +153,16 @@ def finals(record: TaskRecord) -> list[Latency]:
     speech: Sequence[Speech] = record.recording.speech
     if len(sentences) != len(speech):
         sentences, speech = sentences[-1:], speech[-1:]
-    return [
-        _since(_due(record, stretch.end_s), last.at)
-        for last, stretch in zip(sentences, speech, strict=False)
-    ]
+    pairs = zip(sentences, speech, strict=False)
+    ends = ((last.at, _due(record, stretch.end_s)) for last, stretch in pairs)
+    return [Latency(due, at - due) for at, due in ends]
 
 
 def tails(record: TaskRecord) -> list[Latency]:
     """Return the tail of a task that finished."""
     if record.finish_sent is None or record.ended is None or record.error:
         return []
-    return [_since(record.finish_sent, record.ended)]
+    return [Latency(record.finish_sent, record.ended - record.finish_sent)]
 
 
 def revisions(results: Iterable[Result]) -> tuple[int, int]:
@@ -187,10 +187,6 @@ def percentiles(seconds: Iterable[float]) -> Percentiles:
 
 def _within(found: Iterable[list[Latency]], since: float, until: float) -> Iterable[float]:
     return (one.seconds for timed in found for one in timed if since <= one.at < until)
-
-
-def _since(due: float, answered: float) -> Latency:
-    return Latency(due, answered - due)
 
 
 def _due(record: TaskRecord, second: float) -> float:

@@ -2,7 +2,8 @@
 
 Pacing: the official Python SDK takes one message per audio frame it sends, so an interim result is
 sent only against a frame received since the last message, and never sooner than an interval after
-it. A held interim is replaced by a newer one; finals never wait.
+it. A held interim is replaced by a newer one; finals never wait. (The stream's mailbox and the
+connection's outbox do the same for hypotheses not yet taken and frames not yet sent.)
 """
 
 from dataclasses import replace
