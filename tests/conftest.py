@@ -39,6 +39,5 @@ def _collected() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _loaded_objects_are_frozen(_collected: None) -> None:
-    """Exempt loaded objects from collections; the server of the last test ended the exemption."""
-    if not gc.get_freeze_count():
-        gc.freeze()
+    """Exempt what is loaded from collections; the server of the last test ended the exemption."""
+    gc.freeze()  # unasked: `gc.get_freeze_count` walks through half a million objects

@@ -19,8 +19,9 @@ def test_the_page_in_one_file_can_be_built():
 
 
 @needs_chromium
-def test_the_library_and_the_page_pass_their_tests_in_chromium():
-    node("--test", "test/browser.test.js", "test/page.test.js")
+@pytest.mark.parametrize("part", ["browser", "page"])
+def test_the_library_and_the_page_pass_their_tests_in_chromium(part):
+    node("--test", f"test/{part}.test.js")
 
 
 async def test_the_library_and_the_page_work_with_the_real_server():
