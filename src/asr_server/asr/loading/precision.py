@@ -32,7 +32,7 @@ def set_precision(paraformer: Paraformer, dtype: str) -> None:
     # Tokens attend in batches of any size, for each of which oneDNN would compile bfloat16's.
     on_cpu = decoder.after_norm.weight.device.type == "cpu"
     for layer in decoder.decoders:
-        layer.attention_dtype = torch.float32 if on_cpu else attention
+        layer.attention_dtype = torch.float32 if on_cpu else attention  # type: ignore[assignment]
     paraformer.float()
     if dtype == "int8":
         # The scores decide between tokens and cost little: they stay exact.
