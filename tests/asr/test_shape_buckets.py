@@ -20,9 +20,10 @@ import numpy as np
 from asr_server.asr.types import DecodeWork, VadWork, Kind
 from asr_server.models.catalog import DEMO
 from asr_server.models.registry import choose
+from asr_server.settings import Settings
 from tests.support.backends import load_backend
 
-model = choose(DEMO, "")
+model = choose(Settings(model=DEMO))
 backend = load_backend(
     model.path, model.punctuation, warm=True, dtype=sys.argv[1], slots=24, max_batch=24
 )

@@ -60,7 +60,7 @@ def test_an_unknown_name_is_refused_with_the_command_that_lists_names(tmp_path, 
 def test_a_whole_model_is_verified(tmp_path, tiny_model, offline):
     done = asr_server("models", "verify", str(tiny_model), cwd=tmp_path, **offline)
     assert done.returncode == 0, done.stdout
-    assert "✓ model.pt as in config.yaml" in done.stdout
+    assert "✓ model.pt: tensors as in config.yaml" in done.stdout
 
 
 def test_a_directory_without_a_model_fails_verification(tmp_path, at_hub):
@@ -68,7 +68,7 @@ def test_a_directory_without_a_model_fails_verification(tmp_path, at_hub):
     done = asr_server("models", "verify", PRODUCTION, cwd=tmp_path, **at_hub)
     assert done.returncode == 1
     assert "✓ model.pt: SHA-256 as published" in done.stdout
-    assert "✗ config.yaml: describes no model" in done.stdout
+    assert "✗ config.yaml: content: describes no model" in done.stdout
 
 
 def test_verifying_what_is_absent_names_the_command(tmp_path, offline):

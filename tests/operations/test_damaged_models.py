@@ -98,10 +98,15 @@ async def test_a_file_damaged_at_run_time_keeps_the_server_unready_until_repair(
     whole = (model / "asr" / "tokens.json").read_bytes()
     empty(model / "asr" / "tokens.json")
 
-    def die(self, works):
-        raise DeviceDeadError("pulled out")
+    faults = iter([True])
+    detect = PyTorchBackend.detect
 
-    monkeypatch.setattr(PyTorchBackend, "detect", die)
+    def die_once(self, works):
+        if next(faults, False):
+            raise DeviceDeadError("pulled out")
+        return detect(self, works)
+
+    monkeypatch.setattr(PyTorchBackend, "detect", die_once)
     stream = running.open(StreamOptions())
     stream.push(np.zeros(16_000, dtype=np.float32))
     await becomes(running, "failed")

@@ -215,11 +215,6 @@ async def test_readiness_shows_why_a_restart_failed_until_one_succeeds():
             assert await recognised(served) == "task-finished"
 
 
-def test_the_step_timeout_is_a_setting():
-    engine = build_engine(Settings(step_timeout_s=7), "fake")
-    assert engine._options.step_timeout_s == 7
-
-
 # A GPU that is lost -------------------------------------------------------------------------------
 
 
