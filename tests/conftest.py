@@ -16,7 +16,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("NO_PROXY", "127.0.0.1,localhost")
 
-# FunASR's own __init__ imports all of its models, which takes 10 s; tests need a few of its modules.
+# FunASR's own __init__ imports all its models, which takes 10 s; tests need a few of its modules.
 if "funasr" not in sys.modules and (_funasr := importlib.util.find_spec("funasr")):
     sys.modules["funasr"] = importlib.util.module_from_spec(_funasr)
 
