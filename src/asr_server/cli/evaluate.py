@@ -215,13 +215,7 @@ async def _measure(
                 bar = bars.add_task(escape(data_set.name), total=len(data_set.utterances))
                 on_done = partial(bars.advance, bar)
                 summaries.append(
-                    await measure(
-                        data_set,
-                        request,
-                        streams,
-                        normalise_numbers=normalise_numbers,
-                        on_done=on_done,
-                    )
+                    await measure(data_set, request, streams, normalise_numbers, on_done)
                 )
     return summaries, {"device": connect.device, "dtype": connect.dtype} if connect else {}
 

@@ -155,4 +155,4 @@ def _check(files: Sequence[Path], format: Format, output_dir: Path | None) -> No
 
 def _target(output_dir: Path, recording: Path, format: Format) -> Path:
     stem = "stdin" if str(recording) == "-" else recording.stem
-    return output_dir / f"{stem}{format.suffix}"
+    return output_dir / f"{stem}.{'txt' if format is Format.text else format.value}"

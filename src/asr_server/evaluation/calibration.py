@@ -21,13 +21,11 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """The predictions in one tenth of the confidence scale."""
+    """The predictions in one tenth of the confidence scale: their number and means."""
 
     count: int
     confidence: float
-    """Mean."""
     right: float
-    """Mean."""
 
 
 def predictions(

@@ -16,9 +16,8 @@ async def measure(
     data_set: DataSet,
     request: Request,
     streams: int,
-    *,
     normalise_numbers: bool,
-    on_done: Callable[[], None] = lambda: None,
+    on_done: Callable[[], None],
 ) -> Summary:
     """Recognise and score all recordings, `streams` at once; call `on_done` after each.
 

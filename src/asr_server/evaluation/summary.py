@@ -36,12 +36,10 @@ class Unrecognised:
 
 @dataclass(frozen=True, slots=True)
 class Confusion:
-    """A substitution, deletion or insertion, and its count."""
+    """A substitution, deletion (no hypothesis) or insertion (no reference), and its count."""
 
     reference: str
-    """Empty for an insertion."""
     hypothesis: str
-    """Empty for a deletion."""
     count: int
 
 

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, field
 from enum import Enum
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from asr_client.errors import AsrError
 from asr_client.subtitles import clock, to_srt, to_vtt
@@ -27,11 +26,6 @@ class Format(str, Enum):
     srt = "srt"
     vtt = "vtt"
     json = "json"
-
-    @property
-    def suffix(self) -> str:
-        """Return the suffix of files in this format."""
-        return ".txt" if self is Format.text else f".{self.value}"
 
 
 @dataclass(slots=True, eq=False)
@@ -119,7 +113,10 @@ def formatted(transcript: Transcript, format: Format, *, times: bool = False) ->
                         "begin_ms": sentence.begin_ms,
                         "end_ms": sentence.end_ms,
                         "text": sentence.text,
-                        "words": [asdict(word, dict_factory=_given) for word in sentence.words],
+                        "words": [
+                            {key: value for key, value in asdict(word).items() if value is not None}
+                            for word in sentence.words
+                        ],
                     }
                     for sentence in transcript.sentences
                 ],
@@ -130,7 +127,3 @@ def formatted(transcript: Transcript, format: Format, *, times: bool = False) ->
 def line(sentence: Sentence, *, times: bool) -> str:
     """Return a sentence as one line."""
     return f"[{clock(sentence.begin_ms)}]  {sentence.text}" if times else sentence.text
-
-
-def _given(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    return {name: value for name, value in pairs if value is not None}
