@@ -7,7 +7,6 @@ from asr_server.evaluation.calibration import (
     Prediction,
     binned,
     calibration_error,
-    pooled,
     predictions,
 )
 from asr_server.evaluation.reliability import wilson
@@ -55,12 +54,8 @@ def test_every_confidence_has_a_bin():
     assert bins[-1].count == 3  # 0.9, 0.95 and 1 itself
 
 
-def test_pooled_bins_are_those_of_everything_together():
-    one, other = [Prediction(0.31, 1.0), Prediction(0.9, 0.0)], [Prediction(0.35, 0.0)]
-    together = pooled([binned(one), binned(other)])
-    assert [(b.count, b.right) for b in together] == [
-        (b.count, b.right) for b in binned(one + other)
-    ]
+def test_without_predictions_there_is_no_calibration_error():
+    assert calibration_error(binned([])) is None
 
 
 def test_the_interval_of_a_share_stays_between_nothing_and_all():

@@ -3,17 +3,17 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import MofNCompleteColumn
 
 from asr_client.errors import AsrError, Unauthorized
 from asr_client.protocol import DEFAULT_MODEL, websocket_url, without_key
@@ -22,25 +22,22 @@ from asr_server.cli.options import (
     Download,
     Dtype,
     ModelDir,
-    choose_model,
     err,
-    load_settings,
     log_warnings,
+    progress_bars,
+    server_here,
 )
+from asr_server.recordings.recognise import Request
 
 if TYPE_CHECKING:
     from asr_server.evaluation.data_sets import DataSet
-    from asr_server.evaluation.running import Outcome
     from asr_server.evaluation.summary import Summary
     from asr_server.recordings.inprocess import InProcess
-    from asr_server.recordings.recognise import Request
 
 out = Console(highlight=False)
 
 app = typer.Typer()
 
-NEEDED = ("jinja2", "jiwer")
-NEEDED_FOR_DIAGRAM = ("matplotlib",)
 TOO_HIGH = 3
 """Exit status where the error rate is above `--max-cer`."""
 
@@ -132,7 +129,13 @@ def evaluate(
     the batched engine. Punctuation, width, case and spaces do not count.
     """
     log_warnings()
-    _need_libraries((*NEEDED, *NEEDED_FOR_DIAGRAM) if report or reliability else NEEDED)
+    needed = ("jinja2", "jiwer", *(("matplotlib",) if report or reliability else ()))
+    if missing := [name for name in needed if find_spec(name) is None]:
+        err.print(
+            f"evaluate needs {' and '.join(missing)}:\n\n    pip install 'asr-server[tools]'\n",
+            markup=False,
+        )
+        raise typer.Exit(2)
     own = {
         "chunk_size": chunk_size,
         "dtype": dtype,
@@ -141,155 +144,80 @@ def evaluate(
         "download": download,
     }
     if url and any(option is not None for option in own.values()):
-        err.print(f"With --url that server decides on {', '.join(map(_option, own))}.")
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in own)
+        err.print(f"With --url that server decides on {options}.")
         raise typer.Exit(2)
     if reliability and reliability.suffix not in (".png", ".svg"):
         raise typer.BadParameter("end it with .png or .svg", param_hint="--reliability")
-    data_sets = _data_sets(sources, limit)
 
+    from asr_server.evaluation.data_sets import DataError, read_data_set
+    from asr_server.evaluation.table import show
+
+    try:
+        data_sets = [read_data_set(source) for source in sources]
+    except DataError as exc:
+        err.print(str(exc), markup=False, soft_wrap=True)
+        raise typer.Exit(2) from exc
+    if limit:
+        data_sets = [data_set.sample(limit) for data_set in data_sets]
     parameters = {
         "inverse_text_normalization_enabled": itn,
         "punctuation_prediction_enabled": False,
         "word_confidence_enabled": True,
     }
-    server = _server_at(url, api_key, model) if url else _server_here(streams, model=model, **own)
-    server = replace(server, request=replace(server.request, parameters=parameters))
+    request = Request(parameters)
+    running: AbstractAsyncContextManager[InProcess | None] = nullcontext()
+    if url:
+        request = Request(parameters, model or DEFAULT_MODEL, url, api_key)
+        configuration = {"server": without_key(websocket_url(url)), "model": request.model}
+    else:
+        running, configuration = server_here(streams, model=model, **own)
     try:
-        outcomes, ran = asyncio.run(_run(data_sets, server, streams, normalise_numbers))
+        summaries, ran = asyncio.run(
+            _measure(data_sets, running, request, streams, normalise_numbers)
+        )
     except AsrError as exc:
         hint = "; see --api-key" if isinstance(exc, Unauthorized) else ""
         err.print(f"[bold red]Not measured:[/] {escape(str(exc))}{hint}", soft_wrap=True)
         raise typer.Exit(1) from exc
 
-    from asr_server.evaluation.summary import summarise
-
-    configuration = {
-        **server.configuration,
+    configuration |= {
         **ran,
         "streams at once": str(streams),
         "numbers": "as digits (ITN)" if itn else "as spoken",
         "29 and 二十九": "the same" if normalise_numbers else "different",
     }
-    summaries = [summarise(outcome) for outcome in outcomes]
-    _show(summaries, worst)
+    show(out, summaries, worst)
+    for summary in summaries:
+        for failed in summary.failed:
+            err.print(f"{failed.utterance.audio}: {failed.reason}", markup=False, soft_wrap=True)
+        if left_out := summary.recordings_without_transcript:
+            err.print(f"{summary.name}: {left_out} recordings without a transcript.")
     _write(summaries, configuration, report, json_file, reliability)
     raise typer.Exit(_status(summaries, max_cer))
 
 
-@dataclass(frozen=True, slots=True)
-class _Server:
-    """The server to measure."""
+async def _measure(
+    data_sets: Sequence["DataSet"],
+    running: AbstractAsyncContextManager["InProcess | None"],
+    request: Request,
+    streams: int,
+    normalise_numbers: bool,
+) -> tuple[list["Summary"], dict[str, str]]:
+    """Return the summaries, and the configuration that is known only of a running server."""
+    from asr_server.evaluation.running import measure
 
-    running: AbstractAsyncContextManager["InProcess | None"]
-    """Runs a server in this process, if it is not elsewhere."""
-    request: "Request"
-    configuration: dict[str, str]
-    """For the reports."""
-
-
-def _server_at(url: str, api_key: str | None, model: str | None) -> _Server:
-    from asr_server.recordings.recognise import Request
-
-    request = Request(model=model or DEFAULT_MODEL, url=url, api_key=api_key)
-    configuration = {"server": without_key(websocket_url(url)), "model": request.model}
-    return _Server(nullcontext(), request, configuration)
-
-
-def _server_here(streams: int, **options: Any) -> _Server:
-    settings = load_settings(**options)
-    choice = choose_model(settings, show_notice=True)
-
-    from asr_server.recordings.inprocess import bulk_settings, in_process
-    from asr_server.recordings.recognise import Request
-
-    configuration = {
-        "model": choice.name,
-        "chunk size": ",".join(map(str, settings.chunk_size)),
-    }
-    return _Server(in_process(bulk_settings(settings, streams), choice), Request(), configuration)
-
-
-def _option(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
-
-
-def _need_libraries(names: Sequence[str]) -> None:
-    missing = [name for name in names if find_spec(name) is None]
-    if missing:
-        err.print(
-            f"evaluate needs {' and '.join(missing)}:\n\n    pip install 'asr-server[tools]'\n",
-            markup=False,
-        )
-        raise typer.Exit(2)
-
-
-def _data_sets(sources: Sequence[Path], limit: int | None) -> list["DataSet"]:
-    from asr_server.evaluation.data_sets import DataError, read_data_set
-
-    try:
-        found = [read_data_set(source) for source in sources]
-    except DataError as exc:
-        err.print(str(exc), markup=False, soft_wrap=True)
-        raise typer.Exit(2) from exc
-    return [data_set.sample(limit) for data_set in found] if limit else found
-
-
-async def _run(
-    data_sets: Sequence["DataSet"], server: _Server, streams: int, normalise_numbers: bool
-) -> tuple[list["Outcome"], dict[str, str]]:
-    """Return the outcomes, and the configuration that is known only of a running server."""
-    from asr_server.evaluation.running import run
-
-    bars = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=err,
-        transient=True,
-        disable=not err.is_terminal,
-    )
-    async with server.running as connect:
-        request = replace(server.request, connect=connect)
-        ran = {"device": connect.device, "dtype": connect.dtype} if connect else {}
-        with bars:
-            outcomes = []
+    summaries = []
+    async with running as connect:
+        request = replace(request, connect=connect)
+        with progress_bars(MofNCompleteColumn()) as bars:
             for data_set in data_sets:
                 bar = bars.add_task(escape(data_set.name), total=len(data_set.utterances))
-                outcomes.append(
-                    await run(
-                        data_set,
-                        request,
-                        streams,
-                        normalise_numbers=normalise_numbers,
-                        on_done=partial(bars.advance, bar),
-                    )
+                on_done = partial(bars.advance, bar)
+                summaries.append(
+                    await measure(data_set, request, streams, normalise_numbers, on_done)
                 )
-            return outcomes, ran
-
-
-def _show(summaries: Sequence["Summary"], worst: int) -> None:
-    from asr_server.evaluation.table import FINER, OVERVIEW, comparison, finer, overview
-
-    out.print(overview(summaries))
-    out.print(OVERVIEW, style="dim")
-    if table := finer(summaries):
-        out.print("", table)
-        out.print(FINER, style="dim")
-    for summary in summaries:
-        for one in summary.worst[:worst]:
-            out.print(
-                f"\n[bold]{escape(summary.name)}[/]  {escape(one.utterance.id)}  "
-                f"{one.score.errors} of {one.score.characters} wrong",
-                soft_wrap=True,
-            )
-            for line in comparison(one.score):
-                out.print(line, soft_wrap=True)
-    for summary in summaries:
-        for failed in summary.failed:
-            err.print(f"{failed.utterance.audio}: {failed.reason}", markup=False, soft_wrap=True)
-        if summary.left_out:
-            err.print(f"{summary.name}: {summary.left_out} recordings without a transcript.")
+    return summaries, {"device": connect.device, "dtype": connect.dtype} if connect else {}
 
 
 def _write(
@@ -299,20 +227,19 @@ def _write(
     json_file: Path | None,
     reliability: Path | None,
 ) -> None:
-    from asr_server.evaluation import report as page
-    from asr_server.evaluation.results_json import to_json
+    from asr_server.evaluation.reliability import reliability_diagram
+    from asr_server.evaluation.report import to_html, to_json
 
     files: list[tuple[Path, bytes]] = []
     if report:
-        html = page.to_html(summaries, configuration, datetime.now())
-        files.append((report, html.encode()))
+        files.append((report, to_html(summaries, configuration, datetime.now()).encode()))
     if json_file:
         files.append((json_file, to_json(summaries, configuration).encode()))
-    if reliability and page.has_confidences(summaries):
-        suffix = reliability.suffix.removeprefix(".")
-        files.append((reliability, page.reliability_diagram(summaries, suffix)))
-    elif reliability:
-        err.print("--reliability: the server sends no confidences.")
+    if reliability:
+        if image := reliability_diagram(summaries, reliability.suffix.removeprefix(".")):
+            files.append((reliability, image))
+        else:
+            err.print("--reliability: the server sends no confidences.")
     for path, content in files:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)

@@ -2,9 +2,9 @@
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import ValidationError
@@ -13,6 +13,7 @@ from rich.progress import (
     BarColumn,
     DownloadColumn,
     Progress,
+    ProgressColumn,
     TaskID,
     TextColumn,
     TimeRemainingColumn,
@@ -23,6 +24,9 @@ from asr_server.models.catalog import PRODUCTION, ModelError
 from asr_server.models.download import Progress as OnProgress
 from asr_server.models.registry import Choice, choose
 from asr_server.settings import Settings
+
+if TYPE_CHECKING:
+    from asr_server.recordings.inprocess import InProcess
 
 err = Console(stderr=True, highlight=False)
 
@@ -64,34 +68,53 @@ def load_settings(**given: Any) -> Settings:
     return settings.model_copy(update={"model": PRODUCTION})
 
 
-def choose_model(settings: Settings, *, show_notice: bool = False) -> Choice:
-    """Return the settings' model, downloaded where they allow it; exit with 1 without one.
-
-    Prints the notice of the demo model if `show_notice`.
-    """
+def choose_model(settings: Settings) -> Choice:
+    """Return the settings' model, downloaded where they allow it; exit with 1 without one."""
     try:
         with download_bars() as progress:
-            choice = choose(settings, progress)
+            return choose(settings, progress)
     except ModelError as exc:
         err.print(f"[bold red]No model:[/] {exc}", soft_wrap=True)
         raise typer.Exit(1) from exc
-    if show_notice and choice.notice:
+
+
+def server_here(
+    streams: int, **given: Any
+) -> tuple[AbstractAsyncContextManager["InProcess"], dict[str, str]]:
+    """Return a server that will run in this process, and its configuration for reports.
+
+    Exits as `load_settings` and `choose_model` do, and prints the notice of the demo model.
+    """
+    settings = load_settings(**given)
+    choice = choose_model(settings)
+    if choice.notice:
         err.print(choice.notice, style="bold yellow")
-    return choice
+
+    from asr_server.recordings.inprocess import bulk_settings, in_process
+
+    chunk_size = ",".join(map(str, settings.chunk_size))
+    configuration = {"model": choice.name, "chunk size": chunk_size}
+    return in_process(bulk_settings(settings, streams), choice), configuration
+
+
+def progress_bars(*columns: ProgressColumn, transient: bool = True, shown: bool = True) -> Progress:
+    """Return bars on stderr with these columns before the remaining time; a log has none."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        *columns,
+        TimeRemainingColumn(),
+        console=err,
+        transient=transient,
+        redirect_stdout=False,  # stdout would go to stderr
+        disable=not (shown and err.is_terminal),
+    )
 
 
 @contextmanager
 def download_bars() -> Iterator[OnProgress]:
     """Show a bar for each file that is being downloaded."""
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-        console=err,
-        disable=not err.is_terminal,  # a log has the first line of each download
-    ) as bars:
+    with progress_bars(DownloadColumn(), TransferSpeedColumn(), transient=False) as bars:
         tasks: dict[str, TaskID] = {}
 
         def show(path: str, done: int, size: int) -> None:

@@ -4,15 +4,14 @@ import asyncio
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import TaskID, TextColumn
 
-from asr_client.types import Sentence
 from asr_server.audio.units import SAMPLE_RATE
 from asr_server.cli.options import (
     Device,
@@ -20,20 +19,13 @@ from asr_server.cli.options import (
     Dtype,
     Model,
     ModelDir,
-    choose_model,
     err,
-    load_settings,
     log_warnings,
+    progress_bars,
+    server_here,
 )
 from asr_server.recordings.recognise import Request
-from asr_server.recordings.transcripts import (
-    Callbacks,
-    Format,
-    Transcript,
-    formatted,
-    line,
-    transcribe,
-)
+from asr_server.recordings.transcripts import Format, Transcript, formatted, line, transcribe
 
 app = typer.Typer()
 
@@ -90,26 +82,30 @@ def transcribe_command(
 ) -> None:
     """Transcribe recordings, without a server."""
     _check(files, format, output_dir)
-    settings = load_settings(
-        model=model, device=device, dtype=dtype, model_dir=model_dir, download=download
-    )
     log_warnings()
-    choice = choose_model(settings, show_notice=True)
-
-    from asr_server.recordings.inprocess import bulk_settings, in_process
-
+    running, _ = server_here(
+        streams, model=model, device=device, dtype=dtype, model_dir=model_dir, download=download
+    )
     parameters = {
         "inverse_text_normalization_enabled": itn,
         "punctuation_prediction_enabled": punctuation,
         "word_confidence_enabled": confidence,
     }
     at_once = format is Format.text and output_dir is None
+    if output_dir is not None:
+        output_dir.mkdir(parents=True, exist_ok=True)
+    bars = progress_bars(
+        TextColumn("{task.percentage:>3.0f} %"),
+        shown=not (at_once and sys.stdout.isatty()),
+    )
+    tasks: dict[Transcript, TaskID] = {}
 
-    def print_sentence(transcript: Transcript, sentence: Sentence) -> None:
-        if at_once:
-            if len(files) > 1 and sentence is transcript.sentences[0]:
-                print(f"{transcript.name}:")
-            print(line(sentence, times=times), flush=True)
+    def show_progress(transcript: Transcript, share: float | None) -> None:
+        """Move the recording's bar, a pulse where the duration is unknown; None hides it."""
+        if transcript not in tasks:
+            total = 1.0 if transcript.duration_s else None
+            tasks[transcript] = bars.add_task(escape(transcript.path.name), total=total)
+        bars.update(tasks[transcript], completed=share, visible=share is not None)
 
     def finish(transcript: Transcript) -> None:
         if transcript.error:
@@ -121,21 +117,26 @@ def transcribe_command(
         elif not at_once:
             print(formatted(transcript, format), end="", flush=True)
 
-    if output_dir is not None:
-        output_dir.mkdir(parents=True, exist_ok=True)
-    with Bars(visible=not (at_once and sys.stdout.isatty())) as bars:
-        transcripts = asyncio.run(
-            transcribe(
-                files,
-                in_process(bulk_settings(settings, streams), choice),
-                Request(parameters),
-                streams,
-                Callbacks(print_sentence, finish, bars.progress),
-                input_format,
-                sample_rate,
-            )
-        )
-    raise typer.Exit(int(any(transcript.error for transcript in transcripts)))
+    async def run() -> bool:
+        """Return whether everything is transcribed."""
+        complete = True
+        async with running as connect:
+            request = Request(parameters, connect=connect)
+            results = transcribe(files, request, streams, show_progress, input_format, sample_rate)
+            async with aclosing(results):
+                async for transcript, sentence in results:
+                    if sentence is None:
+                        finish(transcript)
+                        complete = complete and not transcript.error
+                    elif at_once:
+                        if len(files) > 1 and sentence is transcript.sentences[0]:
+                            print(f"{transcript.name}:")
+                        print(line(sentence, times=times), flush=True)
+        return complete
+
+    with bars:
+        complete = asyncio.run(run())
+    raise typer.Exit(0 if complete else 1)
 
 
 def _check(files: Sequence[Path], format: Format, output_dir: Path | None) -> None:
@@ -154,42 +155,4 @@ def _check(files: Sequence[Path], format: Format, output_dir: Path | None) -> No
 
 def _target(output_dir: Path, recording: Path, format: Format) -> Path:
     stem = "stdin" if str(recording) == "-" else recording.stem
-    return output_dir / f"{stem}{format.suffix}"
-
-
-class Bars:
-    """A bar on stderr for each recording that is being read."""
-
-    def __init__(self, *, visible: bool) -> None:
-        console = Console(stderr=True)
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.percentage:>3.0f} %"),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            redirect_stdout=False,  # stdout would go to stderr
-            disable=not (visible and console.is_terminal),
-        )
-        self._bars: dict[int, TaskID] = {}
-
-    def __enter__(self) -> "Bars":
-        self._progress.start()
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._progress.stop()
-
-    def progress(self, transcript: Transcript, share: float | None) -> None:
-        """Move the recording's bar, a pulse where the duration is unknown; None removes it."""
-        key = id(transcript)
-        if share is None:
-            if (bar := self._bars.pop(key, None)) is not None:
-                self._progress.remove_task(bar)
-            return
-        if key not in self._bars:
-            name = escape(transcript.path.name)
-            total = 1.0 if transcript.duration_s else None
-            self._bars[key] = self._progress.add_task(name, total=total)
-        self._progress.update(self._bars[key], completed=share)
+    return output_dir / f"{stem}.{'txt' if format is Format.text else format.value}"

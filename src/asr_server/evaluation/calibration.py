@@ -21,13 +21,11 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """The predictions in one tenth of the confidence scale."""
+    """The predictions in one tenth of the confidence scale: their number and means."""
 
     count: int
     confidence: float
-    """Mean."""
     right: float
-    """Mean."""
 
 
 def predictions(
@@ -66,23 +64,17 @@ def binned(predicted: Sequence[Prediction]) -> list[Bin]:
     for index in range(BINS):
         inside = [p for p in predicted if min(int(p.confidence * BINS), BINS - 1) == index]
         size = max(1, len(inside))
-        confidence, right = (sum(p.confidence for p in inside), sum(p.right for p in inside))
-        bins.append(Bin(len(inside), confidence / size, right / size))
+        confidence = sum(p.confidence for p in inside) / size
+        bins.append(Bin(len(inside), confidence, sum(p.right for p in inside) / size))
     return bins
 
 
-def calibration_error(bins: Sequence[Bin]) -> float:
-    """Return the expected calibration error: mean |confidence - accuracy| (Guo et al., 2017)."""
+def calibration_error(bins: Sequence[Bin]) -> float | None:
+    """Return the expected calibration error: mean |confidence - accuracy| (Guo et al., 2017).
+
+    None without predictions.
+    """
     total = sum(one.count for one in bins)
-    return sum(one.count * abs(one.confidence - one.right) for one in bins) / max(1, total)
-
-
-def pooled(many: Sequence[Sequence[Bin]]) -> list[Bin]:
-    """Return the bins of several data sets as if they were one."""
-    together = []
-    for bins in zip(*many, strict=True):
-        count = sum(one.count for one in bins)
-        confidence = sum(one.count * one.confidence for one in bins) / max(1, count)
-        right = sum(one.count * one.right for one in bins) / max(1, count)
-        together.append(Bin(count, confidence, right))
-    return together
+    return (
+        sum(one.count * abs(one.confidence - one.right) for one in bins) / total if total else None
+    )

@@ -74,42 +74,40 @@ class DataSet:
 
 def read_data_set(source: Path) -> DataSet:
     """Return the utterances of a SOURCE. Raises DataError."""
-    left_out = 0
+    audio: list[Path] = []
     if source.is_file():
         utterances = list(_manifest(source))
     elif (source / "wav.scp").is_file():
         utterances = list(_kaldi(source))
-    elif source.is_dir() and (transcripts := _transcript_files(source)):
-        utterances, left_out = _aishell(source, transcripts)
     elif source.is_dir():
-        utterances, left_out = _pairs(source)
+        transcripts = _transcript_files(source)
+        root = source / "wav" if transcripts and (source / "wav").is_dir() else source
+        audio = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES)
+        utterances = list(_aishell(audio, transcripts) if transcripts else _pairs(audio, source))
     else:
         raise DataError(f"{source}: there is no such file or folder.")
     if not utterances:
         raise DataError(f"{source}: no recording with a transcript.\n{SHAPES}")
     _check(source, utterances)
     name = source.stem if source.is_file() else source.resolve().name
-    return DataSet(name, tuple(utterances), left_out)
+    return DataSet(name, tuple(utterances), max(0, len(audio) - len(utterances)))
 
 
 def _check(source: Path, utterances: list[Utterance]) -> None:
     counted = Counter(u.id for u in utterances)
-    found = (
+    absent = [f"{u.id} ({u.audio})" for u in utterances if not u.audio.is_file()]
+    problems = []
+    for what, names in (
         ("occur more than once", [id for id, count in counted.items() if count > 1]),
-        (
-            "have no audio file",
-            [f"{u.id} ({u.audio})" for u in utterances if not u.audio.is_file()],
-        ),
+        ("have no audio file", absent),
         ("have an empty transcript", [u.id for u in utterances if not units(u.text)]),
-    )
-    problems = [f"{len(which)} {what}: {_some(which)}" for what, which in found if which]
+    ):
+        if names:
+            more = len(names) - SHOWN_PROBLEMS
+            some = ", ".join(names[:SHOWN_PROBLEMS]) + (f" and {more} more" if more > 0 else "")
+            problems.append(f"{len(names)} {what}: {some}")
     if problems:
         raise DataError("\n".join([f"{source}: of {len(utterances)} recordings", *problems]))
-
-
-def _some(names: list[str]) -> str:
-    more = len(names) - SHOWN_PROBLEMS
-    return ", ".join(names[:SHOWN_PROBLEMS]) + (f" and {more} more" if more > 0 else "")
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -143,25 +141,19 @@ def _manifest(path: Path) -> Iterator[Utterance]:
         if audio is None or text is None:
             missing = "the recording (`file`)" if audio is None else "the transcript (`text`)"
             raise DataError(f"{where}: lacks {missing}.")
-        yield Utterance(
-            id=_first(entry, ID_KEYS) or audio,
-            audio=path.parent / audio,
-            text=text,
-            speaker=_first(entry, SPEAKER_KEYS),
-            characters=tuple(_characters(entry.get("characters"), where)),
-        )
+        try:
+            characters = tuple(
+                Character(int(each["begin_ms"]), int(each["end_ms"]))
+                for each in entry.get("characters") or ()
+            )
+        except (TypeError, KeyError, ValueError) as exc:
+            raise DataError(f"{where}: `characters` must have begin_ms and end_ms each.") from exc
+        id, speaker = _first(entry, ID_KEYS) or audio, _first(entry, SPEAKER_KEYS)
+        yield Utterance(id, path.parent / audio, text, speaker, characters)
 
 
 def _first(entry: dict[str, Any], keys: Iterable[str]) -> str | None:
     return next((str(entry[key]) for key in keys if entry.get(key) is not None), None)
-
-
-def _characters(given: Any, where: str) -> Iterator[Character]:
-    try:
-        for character in given or ():
-            yield Character(int(character["begin_ms"]), int(character["end_ms"]))
-    except (TypeError, KeyError, ValueError) as exc:
-        raise DataError(f"{where}: `characters` must have begin_ms and end_ms each.") from exc
 
 
 # Kaldi -------------------------------------------------------------------------------------------
@@ -212,32 +204,15 @@ def _transcript_files(folder: Path) -> list[Path]:
     return []
 
 
-def _aishell(folder: Path, transcripts: list[Path]) -> tuple[list[Utterance], int]:
-    texts: dict[str, str] = {}
-    for path in transcripts:
-        texts.update(_table(path))
-    audio = _recordings(folder / "wav" if (folder / "wav").is_dir() else folder)
-    utterances = [
-        Utterance(path.stem, path, texts[path.stem], path.parent.name)
-        for path in audio
-        if path.stem in texts
-    ]
-    return utterances, len(audio) - len(utterances)
+def _aishell(audio: Iterable[Path], transcripts: Iterable[Path]) -> Iterator[Utterance]:
+    texts = {id: text for path in transcripts for id, text in _table(path).items()}
+    for path in audio:
+        if path.stem in texts:
+            yield Utterance(path.stem, path, texts[path.stem], path.parent.name)
 
 
-def _pairs(folder: Path) -> tuple[list[Utterance], int]:
-    audio = _recordings(folder)
-    utterances = [
-        Utterance(
-            str(path.relative_to(folder)),
-            path,
-            " ".join(line for _, line in _lines(path.with_suffix(".txt"))),
-        )
-        for path in audio
-        if path.with_suffix(".txt").is_file()
-    ]
-    return utterances, len(audio) - len(utterances)
-
-
-def _recordings(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+def _pairs(audio: Iterable[Path], folder: Path) -> Iterator[Utterance]:
+    for path in audio:
+        if (beside := path.with_suffix(".txt")).is_file():
+            text = " ".join(line for _, line in _lines(beside))
+            yield Utterance(str(path.relative_to(folder)), path, text)

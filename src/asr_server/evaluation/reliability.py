@@ -5,23 +5,31 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from asr_server.evaluation.calibration import BINS, Bin, calibration_error
+from asr_server.evaluation.calibration import BINS, Bin, binned, calibration_error
+from asr_server.evaluation.summary import Summary
 
 COLOUR, COUNT_COLOUR = "#2f6fdb", "#9aa4af"
 
 
-def diagram(words: Sequence[Bin], sentences: Sequence[Bin], format: str) -> bytes:
-    """Return words on the left and sentences on the right, as a PNG or an SVG."""
+def reliability_diagram(summaries: Sequence[Summary], format: str) -> bytes | None:
+    """Return words on the left and sentences on the right, of all data sets, as a PNG or an SVG.
+
+    None without confidences.
+    """
     from matplotlib.figure import Figure  # without pyplot: no display, no global state
 
+    scored = [one for summary in summaries for one in summary.results]
+    words = binned([p for one in scored for p in one.word_predictions])
+    sentences = binned([p for one in scored for p in one.sentence_predictions])
     figure = Figure(figsize=(8.4, 5), layout="constrained")
     axes = figure.subplots(2, 2, sharex=True, height_ratios=(5, 1))
     panels = (("Words", "words", words), ("Sentences", "characters", sentences))
     for (title, unit, bins), (upper, lower) in zip(panels, axes.T, strict=True):
+        ece = calibration_error(bins)
+        if ece is None:
+            return None
         total = sum(one.count for one in bins)
-        upper.set_title(
-            f"{title}: ECE {calibration_error(bins):.3f}, n = {total:,}", loc="left", fontsize=10
-        )
+        upper.set_title(f"{title}: ECE {ece:.3f}, n = {total:,}", loc="left", fontsize=10)
         upper.set_ylabel(f"share of correct {unit}")
         _panel(upper, lower, bins)
     image = io.BytesIO()
@@ -38,13 +46,10 @@ def _panel(upper: Any, lower: Any, bins: Sequence[Bin]) -> None:
     upper.plot([b.confidence for b in filled], [b.right for b in filled], "o", ms=4, color=COLOUR)
     for one in filled:
         upper.vlines(one.confidence, *wilson(one.right, one.count), color=COLOUR, lw=1.5)
-    upper.set_xlim(0, 1)
-    upper.set_ylim(0, 1)
+    upper.set(xlim=(0, 1), ylim=(0, 1))
     lower.bar(left, [b.count for b in bins], 1 / BINS, align="edge", color=COUNT_COLOUR)
-    lower.set_yscale("log" if filled else "linear")
-    lower.set_ylim(bottom=0.5 if filled else 0)
-    lower.set_xlabel("confidence")
-    lower.set_ylabel("count")
+    lower.set(yscale="log", xlabel="confidence", ylabel="count")
+    lower.set_ylim(bottom=0.5)
     for axes in (upper, lower):
         axes.grid(alpha=0.25)
 

@@ -1,6 +1,6 @@
 """Errors of recognised texts: alignment, counts, and the confidence interval of their rate."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby, zip_longest
 from typing import Literal, cast
@@ -33,20 +33,9 @@ class Score:
 
     edits: tuple[Edit, ...]
 
-    @property
-    def substitutions(self) -> int:
-        """Return the units recognised as others."""
-        return self._count("substitute")
-
-    @property
-    def deletions(self) -> int:
-        """Return the units missing in the hypothesis."""
-        return self._count("delete")
-
-    @property
-    def insertions(self) -> int:
-        """Return the units that only the hypothesis has."""
-        return self._count("insert")
+    def count(self, kind: Kind) -> int:
+        """Return the units of one kind: "insert" counts those only the hypothesis has."""
+        return sum(edit.kind == kind for edit in self.edits)
 
     @property
     def errors(self) -> int:
@@ -66,15 +55,12 @@ class Score:
     @property
     def runs(self) -> list[Edit]:
         """Return the alignment as text: neighbours of one kind together."""
-        return [
-            Edit(kind, joined(e.reference for e in part), joined(e.hypothesis for e in part))
-            for kind, part in (
-                (kind, list(group)) for kind, group in groupby(self.edits, lambda edit: edit.kind)
-            )
-        ]
-
-    def _count(self, kind: Kind) -> int:
-        return sum(edit.kind == kind for edit in self.edits)
+        runs = []
+        for kind, group in groupby(self.edits, lambda edit: edit.kind):
+            part = list(group)
+            reference, hypothesis = (e.reference for e in part), (e.hypothesis for e in part)
+            runs.append(Edit(kind, joined(reference), joined(hypothesis)))
+        return runs
 
 
 def score(reference: str, hypothesis: str, *, normalise_numbers: bool = False) -> Score:
@@ -87,9 +73,8 @@ def score(reference: str, hypothesis: str, *, normalise_numbers: bool = False) -
     plain = align(units(reference), units(hypothesis))
     if not normalise_numbers or not plain.errors:
         return plain
-    written = align(
-        written_numbers(units(reference)), written_numbers(units(hypothesis)), same_digit
-    )
+    left, right = (written_numbers(units(text)) for text in (reference, hypothesis))
+    written = align(left, right, same_digit)
     return min(plain, written, key=lambda either: either.errors)
 
 
@@ -113,11 +98,6 @@ def align(
     return Score(tuple(edits))
 
 
-def total(scores: Iterable[Score]) -> Score:
-    """Return the alignments of several recordings as one."""
-    return Score(tuple(edit for score in scores for edit in score.edits))
-
-
 def confidence_interval(
     scores: Sequence[Score], speakers: Sequence[str | None]
 ) -> tuple[float, float] | None:
@@ -133,10 +113,9 @@ def confidence_interval(
         return 0.0, min(1.0, 3 / max(1, int(characters.sum())))
     if len(scores) < FEWEST_RECORDINGS:
         return None
-    names = sorted({speaker for speaker in speakers if speaker})
-    if None not in speakers and len(names) >= FEWEST_SPEAKERS:
-        place = {name: index for index, name in enumerate(names)}
-        owner = np.array([place[speaker] for speaker in speakers if speaker])
+    named = [speaker for speaker in speakers if speaker]
+    names, owner = np.unique(named, return_inverse=True)
+    if len(named) == len(speakers) and len(names) >= FEWEST_SPEAKERS:
         errors = np.bincount(owner, errors).astype(np.int64)
         characters = np.bincount(owner, characters).astype(np.int64)
     rng = np.random.default_rng(0)

@@ -1,26 +1,45 @@
 """The figures of a data set, for the table, the page and the JSON."""
 
 import statistics
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from asr_server.evaluation.calibration import Bin, binned, calibration_error
+from asr_client.types import Sentence
+from asr_server.evaluation.calibration import Bin, Prediction, binned, calibration_error
+from asr_server.evaluation.data_sets import DataSet, Utterance
 from asr_server.evaluation.normalise import units
-from asr_server.evaluation.running import Outcome, Scored, Unrecognised
-from asr_server.evaluation.scoring import Score, confidence_interval, total
+from asr_server.evaluation.scoring import Score, confidence_interval
 
 MOST_CONFUSIONS = 20
 
 
 @dataclass(frozen=True, slots=True)
+class Scored:
+    """A recognised recording."""
+
+    utterance: Utterance
+    sentences: Sequence[Sentence]
+    score: Score
+    word_predictions: Sequence[Prediction]
+    sentence_predictions: Sequence[Prediction]
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Unrecognised:
+    """A recording that could not be recognised, and why."""
+
+    utterance: Utterance
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Confusion:
-    """A substitution, deletion or insertion, and its count."""
+    """A substitution, deletion (no hypothesis) or insertion (no reference), and its count."""
 
     reference: str
-    """Empty for an insertion."""
     hypothesis: str
-    """Empty for a deletion."""
     count: int
 
 
@@ -30,7 +49,9 @@ class Speaker:
 
     name: str
     recordings: int
-    total: Score
+    characters: int
+    errors: int
+    cer: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,101 +62,96 @@ class Timing:
     p95: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Summary:
-    """One data set."""
+    """One data set; the fields are those of the JSON, in its order."""
 
     name: str
-    scored: tuple[Scored, ...]
-    failed: tuple[Unrecognised, ...]
-    left_out: int
-    total: Score
-    """The alignments of all recordings as one."""
-    interval: tuple[float, float] | None
+    recordings: int
+    """The recognised ones."""
+    characters: int
+    cer: float
+    cer_95_percent: tuple[float, float] | None
     """95 % interval of the error rate; None with too few recordings."""
-    wrong: int
-    """Recordings with an error."""
+    substitutions: int
+    deletions: int
+    insertions: int
+    recordings_with_errors: int
+    recordings_without_transcript: int
     audio_s: float
     took_s: float
-    confusions: tuple[Confusion, ...]
-    """The most frequent first."""
-    speakers: tuple[Speaker, ...]
-    """The worst first; none without speakers in the data set."""
-    words: tuple[Bin, ...]
-    sentences: tuple[Bin, ...]
-    word_times: Timing | None
+    rtf: float
+    """Real-time factor: seconds for a second of audio, all streams together."""
+    word_ece: float | None
+    """Expected calibration error, or None without confidences."""
+    sentence_ece: float | None
+    word_reliability: Sequence[Bin]
+    sentence_reliability: Sequence[Bin]
+    word_times_ms: Timing | None
     """Begin and end of words in recordings without an error, where the data set has the times."""
-    bounds: Timing | None
+    bounds_ms: Timing | None
     """Begin and end of the speech, of recordings recognised as one sentence."""
-
-    @property
-    def cer(self) -> float:
-        """Return the character error rate."""
-        return self.total.rate
-
-    @property
-    def rtf(self) -> float:
-        """Return the real-time factor: seconds for a second of audio, all streams together."""
-        return self.took_s / max(1e-9, self.audio_s)
-
-    @property
-    def word_ece(self) -> float | None:
-        """Return the expected calibration error of words, or None without confidences."""
-        return calibration_error(self.words) if any(b.count for b in self.words) else None
-
-    @property
-    def sentence_ece(self) -> float | None:
-        """Return the same of sentences."""
-        return calibration_error(self.sentences) if any(b.count for b in self.sentences) else None
+    confusions: Sequence[Confusion]
+    """The most frequent first."""
+    speakers: Sequence[Speaker]
+    """The worst first; none without speakers in the data set."""
+    failed: Sequence[Unrecognised]
+    results: Sequence[Scored]
 
     @property
     def worst(self) -> list[Scored]:
         """Return the recordings with errors, those with the most first."""
-        wrong = [one for one in self.scored if one.score.errors]
+        wrong = [one for one in self.results if one.score.errors]
         return sorted(wrong, key=lambda one: (-one.score.errors, -one.score.rate))
 
 
-def summarise(outcome: Outcome) -> Summary:
-    """Return the figures of an outcome."""
-    scored = outcome.scored
+def summarise(
+    data_set: DataSet, scored: Sequence[Scored], failed: Sequence[Unrecognised], took_s: float
+) -> Summary:
+    """Return the figures of a data set whose recognition took so many seconds."""
     scores = [one.score for one in scored]
+    total = Score(tuple(edit for score in scores for edit in score.edits))
+    audio_s = sum(one.duration_s for one in scored)
+    words = binned([p for one in scored for p in one.word_predictions])
+    sentences = binned([p for one in scored for p in one.sentence_predictions])
+    confusions = Counter((e.reference, e.hypothesis) for e in total.edits if e.kind != "equal")
     return Summary(
-        name=outcome.name,
-        scored=scored,
-        failed=outcome.failed,
-        left_out=outcome.left_out,
-        total=total(scores),
-        interval=confidence_interval(scores, [one.utterance.speaker for one in scored]),
-        wrong=sum(one.errors > 0 for one in scores),
-        audio_s=sum(one.duration_s for one in scored),
-        took_s=outcome.took_s,
-        confusions=tuple(_confusions(scored)),
-        speakers=tuple(_speakers(scored)),
-        words=tuple(binned([p for one in scored for p in one.word_predictions])),
-        sentences=tuple(binned([p for one in scored for p in one.sentence_predictions])),
-        word_times=_timing([error for one in scored for error in _word_times(one)]),
-        bounds=_timing([error for one in scored for error in _bounds(one)]),
+        name=data_set.name,
+        recordings=len(scored),
+        characters=total.characters,
+        cer=total.rate,
+        cer_95_percent=confidence_interval(scores, [one.utterance.speaker for one in scored]),
+        substitutions=total.count("substitute"),
+        deletions=total.count("delete"),
+        insertions=total.count("insert"),
+        recordings_with_errors=sum(one.errors > 0 for one in scores),
+        recordings_without_transcript=data_set.left_out,
+        audio_s=audio_s,
+        took_s=took_s,
+        rtf=took_s / max(1e-9, audio_s),
+        word_ece=calibration_error(words),
+        sentence_ece=calibration_error(sentences),
+        word_reliability=words,
+        sentence_reliability=sentences,
+        word_times_ms=_timing([error for one in scored for error in _word_times(one)]),
+        bounds_ms=_timing([error for one in scored for error in _bounds(one)]),
+        confusions=[Confusion(*pair, n) for pair, n in confusions.most_common(MOST_CONFUSIONS)],
+        speakers=_speakers(scored),
+        failed=failed,
+        results=scored,
     )
-
-
-def _confusions(scored: Sequence[Scored]) -> Iterator[Confusion]:
-    counted = Counter(
-        (edit.reference, edit.hypothesis)
-        for one in scored
-        for edit in one.score.edits
-        if edit.kind != "equal"
-    )
-    for (reference, hypothesis), count in counted.most_common(MOST_CONFUSIONS):
-        yield Confusion(reference, hypothesis, count)
 
 
 def _speakers(scored: Sequence[Scored]) -> list[Speaker]:
-    scores: dict[str, list[Score]] = {}
+    scores: dict[str, list[Score]] = defaultdict(list)
     for one in scored:
         if one.utterance.speaker:
-            scores.setdefault(one.utterance.speaker, []).append(one.score)
-    speakers = [Speaker(name, len(theirs), total(theirs)) for name, theirs in scores.items()]
-    return sorted(speakers, key=lambda speaker: -speaker.total.rate)
+            scores[one.utterance.speaker].append(one.score)
+    speakers = []
+    for name, theirs in scores.items():
+        characters, errors = sum(s.characters for s in theirs), sum(s.errors for s in theirs)
+        speakers.append(Speaker(name, len(theirs), characters, errors, errors / max(1, characters)))
+    return sorted(speakers, key=lambda speaker: -speaker.cer)
 
 
 def _word_times(scored: Scored) -> Iterator[int]:
@@ -143,12 +159,11 @@ def _word_times(scored: Scored) -> Iterator[int]:
     if scored.score.errors or len(truth) != scored.score.characters:
         return
     position = 0
-    for sentence in scored.sentences:
-        for word in sentence.words:
-            if size := len(units(word.text)):
-                yield abs(word.begin_ms - truth[position].begin_ms)
-                yield abs(word.end_ms - truth[position + size - 1].end_ms)
-            position += size
+    for word in (word for sentence in scored.sentences for word in sentence.words):
+        if size := len(units(word.text)):
+            yield abs(word.begin_ms - truth[position].begin_ms)
+            yield abs(word.end_ms - truth[position + size - 1].end_ms)
+        position += size
 
 
 def _bounds(scored: Scored) -> Iterator[int]:

@@ -65,10 +65,8 @@ def open_recording(
 
 
 def _read_stdin() -> Iterator[bytes]:
-    """Yield the bytes as soon as they come."""
-    stdin = cast(BufferedReader, sys.stdin.buffer)
-    while data := stdin.read1(BLOCK_BYTES):
-        yield data
+    """Return the bytes as soon as they come."""
+    return iter(partial(cast(BufferedReader, sys.stdin.buffer).read1, BLOCK_BYTES), b"")
 
 
 def _read_file(path: Path) -> Iterator[bytes]:

@@ -77,9 +77,8 @@ class Pipe:
     async def send(self, message: str | bytes, /) -> None:
         """Return once the application has read the message before. Raises ConnectionClosed."""
         kind = "text" if isinstance(message, str) else "bytes"
-        putting = asyncio.ensure_future(
-            self._inward.put({"type": "websocket.receive", kind: message})
-        )
+        event = {"type": "websocket.receive", kind: message}
+        putting = asyncio.ensure_future(self._inward.put(event))
         closing = asyncio.ensure_future(self._closed.wait())
         try:
             await asyncio.wait({putting, closing}, return_when=asyncio.FIRST_COMPLETED)
@@ -113,18 +112,10 @@ class Pipe:
         scope: dict[str, Any] = {
             "type": "websocket",
             "asgi": {"version": "3.0"},
-            "http_version": "1.1",
-            "scheme": "ws",
             "path": PATH,
-            "raw_path": PATH.encode(),
             "query_string": b"",
-            "root_path": "",
             "headers": [],
-            "client": None,
-            "server": None,
-            "subprotocols": [],
             "extensions": {"websocket.http.response": {}},
-            "state": {},
         }
         try:
             await app(scope, self._inward.get, self._take)

@@ -13,7 +13,7 @@ from asr_client.connection import Connect
 from asr_client.errors import AsrError, ProtocolError, ServerAway, ServerBusy, Unauthorized
 from asr_client.protocol import DEFAULT_MODEL, DEFAULT_URL
 from asr_client.types import Sentence
-from asr_server.recordings.files import BLOCK_BYTES, OpenRecording
+from asr_server.recordings.files import BLOCK_BYTES, OpenRecording, RecordingError
 
 BUSY_PAUSES_S = (0.5, 1.0, 2.0, *75 * (4.0,))
 """Pauses before a busy server is asked again: five minutes of them."""
@@ -60,12 +60,12 @@ async def recognise(
             await asyncio.sleep(pause_s)
 
 
-def ends_run(error: AsrError) -> bool:
+def ends_run(error: AsrError | RecordingError) -> bool:
     """Return whether every other recording would fail as well."""
     lost = isinstance(error.__cause__, ConnectionClosed)
     return (
         isinstance(error, (Unauthorized, ProtocolError))
-        or error.code == "ModelNotFound"
+        or (isinstance(error, AsrError) and error.code == "ModelNotFound")
         or (isinstance(error, ServerAway) and not lost)
     )
 
