@@ -125,9 +125,6 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
             yield number, line.strip()
 
 
-# JSONL -------------------------------------------------------------------------------------------
-
-
 def _manifest(path: Path) -> Iterator[Utterance]:
     for number, line in _lines(path):
         where = f"{path}, line {number}"
@@ -154,9 +151,6 @@ def _manifest(path: Path) -> Iterator[Utterance]:
 
 def _first(entry: dict[str, Any], keys: Iterable[str]) -> str | None:
     return next((str(entry[key]) for key in keys if entry.get(key) is not None), None)
-
-
-# Kaldi -------------------------------------------------------------------------------------------
 
 
 def _kaldi(folder: Path) -> Iterator[Utterance]:
@@ -191,9 +185,6 @@ def _table(path: Path) -> dict[str, str]:
             raise DataError(f"{path}, line {number}: {key} occurs a second time.")
         table[key] = rest[0] if rest else ""
     return table
-
-
-# Folders -----------------------------------------------------------------------------------------
 
 
 def _transcript_files(folder: Path) -> list[Path]:

@@ -26,11 +26,11 @@ DIGITS = dict(zip("零〇幺一二两三四五六七八九", "0011223456789", st
 def units(text: str) -> list[str]:
     """Return the units of a text, in order."""
     text = unicodedata.normalize("NFKC", text.translate(_APOSTROPHES)).lower()
-    return [found[0] for found in _UNIT.finditer(text) if found["spoken"] or _is_spoken(found[0])]
-
-
-def _is_spoken(char: str) -> bool:
-    return unicodedata.category(char)[0] not in _UNSPOKEN
+    return [
+        found[0]
+        for found in _UNIT.finditer(text)
+        if found["spoken"] or unicodedata.category(found[0])[0] not in _UNSPOKEN
+    ]
 
 
 def joined(parts: Iterable[str]) -> str:
