@@ -10,7 +10,7 @@ from tests.support.model_hub import hub  # noqa: F401 - a fixture
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model directory with random weights: it runs, and what it hears is nonsense."""
+    """Return a model directory with random weights, whose text is meaningless."""
     directory = tmp_path_factory.mktemp("tiny")
     write_model_dir(directory, random_config(), small_vocabulary())
     return directory

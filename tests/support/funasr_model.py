@@ -84,7 +84,7 @@ def random_config(
 
 
 def write_model_dir(path: Path, config: dict[str, Any], tokens: list[str], seed: int = 0) -> Path:
-    """A FunASR model directory whose weights are random but fire tokens at a speaker's pace."""
+    """Write a FunASR model directory whose random weights fire tokens at the pace of speech."""
     path.mkdir(parents=True, exist_ok=True)
     model = build_funasr(config, tokens, seed)
     torch.save(
@@ -178,9 +178,11 @@ class FunAsrStream:
         """The tokens of every chunk of a whole recording."""
         stride = self._chunk_size[1] * 960
         chunks = len(samples) // stride
-        heard = [self._chunk(samples[i * stride : (i + 1) * stride], False) for i in range(chunks)]
-        heard.append(self._chunk(samples[chunks * stride :], True))
-        return heard
+        chunks_text = [
+            self._chunk(samples[i * stride : (i + 1) * stride], False) for i in range(chunks)
+        ]
+        chunks_text.append(self._chunk(samples[chunks * stride :], True))
+        return chunks_text
 
     def _chunk(self, samples: np.ndarray, final: bool) -> list[str]:
         encoder = self._cache["encoder"]

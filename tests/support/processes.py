@@ -21,7 +21,7 @@ COMMAND = [sys.executable, "-m", "asr_server.cli.main"]
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """This process's environment without anybody's settings, and nobody refused for being late."""
+    """Return this environment without settings, and with admission by delay turned off."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("ASR_", "HF_", "MODELSCOPE"))}
     ours = {"COLUMNS": "100", "NO_COLOR": "1", "NO_PROXY": "127.0.0.1", "ASR_MAX_DELAY_MS": "0"}
     return {**kept, **ours, **variables}
@@ -137,7 +137,7 @@ def state_of(port: int) -> str:
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """Return a port without a listener."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]

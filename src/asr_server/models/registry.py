@@ -32,7 +32,7 @@ EMBEDDED = Path(__file__).parent / "demo"
 HUBS: tuple[HubName, ...] = ("modelscope", "huggingface")
 
 DEMO_NOTICE = (
-    "DEMO MODEL: it was trained on synthetic speech and does not understand people. "
+    "DEMO MODEL: trained on synthetic speech only, it does not recognise human voices. "
     "For real recognition: asr-server models download"
 )
 """Shown wherever users look while the demo model runs."""
