@@ -23,7 +23,7 @@ from asr_server.cli.options import (
 from asr_server.models.catalog import PRODUCTION
 from asr_server.models.registry import Choice
 from asr_server.observability import logs
-from asr_server.settings import SettingsError
+from asr_server.settings import Settings, SettingsError
 
 log = logging.getLogger(__name__)
 
@@ -73,17 +73,7 @@ def serve(
 
     Without its model the server does not start; only `--model auto` falls back to the demo.
     """
-    settings = load_settings(
-        model=model,
-        host=host,
-        port=port,
-        device=device,
-        dtype=dtype,
-        model_dir=model_dir,
-        download=download,
-        log_level=log_level,
-        log_format=log_format,
-    )
+    settings = load_settings(**locals())
     logs.configure(settings)
     choice = choose_model(settings)
     if (obstacle := _bind_error(settings.host, settings.port)) is not None:
@@ -98,8 +88,7 @@ def serve(
     except SettingsError as exc:
         err.print(f"[bold red]Not started:[/] {escape(str(exc))}", soft_wrap=True)
         raise typer.Exit(1) from exc
-    greet = _log_greeting if logs.as_json(settings) else _show_greeting
-    raise typer.Exit(serving.serve(application, settings, partial(greet, settings.host, choice)))
+    raise typer.Exit(serving.serve(application, settings, partial(_greet, settings, choice)))
 
 
 def _bind_error(host: str, port: int) -> str | None:
@@ -126,44 +115,32 @@ def _bind_error(host: str, port: int) -> str | None:
     return None
 
 
-def _log_greeting(host: str, choice: Choice, port: int) -> None:
-    about = {"version": __version__, "model": choice.name}
-    log.info("asr-server listens on %s", _address(host, port), extra=about)
-    if choice.notice:
-        log.warning("%s", choice.notice)
-    if choice.reason:
-        log.warning("the demo model runs because: %s", choice.reason)
+def _greet(settings: Settings, choice: Choice, port: int) -> None:
+    """Show, or log where logs are JSON, the server's address and model."""
+    everywhere = settings.host in WILDCARDS
+    address = f"ws://{'127.0.0.1' if everywhere else settings.host}:{port}/api-ws/v1/inference"
+    if logs.as_json(settings):
+        about = {"version": __version__, "model": choice.name}
+        log.info("asr-server listens on %s", address, extra=about)
+        if choice.notice:
+            log.warning("%s", choice.notice)
+        if choice.reason:
+            log.warning("the demo model runs because: %s", choice.reason)
+        return
+    elsewhere = "  (and on this machine's other addresses)" if everywhere else ""
+    notice = f"\n[bold black on yellow] {choice.notice} [/]\n" if choice.notice else ""
+    reason = f"It runs because: {choice.reason}\n" if choice.reason else ""
+    err.print(
+        f"""
+[bold green]asr-server {__version__}[/] listens on [bold]{address}[/]{elsewhere}
+model  {choice.name}
+{notice}{reason}
+Three lines with DashScope's own SDK (pip install dashscope):
 
-
-def _show_greeting(host: str, choice: Choice, port: int) -> None:
-    err.print(_greeting(host, port, choice), soft_wrap=True)
-
-
-def _address(host: str, port: int) -> str:
-    shown = "127.0.0.1" if host in WILDCARDS else host
-    return f"ws://{shown}:{port}/api-ws/v1/inference"
-
-
-def _greeting(host: str, port: int, choice: Choice) -> str:
-    address = _address(host, port)
-    elsewhere = "  (and on this machine's other addresses)" if host in WILDCARDS else ""
-    lines = [
-        "",
-        f"[bold green]asr-server {__version__}[/] listens on [bold]{address}[/]{elsewhere}",
-        f"model  {choice.name}",
-    ]
-    if choice.notice:
-        lines += ["", f"[bold black on yellow] {choice.notice} [/]"]
-    if choice.reason:
-        lines += [f"It runs because: {choice.reason}"]
-    lines += [
-        "",
-        "Three lines with DashScope's own SDK (pip install dashscope):",
-        "",
-        "  import dashscope; from dashscope.audio.asr import Recognition",
-        f'  dashscope.api_key, dashscope.base_websocket_api_url = "any", "{address}"',
-        '  print(Recognition("paraformer-realtime-v2", None, "wav", 16000)'
-        '.call("speech.wav").get_sentence())',
-        "",
-    ]
-    return "\n".join(lines)
+  import dashscope; from dashscope.audio.asr import Recognition
+  dashscope.api_key, dashscope.base_websocket_api_url = "any", "{address}"
+  print(Recognition("paraformer-realtime-v2", None, "wav", 16000)\
+.call("speech.wav").get_sentence())
+""",
+        soft_wrap=True,
+    )

@@ -8,7 +8,6 @@ scrape reaches any one of them. Give every process a port and a scrape target in
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import Final, Literal, get_args
 
 from prometheus_client import (
@@ -153,8 +152,12 @@ class Metrics:
 
     def watch_state(self, read: Callable[[], ServerState]) -> None:
         """Export the server's state, which `read` returns."""
+
+        def holds(state: ServerState) -> Callable[[], float]:
+            return lambda: read() == state
+
         for state in get_args(ServerState):
-            self._state.labels(state).set_function(partial(_is, state, read))
+            self._state.labels(state).set_function(holds(state))
 
     def watch_build(self, read: Callable[[], Mapping[str, str]]) -> None:
         """Export the labels that `read` returns: `version`, `model`, `device`, `dtype`."""
@@ -187,10 +190,6 @@ class Metrics:
     def text(self) -> bytes:
         """Return the current samples of all metrics in Prometheus's text format."""
         return generate_latest(self._registry)
-
-
-def _is(state: ServerState, read: Callable[[], ServerState]) -> bool:
-    return read() == state
 
 
 class _Build(Collector):
