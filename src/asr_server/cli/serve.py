@@ -76,14 +76,12 @@ def serve(
     settings = load_settings(**locals())
     logs.configure(settings)
     choice = choose_model(settings)
-    if (obstacle := _bind_error(settings.host, settings.port)) is not None:
-        err.print(f"[bold red]Not started:[/] {obstacle}", soft_wrap=True)
-        raise typer.Exit(1)
-
-    from asr_server.app import create_app
-    from asr_server.process import serving  # the web stack and torch take seconds to import
-
     try:
+        _check_address(settings.host, settings.port)
+
+        from asr_server.app import create_app
+        from asr_server.process import serving  # the web stack and torch take seconds to import
+
         application = create_app(settings, choice)
     except SettingsError as exc:
         err.print(f"[bold red]Not started:[/] {escape(str(exc))}", soft_wrap=True)
@@ -91,14 +89,19 @@ def serve(
     raise typer.Exit(serving.serve(application, settings, partial(_greet, settings, choice)))
 
 
-def _bind_error(host: str, port: int) -> str | None:
-    """Return why the address cannot be bound, or None; tried before a large model is loaded."""
+def _check_address(host: str, port: int) -> None:
+    """Raise SettingsError if the address cannot be bound; a large model is not loaded first."""
     try:
         addresses = socket.getaddrinfo(
             host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
-    except socket.gaierror:
-        return f"{host} is no address of this machine; see --host"
+    except socket.gaierror as exc:
+        raise SettingsError(f"{host} is no address of this machine; see --host") from exc
+    hints = {
+        errno.EADDRINUSE: f"another program listens on port {port}; "
+        "stop it or choose another --port",
+        errno.EACCES: f"only root may listen on port {port}; choose a --port from 1024 on",
+    }
     for family, kind, protocol, _, address in addresses:
         try:
             with socket.socket(family, kind, protocol) as trial:
@@ -108,11 +111,8 @@ def _bind_error(host: str, port: int) -> str | None:
                     trial.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
                 trial.bind(address)
         except OSError as exc:  # uvicorn tolerates or explains the others, such as no IPv6
-            if exc.errno == errno.EADDRINUSE:
-                return f"another program listens on port {port}; stop it or choose another --port"
-            if exc.errno == errno.EACCES:
-                return f"only root may listen on port {port}; choose a --port from 1024 on"
-    return None
+            if exc.errno in hints:
+                raise SettingsError(hints[exc.errno]) from exc
 
 
 def _greet(settings: Settings, choice: Choice, port: int) -> None:

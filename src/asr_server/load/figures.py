@@ -106,10 +106,7 @@ def figures(records: Iterable[TaskRecord], since: float, until: float) -> Figure
     records = list(records)
     ended = [r for r in records if r.ended is not None and since <= r.ended < until]
     finished = [r for r in ended if r.finished]
-    shown = revised = 0
-    for record in finished:
-        more, replaced = revisions(record.results)
-        shown, revised = shown + more, revised + replaced
+    revised = [revisions(record.results) for record in finished]
     return Figures(
         seconds=until - since,
         first_text=percentiles(_within(map(first_texts, records), since, until)),
@@ -120,8 +117,8 @@ def figures(records: Iterable[TaskRecord], since: float, until: float) -> Figure
         refused=sum(r.refused for r in ended),
         failed=dict(Counter(r.error for r in ended if r.error and not r.refused)),
         wordless=sum(1 for r in finished if r.whole and r.recording.speech and not any(r.texts)),
-        shown=shown,
-        revised=revised,
+        shown=sum(shown for shown, _ in revised),
+        revised=sum(replaced for _, replaced in revised),
         late=percentiles(
             late for record in records for due, late in record.late if since <= due < until
         ),

@@ -9,7 +9,6 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,15 +120,12 @@ def _manifest(path: Path) -> Iterator[tuple[Path, tuple[Speech, ...]]]:
         text = path.read_text("utf-8")
         entries = json.loads(text) if path.suffix == ".json" else map(json.loads, text.splitlines())
         for entry in entries:
-            yield path.parent / entry["file"], _spans(entry)
+            file = path.parent / entry["file"]
+            spans = entry.get("sentences") or ()
+            if not spans and (characters := entry.get("characters")):
+                spans = [characters[0] | {"end_ms": characters[-1]["end_ms"]}]
+            yield file, tuple(Speech(s["begin_ms"] / 1000, s["end_ms"] / 1000) for s in spans)
     except OSError as exc:
         raise RecordingError(f"{path}: {exc.strerror}") from exc
     except (ValueError, KeyError, TypeError) as exc:
         raise RecordingError(f'{path}: not a manifest; it needs {{"file": "a.wav"}} each') from exc
-
-
-def _spans(entry: dict[str, Any]) -> tuple[Speech, ...]:
-    stretches = entry.get("sentences")
-    if not stretches and (characters := entry.get("characters")):
-        stretches = [{"begin_ms": characters[0]["begin_ms"], "end_ms": characters[-1]["end_ms"]}]
-    return tuple(Speech(s["begin_ms"] / 1000, s["end_ms"] / 1000) for s in stretches or ())

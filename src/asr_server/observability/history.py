@@ -152,14 +152,10 @@ class History:
 
     def sample(self, now_s: float) -> None:
         """Add a point."""
-        self._scrapes.append(Scrape(self._metrics, now_s))
-        interval = Interval(self._scrapes[0], self._scrapes[-1])
+        self.latest = Scrape(self._metrics, now_s)
+        self._scrapes.append(self.latest)
+        interval = Interval(self._scrapes[0], self.latest)
         self.points.append(Point(now_s, {name: read(interval) for name, read in FIGURES.items()}))
-
-    @property
-    def latest(self) -> Scrape:
-        """Return the scrape of the last point."""
-        return self._scrapes[-1]
 
 
 def quantile(share: float, buckets: Buckets) -> float | None:
