@@ -198,7 +198,7 @@ async def _open_counts(url: str) -> dict[str, float]:
 
 async def _rss_mb(url: str) -> float:
     reading = await server_metrics.sample(url)
-    return reading.rss_bytes / 2**20 if reading else 0.0
+    return reading["rss_bytes"] / 2**20 if reading else 0.0
 
 
 def problems_of(name: str, baseline: Observed, now: Observed) -> list[str]:

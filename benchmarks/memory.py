@@ -52,7 +52,7 @@ async def resident_mb(target: Target) -> float:
     reading = await server_metrics.sample(target.url)
     if reading is None:
         raise RuntimeError("the server shows no figures")
-    return reading.rss_bytes / 1e6
+    return reading["rss_bytes"] / 1e6
 
 
 async def with_streams_open(target: Target, streams: int) -> float:

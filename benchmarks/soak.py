@@ -197,7 +197,7 @@ class Soak:
             "sample",
             audio_s=self._audio_s,
             counts=dict(self._counts),
-            server={} if reading is None else dataclasses.asdict(reading),
+            server=reading or {},
             first_text_s=clients.first_text.p95 if real_time else None,
             final_s=clients.final.p95 if real_time else None,
             tail_s=clients.tail.p95 if real_time else None,

@@ -10,7 +10,6 @@ import binascii
 import hashlib
 import hmac
 import logging
-import os
 import secrets
 import struct
 import time
@@ -38,16 +37,15 @@ class Access:
         self, keys: Iterable[str], file: str = "", clock: Callable[[], float] = time.time
     ) -> None:
         self._given = {_fingerprint(key): key for key in keys}
-        self._file = Path(file) if file else None
+        self._file = file
         self._clock = clock
         self._stamp: tuple[int, int] | None = None
         self._unreadable = False
         self._keys = dict(self._given)
-        if self._file is not None:
-            try:
-                self._read(self._file)
-            except (OSError, UnicodeDecodeError) as error:
-                raise SettingsError(f"ASR_API_KEYS_FILE: {file}: {_why(error)}") from error
+        try:
+            self._read()
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"ASR_API_KEYS_FILE: {file}: {_why(error)}") from error
 
     def check(
         self, authorization: str | None, query_key: str | None = None, *, tokens: bool = True
@@ -57,7 +55,7 @@ class Access:
         `tokens`: whether temporary tokens are accepted. Raises InvalidApiKey.
         """
         self._reload()
-        if not self._keys and self._file is None:
+        if not self._keys and not self._file:
             return ANONYMOUS
         given = _bare(authorization) or query_key
         if not given:
@@ -78,11 +76,12 @@ class Access:
         return TOKEN_PREFIX + base64.urlsafe_b64encode(signed).decode().rstrip("="), expiry
 
     def _owner(self, given: str) -> Caller | None:
-        owner = None
-        for caller, key in self._keys.items():  # all of them: constant time, whichever is close
-            if hmac.compare_digest(key.encode(), given.encode(errors="replace")):
-                owner = caller
-        return owner
+        matching = [  # compares all of them: constant time, whichever is close
+            caller
+            for caller, key in self._keys.items()
+            if hmac.compare_digest(key.encode(), given.encode(errors="replace"))
+        ]
+        return matching[0] if matching else None
 
     def _token_owner(self, token: str) -> Caller | None:
         body = token[len(TOKEN_PREFIX) :]
@@ -98,19 +97,20 @@ class Access:
         return fingerprint.hex() if self._clock() < expiry else None
 
     def _reload(self) -> None:
-        if self._file is None:
-            return
         try:
-            self._read(self._file)
+            self._read()
+            self._unreadable = False
         except (OSError, UnicodeDecodeError) as error:  # the last keys stay valid
             if not self._unreadable:  # log once, not for every client
                 log.error("cannot read the keys file; the last keys stay valid: %s", _why(error))
             self._unreadable = True
-        else:
-            self._unreadable = False
 
-    def _read(self, file: Path) -> None:
-        status = os.stat(file)
+    def _read(self) -> None:
+        """Read the keys file if there is one and it has changed."""
+        if not self._file:
+            return
+        file = Path(self._file)
+        status = file.stat()
         stamp = (status.st_mtime_ns, status.st_size)
         if stamp == self._stamp:
             return

@@ -14,7 +14,6 @@ from starlette.middleware.cors import CORSMiddleware
 from asr_server import __version__
 from asr_server.access import Access
 from asr_server.api import health, page, status, tokens, vocabularies
-from asr_server.api import metrics as metrics_route
 from asr_server.asr.engine import Engine
 from asr_server.asr.load import FAKE_MODEL, build_engine
 from asr_server.asr.types import LoadError
@@ -89,8 +88,7 @@ def create_app(settings: Settings, choice: Choice | None = None) -> FastAPI:
         title="asr-server", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
     )
     app.state.engine = engine
-    app.include_router(health.router(engine, state, name, notice))
-    app.include_router(metrics_route.router(metrics))
+    app.include_router(health.router(engine, state, metrics, name, notice))
     app.include_router(status.router(history, notice))
     app.include_router(page.router())
     app.include_router(tokens.router(access))

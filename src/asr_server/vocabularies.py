@@ -14,18 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from sqlalchemy import (
-    JSON,
-    URL,
-    Engine,
-    ForeignKey,
-    String,
-    create_engine,
-    func,
-    make_url,
-    select,
-    update,
-)
+import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
@@ -54,7 +43,7 @@ class _Account(_Base):
 
     __tablename__ = "hotword_accounts"
 
-    caller: Mapped[str] = mapped_column(String(16), primary_key=True)
+    caller: Mapped[str] = mapped_column(sa.String(16), primary_key=True)
 
 
 class Vocabulary(_Base):
@@ -62,11 +51,11 @@ class Vocabulary(_Base):
 
     __tablename__ = "hotword_vocabularies"
 
-    id: Mapped[str] = mapped_column(String(64), primary_key=True)
-    caller: Mapped[str] = mapped_column(ForeignKey(_Account.caller), index=True)
-    prefix: Mapped[str] = mapped_column(String(10))
-    target_model: Mapped[str] = mapped_column(String(256))
-    words: Mapped[list[Hotword]] = mapped_column(JSON)
+    id: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    caller: Mapped[str] = mapped_column(sa.ForeignKey(_Account.caller), index=True)
+    prefix: Mapped[str] = mapped_column(sa.String(10))
+    target_model: Mapped[str] = mapped_column(sa.String(256))
+    words: Mapped[list[Hotword]] = mapped_column(sa.JSON)
     created: Mapped[datetime]
     modified: Mapped[datetime]
 
@@ -82,7 +71,7 @@ class Vocabularies:
         self._url = _parse(settings.database_url)
         self._max_vocabularies = settings.max_vocabularies
         self._timeout_s = settings.database_timeout_s
-        self._engine: Engine | None = None
+        self._engine: sa.Engine | None = None
         self._opening = threading.Lock()
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="database")
 
@@ -117,9 +106,9 @@ class Vocabularies:
         with contextlib.suppress(IntegrityError), self._session() as session, session.begin():
             session.add(_Account(caller=caller))
         with self._session() as session, session.begin():
-            account = update(_Account).where(_Account.caller == caller)
+            account = sa.update(_Account).where(_Account.caller == caller)
             session.execute(account.values(caller=caller))  # locks the row on either database
-            count = select(func.count()).select_from(Vocabulary).where(Vocabulary.caller == caller)
+            count = sa.select(sa.func.count(Vocabulary.id)).where(Vocabulary.caller == caller)
             limit = self._max_vocabularies
             if session.scalars(count).one() >= limit:
                 raise Throttled(f"There are {limit} vocabularies already; delete one first.")
@@ -130,7 +119,7 @@ class Vocabularies:
         self, caller: Caller, prefix: str | None, page: int, page_size: int
     ) -> list[Vocabulary]:
         """Return a page of the caller's vocabularies, newest first; pages count from 0."""
-        wanted = select(Vocabulary).where(Vocabulary.caller == caller)
+        wanted = sa.select(Vocabulary).where(Vocabulary.caller == caller)
         if prefix:
             wanted = wanted.where(Vocabulary.prefix == prefix)
         wanted = wanted.order_by(Vocabulary.created.desc(), Vocabulary.id)
@@ -172,18 +161,23 @@ class Vocabularies:
             self._disconnect()
             raise DatabaseUnavailable from error
 
-    def _connected(self) -> Engine:
+    def _connected(self) -> sa.Engine:
         with self._opening:
             if self._engine is None:
                 file, backend = self._url.database, self._url.get_backend_name()
                 if backend == "sqlite" and file and file != ":memory:":
                     folder = Path(file.removeprefix("file:")).parent  # SQLite takes URIs too
                     folder.mkdir(parents=True, exist_ok=True)
-                engine = create_engine(
+                timeout_s = 0.8 * self._timeout_s  # sooner than `run`'s: its error has a reason
+                timeouts: dict[str, dict[str, float]] = {
+                    "sqlite": {"timeout": timeout_s},
+                    "postgresql": {"connect_timeout": max(2, int(timeout_s))},
+                }
+                engine = sa.create_engine(
                     self._url,
                     pool_pre_ping=True,
                     hide_parameters=True,  # errors would quote hotwords
-                    connect_args=_connect_timeout(backend, self._timeout_s),
+                    connect_args=timeouts.get(backend, {}),
                 )
                 _create_tables(engine)
                 self._engine = engine
@@ -197,7 +191,7 @@ class Vocabularies:
             engine.dispose()
 
 
-def _create_tables(engine: Engine) -> None:
+def _create_tables(engine: sa.Engine) -> None:
     """Create missing tables; each collision with another process leaves one fewer to create."""
     for _ in _Base.metadata.tables:
         with contextlib.suppress(DBAPIError):
@@ -206,9 +200,9 @@ def _create_tables(engine: Engine) -> None:
     _Base.metadata.create_all(engine)
 
 
-def _parse(url: str) -> URL:
+def _parse(url: str) -> sa.URL:
     try:
-        parsed = make_url(url)
+        parsed = sa.make_url(url)
         parsed.get_dialect().import_dbapi()
     except ArgumentError as error:  # its text quotes the URL with the password
         raise SettingsError("ASR_DATABASE_URL is no URL of a database") from error
@@ -218,13 +212,6 @@ def _parse(url: str) -> URL:
             "for PostgreSQL: pip install 'asr-server[postgres]'"
         ) from error
     return parsed
-
-
-def _connect_timeout(backend: str, seconds: float) -> dict[str, float]:
-    """Return the driver's timeout, shorter than the event loop's: its error has a reason."""
-    if backend == "sqlite":
-        return {"timeout": 0.8 * seconds}
-    return {"connect_timeout": max(2, int(0.8 * seconds))} if backend == "postgresql" else {}
 
 
 def _find(session: Session, caller: Caller, id: str) -> Vocabulary:

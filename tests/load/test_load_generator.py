@@ -183,7 +183,7 @@ async def test_a_load_generator_keeps_all_streams_open_and_measures_them(served,
 
 async def test_a_server_without_metrics_gives_no_sample(served):
     assert await server_metrics.sample("ws://127.0.0.1:9/api-ws/v1/inference") is None
-    assert (await server_metrics.sample(served.url)).steps >= 0
+    assert (await server_metrics.sample(served.url))["steps"] >= 0
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Serve the probes of liveness and readiness."""
+"""Serve the probes of liveness and readiness, and the metrics to Prometheus."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,13 +7,17 @@ from fastapi import APIRouter, Response
 
 from asr_server import __version__
 from asr_server.asr.engine import Engine
-from asr_server.observability.metrics import ServerState
+from asr_server.observability.metrics import CONTENT_TYPE, Metrics, ServerState
 
 
 def router(
-    engine: Engine, state: Callable[[], ServerState], model: str, notice: str | None
+    engine: Engine,
+    state: Callable[[], ServerState],
+    metrics: Metrics,
+    model: str,
+    notice: str | None,
 ) -> APIRouter:
-    """Return `/healthz` and `/readyz`; `model` is its name, `notice` a warning to users."""
+    """Return `/healthz`, `/readyz`, `/metrics`; `model` is a name, `notice` a warning to users."""
     health = APIRouter()
 
     @health.get("/healthz")
@@ -33,5 +37,9 @@ def router(
             return {"status": status}
         response.status_code = 503
         return {"status": status} | ({"reason": engine.failure} if engine.failure else {})
+
+    @health.get("/metrics")
+    async def scrape() -> Response:
+        return Response(metrics.text(), headers={"Content-Type": CONTENT_TYPE})
 
     return health

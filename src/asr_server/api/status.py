@@ -7,7 +7,7 @@ import time
 from html import escape
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import Any, get_args
 
 from fastapi import APIRouter, Response
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse
@@ -15,6 +15,7 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse
 from asr_server.api.page import HEADERS
 from asr_server.latency_goals import FIRST_TEXT_S, TAIL_S
 from asr_server.observability.history import FIGURES, PERIOD_S, WINDOW, History
+from asr_server.observability.metrics import Outcome
 
 STATIC = Path(__file__).parent / "static" / "status"
 FILES = ("status.css", "status.js", "plot.js", "words.js")
@@ -65,24 +66,22 @@ def _data(history: History, notice: str | None) -> dict[str, Any]:
 
 def _server(history: History) -> dict[str, Any]:
     latest = history.latest
+    states = latest.samples["asr_server_state"].items()
     return {
         **{name: latest.build.get(name, "") for name in ("version", "model", "device", "dtype")},
-        "state": latest.state,
+        "state": next((state for state, holds in states if holds), "loading"),
         "uptime_s": round(time.monotonic() - history.began_s),
     }
 
 
 def _totals(history: History) -> dict[str, float]:
     """Return the counts since the start."""
-    latest = history.latest
-    tasks = latest.labelled("asr_tasks_total")
+    tasks, total = history.latest.samples["asr_tasks_total"], history.latest.total
     return {
-        **{
-            f"tasks_{outcome}": tasks[outcome] for outcome in ("finished", "failed", "disconnected")
-        },
-        "errors": latest.total("asr_errors_total"),
-        "device_restarts": latest.total("asr_device_restarts_total"),
-        "audio_s": round(latest.total("asr_received_audio_seconds_total"), 1),
+        **{f"tasks_{outcome}": tasks[outcome] for outcome in get_args(Outcome)},
+        "errors": total("asr_errors_total") or 0.0,
+        "device_restarts": total("asr_device_restarts_total") or 0.0,
+        "audio_s": round(total("asr_received_audio_seconds_total") or 0.0, 1),
     }
 
 

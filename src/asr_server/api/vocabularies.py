@@ -1,12 +1,12 @@
 """Serve hotword vocabularies as DashScope's `speech-biasing` model: one route, five actions."""
 
+import json
 from typing import Any
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from asr_server.access import Access, Caller
-from asr_server.api.requests import body
 from asr_server.errors import InvalidParameter, ModelNotFound
 from asr_server.protocol import http, models
 from asr_server.settings import Settings
@@ -16,6 +16,8 @@ from asr_server.vocabularies import Vocabularies, Vocabulary
 PATH = "/{prefix:path}api/v1/services/audio/asr/customization"
 MODEL = "speech-biasing"
 MAX_HOTWORDS = 500
+MAX_BODY_BYTES = 1 << 20
+"""500 hotwords take a tenth of it."""
 DEFAULT_WEIGHT = 4
 
 
@@ -64,11 +66,27 @@ def router(vocabularies: Vocabularies, access: Access, settings: Settings) -> AP
     @routes.post(PATH)
     async def customization(request: Request) -> dict[str, Any]:
         caller = access.check(request.headers.get("authorization"))
-        action, given = _parse(await body(request), settings)
+        action, given = _parse(await _body(request), settings)
         output = await vocabularies.run(_act, vocabularies, caller, action, given)
         return {"output": output, "usage": {"count": 1}, "request_id": http.request_id()}
 
     return routes
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    """Return the JSON object in a request. Raises InvalidParameter."""
+    received = bytearray()
+    async for piece in request.stream():
+        received += piece
+        if len(received) > MAX_BODY_BYTES:
+            raise InvalidParameter(f"The request is longer than {MAX_BODY_BYTES} bytes.")
+    try:
+        value = json.loads(received)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise InvalidParameter("The request is not a JSON object.")
+    return value
 
 
 def _parse(message: dict[str, Any], settings: Settings) -> tuple[str, Any]:

@@ -1,10 +1,11 @@
 """`asr-server bench`: how many streams a server holds within the latency goals."""
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from enum import Enum
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +20,7 @@ from asr_server.load import plot as plotting
 from asr_server.load import report
 from asr_server.load.client_run import Target
 from asr_server.load.figures import Goals
-from asr_server.load.load_generator import Level, LoadGenerator, warm_up
+from asr_server.load.load_generator import LoadGenerator, warm_up
 from asr_server.load.recordings import Recording, read_recordings
 from asr_server.load.search import binary, held, linear
 from asr_server.protocol.models import PARAFORMER
@@ -31,7 +32,7 @@ app = typer.Typer()
 
 NOT_MEASURED, GOALS_BROKEN = 1, 3
 """Exit statuses; 2 is typer's for an invalid command."""
-REFRESH_S = 0.5
+REFRESHES_PER_S = 2
 REST_S = 2.0
 """Pause between two levels, for an overloaded server to work off its queues."""
 
@@ -143,8 +144,9 @@ def bench(
         raise typer.BadParameter("needs --ramp", param_hint="--require")
     if plot is not None and plot.suffix not in plotting.SUFFIXES:
         raise typer.BadParameter("end it with .png, .svg or .html", param_hint="--plot")
-    if plot is not None and not plotting.available():
-        raise typer.BadParameter(plotting.MISSING, param_hint="--plot")
+    if plot is not None and find_spec("matplotlib") is None:
+        message = "a plot needs matplotlib: pip install 'asr-server[tools]', or leave --plot out"
+        raise typer.BadParameter(message, param_hint="--plot")
     try:
         material = read_recordings(recordings or [], quiet, silence_ms / 1000)
     except RecordingError as exc:
@@ -158,141 +160,107 @@ def bench(
     target = Target(websocket_url(url), api_key, model, {"max_sentence_silence": silence_ms})
     if not out.is_terminal:
         out.width = report.WIDTH
-    number, share = report.describe(material)
-    out.print(
-        f"{without_key(target.url)}: {number} recordings, {share:.0%} speech, "
-        f"{seconds:g} s a level, goals p95 {goal_first_text_ms:g} / {1000 * goals.final_s:g} / "
-        f"{goal_tail_ms:g} ms"
-    )
-    plan = Plan(ramp, streams, step, most)
-    levels = asyncio.run(_measure(target, material, goals, seconds, plan))
-    tried = _tried(levels, goals)
+    spoken_s = sum(one.speech_s for one in material)
     run = report.Run(
         url=without_key(target.url),
         model=model,
         pause_ms=silence_ms,
         seconds=seconds,
-        recordings=number,
-        spoken=share,
+        recordings=len(material),
+        spoken=spoken_s / sum(one.duration_s for one in material),
         goals=goals,
-        levels=tuple(levels),
-        streams_held=held(tried) if ramp else None,
         measured_by=report.this_machine(),
     )
-    out.print(report.table(levels, goals))
-    out.print(report.revised(levels[-1].clients))
+    out.print(
+        f"{run.url}: {run.recordings} recordings, {run.spoken:.0%} speech, "
+        f"{seconds:g} s a level, goals p95 {goal_first_text_ms:g} / {1000 * goals.final_s:g} / "
+        f"{goal_tail_ms:g} ms"
+    )
+
+    def plan() -> int | None:
+        """Return the next number of streams, or None at the end."""
+        if not run.tried:
+            return streams
+        if ramp is Ramp.binary:
+            return binary(run.tried, streams, most)
+        return linear(run.tried, step, most) if ramp is Ramp.linear else None
+
+    asyncio.run(_measure(run, target, material, plan))
+    if ramp:
+        run.streams_held = held(run.tried)
+    out.print(report.table(run.levels, goals))
+    out.print(report.revised(run.levels[-1].clients))
     if json is not None:
         report.write_json(run, json)
     if plot is not None:
         plotting.write_plot(run, plot)
-    raise typer.Exit(_verdict(run.streams_held, levels, goals, require))
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """The numbers of streams to measure."""
-
-    ramp: Ramp | None
-    streams: int
-    step: int
-    most: int
-
-    def next(self, tried: Mapping[int, bool]) -> int | None:
-        """Return the next number of streams, or None at the end."""
-        if not tried:
-            return self.streams
-        if self.ramp is Ramp.binary:
-            return binary(tried, self.streams, self.most)
-        return linear(tried, self.step, self.most) if self.ramp is Ramp.linear else None
+    raise typer.Exit(_verdict(run, require))
 
 
 async def _measure(
-    target: Target, recordings: Sequence[Recording], goals: Goals, seconds: float, plan: Plan
-) -> list[Level]:
+    run: report.Run,
+    target: Target,
+    recordings: Sequence[Recording],
+    plan: Callable[[], int | None],
+) -> None:
     """Run level after level; end early where nothing can be measured."""
-    levels: list[Level] = []
     await warm_up(target, recordings)
-    while (streams := plan.next(_tried(levels, goals))) is not None:
-        if levels:
+    while (streams := plan()) is not None:
+        if run.levels:
             await asyncio.sleep(REST_S)
-        generator = LoadGenerator(target, recordings, streams, seconds)
-        with _live_view(generator, levels, goals):
-            level = await generator.run(goals)
-        levels.append(level)
+        generator = LoadGenerator(target, recordings, streams, run.seconds)
+        view = Live(
+            console=out,
+            get_renderable=partial(_view, generator, run),
+            refresh_per_second=REFRESHES_PER_S,
+            transient=True,
+        )
+        with view if out.is_terminal else nullcontext():
+            level = await generator.run(run.goals)
+        run.levels.append(level)
         if not out.is_terminal:
-            err.print(f"{streams} streams: {report.outcome(level, goals)}")
-        if not level.clients.finished and not any(_tried(levels, goals).values()):
+            err.print(f"{streams} streams: {report.outcome(level, run.goals)}")
+        if not level.clients.finished and not any(run.tried.values()):
             break
-    return levels
 
 
-def _tried(levels: Sequence[Level], goals: Goals) -> dict[int, bool]:
-    """Return the numbers of streams and whether all goals were kept, reliably measured."""
-    return {one.streams: one.held and not one.clients.unreliable(goals) for one in levels}
-
-
-@contextmanager
-def _live_view(generator: LoadGenerator, levels: list[Level], goals: Goals) -> Iterator[None]:
-    """Show a level while it runs, if the output is a terminal."""
-    if not out.is_terminal:
-        yield
-        return
-    live = Live(console=out, auto_refresh=False, transient=True)
-
-    async def refresh() -> None:
-        while True:
-            live.update(_view(generator, levels, goals), refresh=True)
-            await asyncio.sleep(REFRESH_S)
-
-    with live:
-        refreshing = asyncio.ensure_future(refresh())
-        try:
-            yield
-        finally:
-            refreshing.cancel()
-
-
-def _view(generator: LoadGenerator, levels: list[Level], goals: Goals) -> RenderableType:
-    now = asyncio.get_running_loop().time()
-    figures = generator.figures()
+def _view(generator: LoadGenerator, run: report.Run) -> RenderableType:
+    """Return a level's figures while it runs, on the thread of the terminal."""
+    now, figures, goals = generator.clock(), generator.figures(), run.goals
     if now < generator.measured_from:
         phase = f"opening streams, {generator.measured_from - now:.0f} s"
     else:
         phase = f"measuring, {max(0.0, generator.measured_until - now):.0f} s"
-    late = 1000 * (figures.late.p99 or 0.0)
     return Group(
-        *([report.table(levels, goals)] if levels else []),
+        *([report.table(run.levels, goals)] if run.levels else []),
         f"[bold]{generator.streams} streams[/]: {generator.open} open, {phase}; "
         f"{figures.finished} finished, {figures.refused} refused, "
         f"{sum(figures.failed.values())} failed",
         f"first text {report.latency(figures.first_text, goals.first_text_s)}   "
         f"final {report.latency(figures.final, goals.final_s)}   "
         f"tail {report.latency(figures.tail, goals.tail_s)} ms   "
-        f"this program late by {late:.0f} ms (p99)",
+        f"this program late by {1000 * (figures.late.p99 or 0.0):.0f} ms (p99)",
     )
 
 
-def _verdict(streams_held: int | None, levels: list[Level], goals: Goals, require: int) -> int:
+def _verdict(run: report.Run, require: int) -> int:
     """Print the conclusion and return the exit status."""
-    if streams_held is None:
-        level = levels[-1]
-    else:
-        more = (level for level in levels if level.streams > streams_held)
-        level = min(more, key=lambda level: level.streams, default=levels[-1])
-        out.print(f"[bold]{streams_held} streams held[/]")
-    unmeasured = level.clients.unreliable(goals) or not level.clients.finished
-    if level.clients.unreliable(goals):
+    level, most = run.levels[-1], run.streams_held
+    if most is not None:
+        more = (level for level in run.levels if level.streams > most)
+        level = min(more, key=lambda level: level.streams, default=level)
+        out.print(f"[bold]{most} streams held[/]")
+    unmeasured = True
+    if level.clients.unreliable(run.goals):
         late = 1000 * (level.clients.late.p99 or 0.0)
         err.print(
             f"[bold red]Not measured:[/] with {level.streams} streams this program itself was "
             f"{late:.0f} ms late (p99). Run bench on another machine, or with fewer streams."
         )
-    elif unmeasured:
+    elif not level.clients.finished:
         err.print(f"[bold red]Not measured:[/] {'; '.join(level.broken)}")
-    if streams_held is None:
-        kept = level.held and not unmeasured
     else:
-        kept = streams_held >= max(require, 1)
-    if kept:
+        unmeasured = False
+    if most >= max(require, 1) if most is not None else level.held and not unmeasured:
         return 0
     return NOT_MEASURED if unmeasured else GOALS_BROKEN

@@ -23,7 +23,7 @@ from asr_server.cli.options import (
 from asr_server.models.catalog import PRODUCTION
 from asr_server.models.registry import Choice
 from asr_server.observability import logs
-from asr_server.settings import SettingsError
+from asr_server.settings import Settings, SettingsError
 
 log = logging.getLogger(__name__)
 
@@ -73,43 +73,35 @@ def serve(
 
     Without its model the server does not start; only `--model auto` falls back to the demo.
     """
-    settings = load_settings(
-        model=model,
-        host=host,
-        port=port,
-        device=device,
-        dtype=dtype,
-        model_dir=model_dir,
-        download=download,
-        log_level=log_level,
-        log_format=log_format,
-    )
+    settings = load_settings(**locals())
     logs.configure(settings)
     choice = choose_model(settings)
-    if (obstacle := _bind_error(settings.host, settings.port)) is not None:
-        err.print(f"[bold red]Not started:[/] {obstacle}", soft_wrap=True)
-        raise typer.Exit(1)
-
-    from asr_server.app import create_app
-    from asr_server.process import serving  # the web stack and torch take seconds to import
-
     try:
+        _check_address(settings.host, settings.port)
+
+        from asr_server.app import create_app
+        from asr_server.process import serving  # the web stack and torch take seconds to import
+
         application = create_app(settings, choice)
     except SettingsError as exc:
         err.print(f"[bold red]Not started:[/] {escape(str(exc))}", soft_wrap=True)
         raise typer.Exit(1) from exc
-    greet = _log_greeting if logs.as_json(settings) else _show_greeting
-    raise typer.Exit(serving.serve(application, settings, partial(greet, settings.host, choice)))
+    raise typer.Exit(serving.serve(application, settings, partial(_greet, settings, choice)))
 
 
-def _bind_error(host: str, port: int) -> str | None:
-    """Return why the address cannot be bound, or None; tried before a large model is loaded."""
+def _check_address(host: str, port: int) -> None:
+    """Raise SettingsError if the address cannot be bound; a large model is not loaded first."""
     try:
         addresses = socket.getaddrinfo(
             host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
-    except socket.gaierror:
-        return f"{host} is no address of this machine; see --host"
+    except socket.gaierror as exc:
+        raise SettingsError(f"{host} is no address of this machine; see --host") from exc
+    hints = {
+        errno.EADDRINUSE: f"another program listens on port {port}; "
+        "stop it or choose another --port",
+        errno.EACCES: f"only root may listen on port {port}; choose a --port from 1024 on",
+    }
     for family, kind, protocol, _, address in addresses:
         try:
             with socket.socket(family, kind, protocol) as trial:
@@ -119,51 +111,36 @@ def _bind_error(host: str, port: int) -> str | None:
                     trial.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
                 trial.bind(address)
         except OSError as exc:  # uvicorn tolerates or explains the others, such as no IPv6
-            if exc.errno == errno.EADDRINUSE:
-                return f"another program listens on port {port}; stop it or choose another --port"
-            if exc.errno == errno.EACCES:
-                return f"only root may listen on port {port}; choose a --port from 1024 on"
-    return None
+            if exc.errno in hints:
+                raise SettingsError(hints[exc.errno]) from exc
 
 
-def _log_greeting(host: str, choice: Choice, port: int) -> None:
-    about = {"version": __version__, "model": choice.name}
-    log.info("asr-server listens on %s", _address(host, port), extra=about)
-    if choice.notice:
-        log.warning("%s", choice.notice)
-    if choice.reason:
-        log.warning("the demo model runs because: %s", choice.reason)
+def _greet(settings: Settings, choice: Choice, port: int) -> None:
+    """Show, or log where logs are JSON, the server's address and model."""
+    everywhere = settings.host in WILDCARDS
+    address = f"ws://{'127.0.0.1' if everywhere else settings.host}:{port}/api-ws/v1/inference"
+    if logs.as_json(settings):
+        about = {"version": __version__, "model": choice.name}
+        log.info("asr-server listens on %s", address, extra=about)
+        if choice.notice:
+            log.warning("%s", choice.notice)
+        if choice.reason:
+            log.warning("the demo model runs because: %s", choice.reason)
+        return
+    elsewhere = "  (and on this machine's other addresses)" if everywhere else ""
+    notice = f"\n[bold black on yellow] {choice.notice} [/]\n" if choice.notice else ""
+    reason = f"It runs because: {choice.reason}\n" if choice.reason else ""
+    err.print(
+        f"""
+[bold green]asr-server {__version__}[/] listens on [bold]{address}[/]{elsewhere}
+model  {choice.name}
+{notice}{reason}
+Three lines with DashScope's own SDK (pip install dashscope):
 
-
-def _show_greeting(host: str, choice: Choice, port: int) -> None:
-    err.print(_greeting(host, port, choice), soft_wrap=True)
-
-
-def _address(host: str, port: int) -> str:
-    shown = "127.0.0.1" if host in WILDCARDS else host
-    return f"ws://{shown}:{port}/api-ws/v1/inference"
-
-
-def _greeting(host: str, port: int, choice: Choice) -> str:
-    address = _address(host, port)
-    elsewhere = "  (and on this machine's other addresses)" if host in WILDCARDS else ""
-    lines = [
-        "",
-        f"[bold green]asr-server {__version__}[/] listens on [bold]{address}[/]{elsewhere}",
-        f"model  {choice.name}",
-    ]
-    if choice.notice:
-        lines += ["", f"[bold black on yellow] {choice.notice} [/]"]
-    if choice.reason:
-        lines += [f"It runs because: {choice.reason}"]
-    lines += [
-        "",
-        "Three lines with DashScope's own SDK (pip install dashscope):",
-        "",
-        "  import dashscope; from dashscope.audio.asr import Recognition",
-        f'  dashscope.api_key, dashscope.base_websocket_api_url = "any", "{address}"',
-        '  print(Recognition("paraformer-realtime-v2", None, "wav", 16000)'
-        '.call("speech.wav").get_sentence())',
-        "",
-    ]
-    return "\n".join(lines)
+  import dashscope; from dashscope.audio.asr import Recognition
+  dashscope.api_key, dashscope.base_websocket_api_url = "any", "{address}"
+  print(Recognition("paraformer-realtime-v2", None, "wav", 16000)\
+.call("speech.wav").get_sentence())
+""",
+        soft_wrap=True,
+    )

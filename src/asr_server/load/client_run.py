@@ -63,7 +63,7 @@ async def run_client(
             target.url, target.api_key, target.timeout_s, ping_interval_s=None
         )
         async with socket:
-            await _Run(socket, target, record, until, abort_after).run()
+            await _run_task(socket, target, record, until, abort_after)
     except InvalidStatus as exc:
         record.error = f"HTTP {exc.response.status_code}"
         record.refused = exc.response.status_code in REFUSING
@@ -82,74 +82,61 @@ async def run_client(
     return record
 
 
-class _Run:
-    """One task on an open connection."""
+async def _run_task(
+    socket: ClientConnection,
+    target: Target,
+    record: TaskRecord,
+    until: float | None,
+    abort_after: int | None,
+) -> None:
+    """Run one task on an open connection and fill its record."""
+    clock = asyncio.get_running_loop().time
+    task = Task(socket)
+    await task.start(target.model, target.task_parameters(record.recording), target.timeout_s)
+    record.began = clock()
 
-    def __init__(
-        self,
-        socket: ClientConnection,
-        target: Target,
-        record: TaskRecord,
-        until: float | None,
-        abort_after: int | None,
-    ) -> None:
-        self._socket = socket
-        self._task = Task(socket)
-        self._target = target
-        self._record = record
-        self._until = until
-        self._abort_after = abort_after
-        self._clock = asyncio.get_running_loop().time
+    async def receive() -> None:
+        async for output in task.results():
+            now = clock()
+            if sentence := parse_sentence(output):
+                record.results.append(Result(now, sentence.text, sentence.is_final))
 
-    async def run(self) -> None:
-        """Send the recording and fill the record."""
-        target, record = self._target, self._record
-        parameters = target.task_parameters(record.recording)
-        await self._task.start(target.model, parameters, target.timeout_s)
-        record.began = self._clock()
-        receiving = asyncio.create_task(self._receive(), name="receive")
-        try:
-            await self._send(receiving)
-            if record.sent == self._abort_after:
-                self._socket.transport.abort()
-                return
-            record.finish_sent = self._clock()
-            await self._task.finish()
-            await asyncio.wait({receiving}, timeout=target.timeout_s)
-            if not receiving.done():
-                raise asyncio.TimeoutError
-            receiving.result()
-            record.ended = self._clock()
-        except ConnectionClosed:
-            if receiving.done() and not receiving.cancelled():
-                receiving.result()  # raises the reason, if the server sent one
-            raise
-        finally:
-            receiving.cancel()
-            await asyncio.gather(receiving, return_exceptions=True)
-
-    async def _send(self, receiving: "asyncio.Task[None]") -> None:
-        record, pace = self._record, self._target.pace
-        frame_s = FRAME_S / pace if pace else 0.0
+    async def send() -> None:
+        frame_s = FRAME_S / target.pace if target.pace else 0.0
         free = record.began
         for number, frame in enumerate(record.recording.frames, start=1):
             due = record.began + number * frame_s
-            over = self._until is not None and due > self._until
-            if record.sent == self._abort_after or (record.sent and over):
+            over = until is not None and due > until
+            if record.sent == abort_after or (record.sent and over):
                 return
-            if (wait := due - self._clock()) > 0:
+            if (wait := due - clock()) > 0:
                 await asyncio.sleep(wait)
             if receiving.done():
                 receiving.result()
                 return
-            if pace:
-                record.late.append((due, self._clock() - max(due, free)))
-            await self._task.send(frame)
-            free = self._clock()
+            if target.pace:
+                record.late.append((due, clock() - max(due, free)))
+            await task.send(frame)
+            free = clock()
             record.sent = number
 
-    async def _receive(self) -> None:
-        async for output in self._task.results():
-            now = self._clock()
-            if sentence := parse_sentence(output):
-                self._record.results.append(Result(now, sentence.text, sentence.is_final))
+    receiving = asyncio.create_task(receive(), name="receive")
+    try:
+        await send()
+        if record.sent == abort_after:
+            socket.transport.abort()
+            return
+        record.finish_sent = clock()
+        await task.finish()
+        await asyncio.wait({receiving}, timeout=target.timeout_s)
+        if not receiving.done():
+            raise asyncio.TimeoutError
+        receiving.result()
+        record.ended = clock()
+    except ConnectionClosed:
+        if receiving.done() and not receiving.cancelled():
+            receiving.result()  # raises the reason, if the server sent one
+        raise
+    finally:
+        receiving.cancel()
+        await asyncio.gather(receiving, return_exceptions=True)

@@ -11,7 +11,7 @@ for a server that does not read is latency of the server.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from os.path import commonprefix
 
@@ -21,8 +21,6 @@ from asr_server.latency_goals import FINAL_S, FIRST_TEXT_S, TAIL_S
 from asr_server.load.recordings import FRAME_S, Speech
 from asr_server.load.task_record import Result, TaskRecord
 from asr_server.protocol.models import PARAFORMER
-
-PERCENTILES = (50, 95, 99)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +106,7 @@ def figures(records: Iterable[TaskRecord], since: float, until: float) -> Figure
     records = list(records)
     ended = [r for r in records if r.ended is not None and since <= r.ended < until]
     finished = [r for r in ended if r.finished]
-    shown = revised = 0
-    for record in finished:
-        more, replaced = revisions(record.results)
-        shown, revised = shown + more, revised + replaced
+    revised = [revisions(record.results) for record in finished]
     return Figures(
         seconds=until - since,
         first_text=percentiles(_within(map(first_texts, records), since, until)),
@@ -122,8 +117,8 @@ def figures(records: Iterable[TaskRecord], since: float, until: float) -> Figure
         refused=sum(r.refused for r in ended),
         failed=dict(Counter(r.error for r in ended if r.error and not r.refused)),
         wordless=sum(1 for r in finished if r.whole and r.recording.speech and not any(r.texts)),
-        shown=shown,
-        revised=revised,
+        shown=sum(shown for shown, _ in revised),
+        revised=sum(replaced for _, replaced in revised),
         late=percentiles(
             late for record in records for due, late in record.late if since <= due < until
         ),
@@ -132,16 +127,10 @@ def figures(records: Iterable[TaskRecord], since: float, until: float) -> Figure
 
 def first_texts(record: TaskRecord) -> list[Latency]:
     """Return one for each sentence, or for the first if sentences and speech do not match."""
-    sentences = _sentences(record.results)
-    speech = record.recording.speech
-    if len(sentences) != len(speech):
-        sentences, speech = sentences[:1], speech[:1]
     found = []
-    for results, stretch in zip(sentences, speech, strict=False):
-        first = next((one for one in results if one.text), None)
-        if first is not None:
-            due = _due(record, stretch.begin_s)
-            found.append(Latency(due, first.at - due))
+    for results, speech in _matched(_sentences(record.results), record, slice(1)):
+        due = _due(record, speech.begin_s)
+        found += [Latency(due, one.at - due) for one in results if one.text][:1]
     return found
 
 
@@ -149,13 +138,12 @@ def finals(record: TaskRecord) -> list[Latency]:
     """Return one for each sentence, or for the last if sentences and speech do not match."""
     if not record.whole:  # the speech was cut short too
         return []
-    sentences = [results[-1] for results in _sentences(record.results) if results[-1].final]
-    speech: Sequence[Speech] = record.recording.speech
-    if len(sentences) != len(speech):
-        sentences, speech = sentences[-1:], speech[-1:]
-    pairs = zip(sentences, speech, strict=False)
-    ends = ((last.at, _due(record, stretch.end_s)) for last, stretch in pairs)
-    return [Latency(due, at - due) for at, due in ends]
+    ended = [results for results in _sentences(record.results) if results[-1].final]
+    found = []
+    for results, speech in _matched(ended, record, slice(-1, None)):
+        due = _due(record, speech.end_s)
+        found.append(Latency(due, results[-1].at - due))
+    return found
 
 
 def tails(record: TaskRecord) -> list[Latency]:
@@ -163,6 +151,16 @@ def tails(record: TaskRecord) -> list[Latency]:
     if record.finish_sent is None or record.ended is None or record.error:
         return []
     return [Latency(record.finish_sent, record.ended - record.finish_sent)]
+
+
+def _matched(
+    sentences: list[list[Result]], record: TaskRecord, otherwise: slice
+) -> Iterable[tuple[list[Result], Speech]]:
+    """Return pairs of a sentence and its speech; of `otherwise` only if the counts differ."""
+    speech = record.recording.speech
+    if len(sentences) != len(speech):
+        sentences, speech = sentences[otherwise], speech[otherwise]
+    return zip(sentences, speech, strict=False)
 
 
 def revisions(results: Iterable[Result]) -> tuple[int, int]:
@@ -182,7 +180,7 @@ def percentiles(seconds: Iterable[float]) -> Percentiles:
     values = np.fromiter(seconds, dtype=np.float64)
     if not len(values):
         return Percentiles()
-    return Percentiles(len(values), *(float(p) for p in np.percentile(values, PERCENTILES)))
+    return Percentiles(len(values), *np.percentile(values, (50, 95, 99)).tolist())
 
 
 def _within(found: Iterable[list[Latency]], since: float, until: float) -> Iterable[float]:

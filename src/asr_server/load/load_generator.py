@@ -58,9 +58,8 @@ class LoadGenerator:
         self.open = 0
         """Clients with a task right now."""
         self.ramp_up_s = max(min(RAMP_UP_S, FEW_EACH_S * streams), MANY_EACH_S * streams)
-        self._clock = asyncio.get_running_loop().time
-        self.began = self._clock()
-        self.measured_from = self.began + self.ramp_up_s
+        self.clock = asyncio.get_running_loop().time
+        self.measured_from = self.clock() + self.ramp_up_s
         """When the last client has started."""
         self.measured_until = self.measured_from + seconds
 
@@ -68,9 +67,9 @@ class LoadGenerator:
         """Run all clients and return their figures."""
         clients = [asyncio.create_task(self._client(n), name=f"{n}") for n in range(self.streams)]
         try:
-            await asyncio.sleep(self.measured_from - self._clock())
+            await asyncio.sleep(self.measured_from - self.clock())
             before = await server_metrics.sample(self._target.url)
-            await asyncio.sleep(self.measured_until - self._clock())
+            await asyncio.sleep(self.measured_until - self.clock())
             after = await server_metrics.sample(self._target.url)
             await asyncio.gather(*clients)
         finally:
@@ -91,11 +90,11 @@ class LoadGenerator:
         rng = random.Random(number)  # evenly spread clients would send in bursts
         await asyncio.sleep(rng.uniform(0, self.ramp_up_s))
         turn = number
-        while self._clock() < self.measured_until:
+        while self.clock() < self.measured_until:
             recording = self._recordings[turn % len(self._recordings)]
             until = self.measured_until
             if rng.random() < CUT_SHORT:
-                until = min(until, self._clock() + rng.uniform(0.2, 0.9) * recording.duration_s)
+                until = min(until, self.clock() + rng.uniform(0.2, 0.9) * recording.duration_s)
             self.open += 1
             try:
                 record = await run_client(self._target, recording, until, records=self.records)

@@ -2,24 +2,17 @@
 
 import html
 import io
-from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from asr_server.load.load_generator import Level
-from asr_server.load.report import Run
+from rich.console import Console
+
+from asr_server.load.report import Run, table
 
 SUFFIXES = (".png", ".svg", ".html")
 KINDS = {"first_text": "#0072b2", "final": "#d55e00", "tail": "#009e73"}
 """Latencies and their colours: Okabe and Ito's, distinct to the colour-blind too."""
 TICKS_MS = [50, 100, 150, 300, 600, 950, 2000, 5000]
-MISSING = "a plot needs matplotlib: pip install 'asr-server[tools]', or leave --plot out"
-
-
-def available() -> bool:
-    """Return whether matplotlib is installed."""
-    return find_spec("matplotlib") is not None
 
 
 def write_plot(run: Run, path: Path) -> None:
@@ -41,7 +34,18 @@ def _plot(run: Run) -> Any:
     figure = Figure(figsize=(9, 6.5), layout="constrained")
     latency, load = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     for kind, colour in KINDS.items():
-        _plot_latency(latency, kind, colour, levels)
+        found = [(level.streams, getattr(level.clients, kind)) for level in levels]
+        measured = [(streams, one) for streams, one in found if one.count]
+        for percentile, style in (("p50", ":"), ("p95", "-")):
+            latency.plot(
+                [streams for streams, _ in measured],
+                [1000 * getattr(one, percentile) for _, one in measured],
+                style,
+                marker="o",
+                ms=4,
+                color=colour,
+                label=f"{kind.replace('_', ' ')} {percentile}",
+            )
         goal_ms = 1000 * getattr(run.goals, f"{kind}_s")
         latency.axhline(goal_ms, color=colour, lw=0.8, ls="--", alpha=0.6)
     latency.set_yscale("log")
@@ -50,35 +54,22 @@ def _plot(run: Run) -> Any:
     latency.set_ylabel("ms (dashed: goal for p95)")
     latency.set_title(_title(run), loc="left", fontsize=11)
     latency.legend(ncols=3, fontsize=8, loc="upper left")
-    _plot_load(load, levels)
+    busy = [(level.streams, 100 * level.server.busy) for level in levels if level.server]
+    if busy:
+        load.plot(*zip(*busy, strict=True), "-o", ms=4, color="#444444")
+    for level in levels:
+        if refused := level.clients.refused:
+            load.annotate(f"{refused} refused", (level.streams, 8), ha="center", size=8)
+    load.set_ylabel("device busy, %")
+    load.set_ylim(0, 105)
+    load.set_xlabel("streams")
+    load.set_xlim(0, 1.05 * levels[-1].streams)
+    load.xaxis.get_major_locator().set_params(integer=True)
     for axes in (latency, load):
         if run.streams_held:
             axes.axvline(run.streams_held, color="black", lw=0.8)
         axes.grid(alpha=0.25)
     return figure
-
-
-def _plot_latency(axes: Any, kind: str, colour: str, levels: Sequence[Level]) -> None:
-    measured = [level for level in levels if getattr(level.clients, kind).count]
-    streams = [level.streams for level in measured]
-    for percentile, style in (("p50", ":"), ("p95", "-")):
-        ms = [1000 * getattr(getattr(level.clients, kind), percentile) for level in measured]
-        label = f"{kind.replace('_', ' ')} {percentile}"
-        axes.plot(streams, ms, style, marker="o", ms=4, color=colour, label=label)
-
-
-def _plot_load(axes: Any, levels: Sequence[Level]) -> None:
-    axes.set_ylabel("device busy, %")
-    axes.set_ylim(0, 105)
-    axes.set_xlabel("streams")
-    axes.set_xlim(0, 1.05 * levels[-1].streams)
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    known = [(level.streams, 100 * level.server.busy) for level in levels if level.server]
-    if known:
-        axes.plot(*zip(*known, strict=True), "-o", ms=4, color="#444444")
-    for level in levels:
-        if refused := level.clients.refused:
-            axes.annotate(f"{refused} refused", (level.streams, 8), ha="center", size=8)
 
 
 def _title(run: Run) -> str:
@@ -87,10 +78,6 @@ def _title(run: Run) -> str:
 
 
 def _page(run: Run, svg: str) -> str:
-    from rich.console import Console
-
-    from asr_server.load.report import table
-
     console = Console(record=True, width=160, file=io.StringIO())
     console.print(table(run.levels, run.goals))
     rows = console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")

@@ -9,7 +9,6 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +19,7 @@ from asr_server.recordings.files import RecordingError, decode_file
 FRAME_S = 0.1
 """Audio in one message, as in the official SDK's examples."""
 SUFFIXES = frozenset(".wav .flac .mp3 .m4a .mp4 .ogg .opus .aac .amr .webm".split())
+FRAME_BYTES = 2 * int(FRAME_S * SAMPLE_RATE)
 GRAIN = SAMPLE_RATE // 100
 LOUD_PERCENTILE = 95
 RANGE_DB = 25
@@ -64,11 +64,12 @@ def read_recordings(paths: Sequence[Path], quiet_s: float, pause_s: float) -> tu
 
     Without times in a manifest, sentences are `pause_s` or more apart. Raises RecordingError.
     """
-    found = [
-        Recording(path.name, _frames(pcm, quiet_s), spans or find_speech(pcm, pause_s))
-        for path, spans in _listed(paths or [bundled_manifest()])
-        for pcm in [_read(path)]
-    ]
+    found = []
+    for path, spans in _listed(paths or [bundled_manifest()]):
+        pcm = np.frombuffer(b"".join(decode_file(path)), "<i2")
+        audio = pcm.tobytes() + bytes(2 * int(quiet_s * SAMPLE_RATE))
+        frames = tuple(audio[at : at + FRAME_BYTES] for at in range(0, len(audio), FRAME_BYTES))
+        found.append(Recording(path.name, frames, spans or find_speech(pcm, pause_s)))
     if not found:
         raise RecordingError("there is no recording")
     return tuple(found)
@@ -76,9 +77,8 @@ def read_recordings(paths: Sequence[Path], quiet_s: float, pause_s: float) -> tu
 
 def bundled_manifest() -> Path:
     """Return the manifest of the recordings that come with the package."""
-    api = Path(__file__).parents[1] / "api"
-    places = [api / "static" / "samples", Path(__file__).parents[3] / "tests" / "data"]
-    for place in places:
+    package, checkout = Path(__file__).parents[1], Path(__file__).parents[3]
+    for place in (package / "api" / "static" / "samples", checkout / "tests" / "data"):
         if (place / "manifest.json").is_file():
             return place / "manifest.json"
     raise RecordingError("the package came without recordings: name some with --recordings")
@@ -101,16 +101,6 @@ def find_speech(pcm: NDArray[np.int16], pause_s: float) -> tuple[Speech, ...]:
     return tuple(Speech(float(begin) / 100, float(end) / 100) for begin, end in stretches)
 
 
-def _frames(pcm: NDArray[np.int16], quiet_s: float) -> tuple[bytes, ...]:
-    audio = pcm.astype("<i2").tobytes() + bytes(2 * int(quiet_s * SAMPLE_RATE))
-    size = 2 * int(FRAME_S * SAMPLE_RATE)
-    return tuple(audio[at : at + size] for at in range(0, len(audio), size))
-
-
-def _read(path: Path) -> NDArray[np.int16]:
-    return np.frombuffer(b"".join(decode_file(path)), "<i2")
-
-
 def _listed(paths: Iterable[Path]) -> Iterator[tuple[Path, tuple[Speech, ...]]]:
     for path in paths:
         if path.is_dir():
@@ -130,15 +120,12 @@ def _manifest(path: Path) -> Iterator[tuple[Path, tuple[Speech, ...]]]:
         text = path.read_text("utf-8")
         entries = json.loads(text) if path.suffix == ".json" else map(json.loads, text.splitlines())
         for entry in entries:
-            yield path.parent / entry["file"], _spans(entry)
+            file = path.parent / entry["file"]
+            spans = entry.get("sentences") or ()
+            if not spans and (characters := entry.get("characters")):
+                spans = [characters[0] | {"end_ms": characters[-1]["end_ms"]}]
+            yield file, tuple(Speech(s["begin_ms"] / 1000, s["end_ms"] / 1000) for s in spans)
     except OSError as exc:
         raise RecordingError(f"{path}: {exc.strerror}") from exc
     except (ValueError, KeyError, TypeError) as exc:
         raise RecordingError(f'{path}: not a manifest; it needs {{"file": "a.wav"}} each') from exc
-
-
-def _spans(entry: dict[str, Any]) -> tuple[Speech, ...]:
-    stretches = entry.get("sentences")
-    if not stretches and (characters := entry.get("characters")):
-        stretches = [{"begin_ms": characters[0]["begin_ms"], "end_ms": characters[-1]["end_ms"]}]
-    return tuple(Speech(s["begin_ms"] / 1000, s["end_ms"] / 1000) for s in stretches or ())

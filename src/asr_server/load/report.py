@@ -5,7 +5,7 @@ import json
 import os
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +14,15 @@ from rich.table import Table
 from asr_server import __version__
 from asr_server.load.figures import Figures, Goals, Percentiles
 from asr_server.load.load_generator import Level
-from asr_server.load.recordings import Recording
 
 COLUMNS = ("streams", "first text", "final", "tail", "tasks", "refused", "failed", "server", "")
 WIDTH = 150
 """Characters of a line where the output is no terminal."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Run:
-    """All measurements and their conditions."""
+    """All measurements and their conditions; levels are added while they are measured."""
 
     url: str
     """Without what may be a key."""
@@ -35,16 +34,17 @@ class Run:
     spoken: float
     """Share of speech in the audio."""
     goals: Goals
-    levels: tuple[Level, ...]
-    streams_held: int | None
-    """The most streams with all goals kept; None without a ramp."""
     measured_by: str
+    levels: list[Level] = field(default_factory=list)
+    streams_held: int | None = None
+    """The most streams with all goals kept; None without a ramp."""
 
-
-def describe(recordings: Sequence[Recording]) -> tuple[int, float]:
-    """Return the number of recordings and the share of speech in them."""
-    duration = sum(one.duration_s for one in recordings)
-    return len(recordings), sum(one.speech_s for one in recordings) / duration
+    @property
+    def tried(self) -> dict[int, bool]:
+        """Return the numbers of streams and whether all goals were kept, reliably measured."""
+        return {
+            one.streams: one.held and not one.clients.unreliable(self.goals) for one in self.levels
+        }
 
 
 def this_machine() -> str:

@@ -1,6 +1,7 @@
 """Samples of a server's `/metrics`, where it is an asr-server that exposes them."""
 
 from dataclasses import dataclass
+from typing import TypeAlias
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx2
@@ -8,31 +9,20 @@ from prometheus_client.parser import text_string_to_metric_families
 
 TIMEOUT_S = 2.0
 FIELDS = {
-    "process_resident_memory_bytes": "rss_bytes",
-    "process_open_fds": "open_files",
-    "asr_open_tasks": "open_tasks",
-    "asr_step_duration_seconds_sum": "step_s",
-    "asr_busy_seconds_total": "busy_s",
-    "asr_step_duration_seconds_count": "steps",
-    "asr_step_chunks_sum": "chunks",
-    "asr_step_chunks_count": "chunk_steps",
-    "asr_dropped_previews_total": "dropped_previews",
+    "rss_bytes": "process_resident_memory_bytes",
+    "open_files": "process_open_fds",
+    "open_tasks": "asr_open_tasks",
+    "step_s": "asr_step_duration_seconds_sum",
+    "busy_s": "asr_busy_seconds_total",
+    "steps": "asr_step_duration_seconds_count",
+    "chunks": "asr_step_chunks_sum",
+    "chunk_steps": "asr_step_chunks_count",
+    "dropped_previews": "asr_dropped_previews_total",
 }
+"""The metrics of a sample by the name used here."""
 
-
-@dataclass(frozen=True, slots=True)
-class MetricsSample:
-    """The metrics at one moment; counters count from the server's start."""
-
-    rss_bytes: float = 0
-    open_files: float = 0
-    open_tasks: float = 0
-    step_s: float = 0
-    busy_s: float = 0
-    steps: float = 0
-    chunks: float = 0
-    chunk_steps: float = 0
-    dropped_previews: float = 0
+MetricsSample: TypeAlias = dict[str, float]
+"""The FIELDS at one moment; counters count from the server's start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +41,9 @@ class ServerFigures:
 
 async def sample(url: str) -> MetricsSample | None:
     """Return the server's metrics now, or None without any."""
-    found: dict[str, float] = {}
-    for name, value in (await scrape(url)).items():
-        if (field := FIELDS.get(name.partition("{")[0])) is not None:
-            found[field] = found.get(field, 0.0) + value
-    return MetricsSample(**found) if "steps" in found else None
+    values = await scrape(url)
+    found = {field: values.get(name, 0.0) for field, name in FIELDS.items()}
+    return found if FIELDS["steps"] in values else None
 
 
 async def scrape(url: str) -> dict[str, float]:
@@ -86,13 +74,13 @@ def between(
     first: MetricsSample | None, last: MetricsSample | None, seconds: float
 ) -> ServerFigures | None:
     """Return the figures of the `seconds` between two samples."""
-    if first is None or last is None or last.steps < first.steps:  # the server was restarted
+    if first is None or last is None or last["steps"] < first["steps"]:  # a restarted server
         return None
-    steps = max(1.0, last.steps - first.steps)
+    grown = {field: last[field] - first[field] for field in FIELDS}
     return ServerFigures(
-        rss_mb=last.rss_bytes / 2**20,
-        step_ms=1000 * (last.step_s - first.step_s) / steps,
-        busy=(last.busy_s - first.busy_s) / seconds,
-        chunks_a_step=(last.chunks - first.chunks) / max(1.0, last.chunk_steps - first.chunk_steps),
-        dropped_previews=int(last.dropped_previews - first.dropped_previews),
+        rss_mb=last["rss_bytes"] / 2**20,
+        step_ms=1000 * grown["step_s"] / max(1.0, grown["steps"]),
+        busy=grown["busy_s"] / seconds,
+        chunks_a_step=grown["chunks"] / max(1.0, grown["chunk_steps"]),
+        dropped_previews=int(grown["dropped_previews"]),
     )

@@ -38,14 +38,17 @@ def fetch(listing: Listing, target: Path, progress: Progress, pause_s: float = 1
     part = target.with_name(target.name + ".part")
     part.mkdir(parents=True, exist_ok=True)
     with FileLock(target.with_name(f".{target.name}.lock")):
-        if all(_has_size(target / file.path, file.size) for file in listing.files):
+        if all(_size(target / file.path) == file.size for file in listing.files):
             return target
         _check_space(listing, part)
         with httpx2.Client(timeout=TIMEOUT, follow_redirects=True) as client:
             transfer = _Transfer(client, listing, part, progress, pause_s)
             for file in listing.files:
                 transfer.fetch(file)
-        (part / MANIFEST).write_text(_manifest(listing), encoding="utf-8")
+        files = {file.path: {"size": file.size, "sha256": file.sha256} for file in listing.files}
+        manifest = {"hub": listing.hub, "id": listing.model_id, "files": files}
+        text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
+        (part / MANIFEST).write_text(text, encoding="utf-8")
         if target.exists():  # an incomplete directory made by hand
             shutil.copytree(part, target, dirs_exist_ok=True)
             shutil.rmtree(part)
@@ -93,8 +96,7 @@ class _Transfer:
         """Download a file to its full length, resuming after every broken connection."""
         hub = self.listing.hub
         fruitless = 0
-        while not _has_size(incomplete, file.size):
-            have = _size(incomplete)
+        while (have := _size(incomplete) or 0) != file.size:
             try:
                 self._receive(file, incomplete, have)
                 reason = "the connection ended early"
@@ -104,7 +106,7 @@ class _Transfer:
                     raise ModelError(f"{hub}: {reason} for {file.path}") from exc
             except httpx2.HTTPError as exc:
                 reason = type(exc).__name__
-            now = _size(incomplete)
+            now = _size(incomplete) or 0
             fruitless = 0 if now > have else fruitless + 1
             if fruitless == ATTEMPTS:
                 raise ModelError(
@@ -116,8 +118,7 @@ class _Transfer:
 
     def _receive(self, file: RemoteFile, incomplete: Path, have: int) -> None:
         """Append the body of one response; keeps what arrived if the connection breaks."""
-        if have > file.size:
-            have = 0
+        have = have if have <= file.size else 0
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
         with self.client.stream("GET", file.url, headers=headers) as response:
             response.raise_for_status()
@@ -147,12 +148,9 @@ def difference(path: Path, size: int, sha256: str | None) -> str | None:
     return None if digest.hexdigest() == sha256 else "another SHA-256 than published"
 
 
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
-
-
-def _has_size(path: Path, size: int) -> bool:
-    return path.is_file() and path.stat().st_size == size
+def _size(path: Path) -> int | None:
+    """Return the bytes of a file, or None without one."""
+    return path.stat().st_size if path.is_file() else None
 
 
 def _check_space(listing: Listing, part: Path) -> None:
@@ -163,12 +161,3 @@ def _check_space(listing: Listing, part: Path) -> None:
             f"{listing.model_id} needs {listing.size - have >> 20} MB more in {part.parent}, "
             f"where {free >> 20} MB are free; choose another place with --model-dir"
         )
-
-
-def _manifest(listing: Listing) -> str:
-    manifest = {
-        "hub": listing.hub,
-        "id": listing.model_id,
-        "files": {file.path: {"size": file.size, "sha256": file.sha256} for file in listing.files},
-    }
-    return json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"

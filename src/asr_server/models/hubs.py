@@ -83,10 +83,8 @@ def listings(model: Model, hubs: Sequence[HubName], settings: Settings) -> list[
         try:
             with httpx2.Client(timeout=PROBE_S, follow_redirects=True) as client:
                 answers.put(list_files(model, hub, settings, client))
-        except ModelError as exc:
-            answers.put(exc)
-        except Exception as exc:  # an endpoint that is no URL, a proxy of an unknown kind
-            answers.put(ModelError(f"{hub}: {exc}"))
+        except Exception as exc:  # also an endpoint that is no URL, a proxy of an unknown kind
+            answers.put(exc if isinstance(exc, ModelError) else ModelError(f"{hub}: {exc}"))
 
     for hub in hubs:
         threading.Thread(target=ask, args=(hub,), name=f"ask-{hub}", daemon=True).start()

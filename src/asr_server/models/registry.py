@@ -7,16 +7,9 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+from asr_server.models import catalog
 from asr_server.models.caches import cached
-from asr_server.models.catalog import (
-    DEMO,
-    PRODUCTION,
-    PUNCTUATION,
-    HubName,
-    Model,
-    ModelError,
-    lookup,
-)
+from asr_server.models.catalog import DEMO, PRODUCTION, PUNCTUATION, ModelError, lookup
 from asr_server.models.download import Progress, fetch
 from asr_server.models.hubs import listings
 from asr_server.settings import Settings
@@ -29,7 +22,7 @@ AUTO = "auto"
 EMBEDDED = Path(__file__).parent / "demo"
 """The directory of the demo's two models, `asr` and `punctuation`."""
 
-HUBS: tuple[HubName, ...] = ("modelscope", "huggingface")
+HUBS: tuple[catalog.HubName, ...] = ("modelscope", "huggingface")
 
 DEMO_NOTICE = (
     "DEMO MODEL: trained on synthetic speech only, it does not recognise human voices. "
@@ -101,7 +94,7 @@ def choose(settings: Settings, progress: Progress | None = None) -> Choice:
     auto = settings.model == AUTO
     name = PRODUCTION if auto else settings.model
     may_download = settings.download == "always"
-    path = resolve(name, settings)
+    path, reason = resolve(name, settings), None
     if path is None:
         if not (auto or may_download):
             raise ModelError(_how_to_get(name))
@@ -109,32 +102,28 @@ def choose(settings: Settings, progress: Progress | None = None) -> Choice:
             if settings.download == "never":
                 raise ModelError("downloads are switched off")
             path = download(name, settings, progress)
+            may_download = True
         except (ModelError, OSError) as exc:
             if not auto:
                 raise
-            return _demo(str(exc))
-        may_download = True
+            name, path, reason = DEMO, _embedded("asr"), str(exc)
+            if path is None:
+                absent = "the embedded demo model is not in this installation"
+                raise ModelError(f"{reason}; and {absent}") from exc
     punctuation = _embedded("punctuation") if name == DEMO else resolve(PUNCTUATION, settings)
     if punctuation is None and may_download:
         try:
             punctuation = download(PUNCTUATION, settings, progress)
         except (ModelError, OSError) as exc:  # recognition works without
             log.warning("text will have no punctuation marks: %s", exc)
-    return Choice(name, path, punctuation)
-
-
-def _demo(reason: str) -> Choice:
-    path = _embedded("asr")
-    if path is None:
-        raise ModelError(f"{reason}; and the embedded demo model is not in this installation")
-    return Choice(DEMO, path, _embedded("punctuation"), reason)
+    return Choice(name, path, punctuation, reason)
 
 
 def _embedded(kind: str) -> Path | None:
     return EMBEDDED / kind if _complete(EMBEDDED / kind) else None
 
 
-def _complete(directory: Path, model: Model | None = None) -> bool:
+def _complete(directory: Path, model: catalog.Model | None = None) -> bool:
     """Return whether a directory has every file of the model."""
     files = model.files if model is not None else ("config.yaml",)
     return all((directory / file).is_file() for file in files)

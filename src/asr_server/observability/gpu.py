@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -15,36 +14,28 @@ PERIOD_S = 5.0
 """Time between two samples."""
 
 
-@dataclass(frozen=True, slots=True)
-class GpuSample:
-    """Hold the figures of a GPU at one moment."""
+def read(uuid: str) -> tuple[float, float, float | None]:
+    """Return the used and total bytes of a GPU's memory, and its utilisation, 0 to 1.
 
-    used_memory_bytes: int
-    memory_bytes: int
-    utilization: float | None
-    """0 to 1; None if the driver does not report one, as for a MIG slice."""
-
-
-def read(uuid: str) -> GpuSample:
-    """Return a sample of the GPU of this UUID, as in `GPU-ffc79498-8ff3-c2dc-3b0d-fafd804516ae`.
-
-    Raises `ImportError` without nvidia-ml-py, `pynvml.NVMLError` without a driver or that GPU.
+    The latter is None if the driver does not report it, as for a MIG slice. The UUID is as in
+    `GPU-ffc79498-8ff3-c2dc-3b0d-fafd804516ae`. Raises `ImportError` without nvidia-ml-py,
+    `pynvml.NVMLError` without a driver or that GPU.
     """
     nvml = _library()
     handle = nvml.nvmlDeviceGetHandleByUUID(uuid)
     memory = nvml.nvmlDeviceGetMemoryInfo(handle)
     try:
-        utilization = nvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100
+        return memory.used, memory.total, nvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100
     except nvml.NVMLError_NotSupported:
-        utilization = None
-    return GpuSample(memory.used, memory.total, utilization)
+        return memory.used, memory.total, None
 
 
 async def watch(metrics: Metrics, uuid: Callable[[], str | None]) -> None:
     """Export the GPU that `uuid` returns, if any, every period until cancelled."""
+    gauges = (metrics.gpu_used_memory, metrics.gpu_memory, metrics.gpu_utilization)
     last_error = ""
     while True:
-        sample = None
+        sample: tuple[float | None, ...] = ()
         if name := uuid():
             try:
                 # In a thread: the driver of a failing GPU may block.
@@ -53,18 +44,12 @@ async def watch(metrics: Metrics, uuid: Callable[[], str | None]) -> None:
                 if str(exc) != last_error:
                     last_error = str(exc)
                     log.warning("no figures of the GPU: %s", exc)
-        _export(metrics, name, sample)
+        for gauge in gauges:
+            gauge.clear()
+        for gauge, value in zip(gauges, sample, strict=False):
+            if value is not None:
+                gauge.labels(name).set(value)
         await asyncio.sleep(PERIOD_S)
-
-
-def _export(metrics: Metrics, uuid: str | None, sample: GpuSample | None) -> None:
-    for gauge in (metrics.gpu_used_memory, metrics.gpu_memory, metrics.gpu_utilization):
-        gauge.clear()
-    if uuid and sample:
-        metrics.gpu_used_memory.labels(uuid).set(sample.used_memory_bytes)
-        metrics.gpu_memory.labels(uuid).set(sample.memory_bytes)
-        if sample.utilization is not None:
-            metrics.gpu_utilization.labels(uuid).set(sample.utilization)
 
 
 @cache

@@ -5,7 +5,7 @@ For operators without Prometheus; nothing here outlives the process.
 
 import asyncio
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -30,37 +30,24 @@ class Scrape:
         self.at_s = at_s
         self.build: dict[str, str] = {}
         """The labels of asr_build_info."""
-        self._samples: dict[str, dict[str, float]] = {}
-        self.buckets: dict[str, Buckets] = {}
+        self.samples: defaultdict[str, dict[str, float]] = defaultdict(dict)
+        """The values of a metric by its label."""
+        self.buckets: defaultdict[str, Buckets] = defaultdict(list)
         for family in metrics.families():
             for sample in family.samples:
                 if sample.name == "asr_build_info":
                     self.build = sample.labels
                 elif "le" in sample.labels:
                     bucket = (float(sample.labels["le"]), sample.value)
-                    self.buckets.setdefault(family.name, []).append(bucket)
+                    self.buckets[family.name].append(bucket)
                 else:
                     label = "".join(sample.labels.values())
-                    self._samples.setdefault(sample.name, {})[label] = sample.value
+                    self.samples[sample.name][label] = sample.value
 
-    def labelled(self, name: str) -> dict[str, float]:
-        """Return a metric's samples by the value of their label."""
-        return self._samples.get(name, {})
-
-    def get(self, name: str) -> float | None:
+    def total(self, name: str) -> float | None:
         """Return a metric's sum over its label, or None without samples."""
-        values = self.labelled(name).values()
+        values = self.samples[name].values()
         return sum(values) if values else None
-
-    def total(self, name: str) -> float:
-        """Return a metric's sum over its label, 0 without samples."""
-        return self.get(name) or 0.0
-
-    @property
-    def state(self) -> str:
-        """Return the server's state."""
-        states = self.labelled("asr_server_state").items()
-        return next((state for state, holds in states if holds), "loading")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +57,10 @@ class Interval:
     older: Scrape
     newer: Scrape
 
-    def growth(self, name: str) -> float:
-        """Return the increase of a counter."""
-        return self.newer.total(name) - self.older.total(name)
+    def growth(self, name: str, select: Callable[[str], bool] = lambda label: True) -> float:
+        """Return the increase of a counter, over all selected labels."""
+        now, before = self.newer.samples[name], self.older.samples[name]
+        return sum(now[label] - before.get(label, 0.0) for label in now if select(label))
 
     def per_second(self, increase: float) -> float | None:
         """Return an increase over the interval's duration."""
@@ -88,33 +76,27 @@ class Interval:
         audio_s = self.growth("asr_received_audio_seconds_total")
         return self.growth("asr_busy_seconds_total") / audio_s if audio_s else None
 
-    def quantile(self, share: float, histogram: str) -> float | None:
-        """Return a quantile of the observations."""
-        pairs = zip(self.newer.buckets[histogram], self.older.buckets[histogram], strict=True)
-        return quantile(share, [(bound, count - before) for (bound, count), (_, before) in pairs])
-
-    def errors_per_min(self, select: Callable[[str], bool]) -> float | None:
-        """Return the rate of the errors whose code is selected."""
-        now = self.newer.labelled("asr_errors_total")
-        before = self.older.labelled("asr_errors_total")
-        return self.per_second(
-            60 * sum(now[code] - before.get(code, 0.0) for code in now if select(code))
-        )
-
 
 Figure: TypeAlias = Callable[[Interval], float | None]
 
 
 def _now(name: str) -> Figure:
-    return lambda interval: interval.newer.get(name)
+    return lambda interval: interval.newer.total(name)
 
 
 def _quantile(share: float, name: str) -> Figure:
-    return lambda interval: interval.quantile(share, f"asr_{name}_seconds")
+    def read(interval: Interval) -> float | None:
+        newer, older = (
+            one.buckets[f"asr_{name}_seconds"] for one in (interval.newer, interval.older)
+        )
+        pairs = zip(newer, older, strict=True)
+        return quantile(share, [(bound, count - before) for (bound, count), (_, before) in pairs])
+
+    return read
 
 
 def _errors(select: Callable[[str], bool]) -> Figure:
-    return lambda interval: interval.errors_per_min(select)
+    return lambda interval: interval.per_second(60 * interval.growth("asr_errors_total", select))
 
 
 FIGURES: dict[str, Figure] = {
@@ -170,14 +152,10 @@ class History:
 
     def sample(self, now_s: float) -> None:
         """Add a point."""
-        self._scrapes.append(Scrape(self._metrics, now_s))
-        interval = Interval(self._scrapes[0], self._scrapes[-1])
+        self.latest = Scrape(self._metrics, now_s)
+        self._scrapes.append(self.latest)
+        interval = Interval(self._scrapes[0], self.latest)
         self.points.append(Point(now_s, {name: read(interval) for name, read in FIGURES.items()}))
-
-    @property
-    def latest(self) -> Scrape:
-        """Return the scrape of the last point."""
-        return self._scrapes[-1]
 
 
 def quantile(share: float, buckets: Buckets) -> float | None:

@@ -11,7 +11,7 @@ import traceback
 
 import structlog
 from rich.console import Console
-from structlog.typing import EventDict, Processor, WrappedLogger
+from structlog.typing import EventDict, WrappedLogger
 
 from asr_server.settings import Settings
 
@@ -54,6 +54,16 @@ def fault(error: BaseException) -> dict[str, str]:
 
 def _formatter(json: bool) -> logging.Formatter:
     stamp = structlog.processors.TimeStamper(fmt="iso" if json else "%Y-%m-%d %H:%M:%S", utc=json)
+    console = Console(stderr=True)
+    text_renderer = structlog.dev.ConsoleRenderer(
+        event_key="message",
+        pad_event_to=0,
+        sort_keys=False,
+        colors=console.is_terminal and not console.no_color,
+        # The default prints local variables, which may hold recognised text.
+        exception_formatter=structlog.dev.plain_traceback,
+    )
+    json_renderer = structlog.processors.JSONRenderer(ensure_ascii=False)
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[
             stamp,
@@ -65,27 +75,8 @@ def _formatter(json: bool) -> logging.Formatter:
         ],
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            *(_json_renderers() if json else [_text_renderer()]),
+            *([structlog.processors.format_exc_info, json_renderer] if json else [text_renderer]),
         ],
-    )
-
-
-def _json_renderers() -> list[Processor]:
-    return [
-        structlog.processors.format_exc_info,
-        structlog.processors.JSONRenderer(ensure_ascii=False),
-    ]
-
-
-def _text_renderer() -> Processor:
-    console = Console(stderr=True)
-    return structlog.dev.ConsoleRenderer(
-        event_key="message",
-        pad_event_to=0,
-        sort_keys=False,
-        colors=console.is_terminal and not console.no_color,
-        # The default prints local variables, which may hold recognised text.
-        exception_formatter=structlog.dev.plain_traceback,
     )
 
 

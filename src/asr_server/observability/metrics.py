@@ -8,18 +8,9 @@ scrape reaches any one of them. Give every process a port and a scrape target in
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import Final, Literal, get_args
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    Metric,
-    ProcessCollector,
-    generate_latest,
-)
+import prometheus_client as prometheus
 from prometheus_client.core import InfoMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
@@ -56,16 +47,16 @@ class Metrics:
     """Hold the metrics of one server, in a registry of their own."""
 
     def __init__(self) -> None:
-        self._registry = CollectorRegistry()
+        self._registry = prometheus.CollectorRegistry()
 
-        def gauge(name: str, text: str, *labels: str) -> Gauge:
-            return Gauge(name, text, labels, registry=self._registry)
+        def gauge(name: str, text: str, *labels: str) -> prometheus.Gauge:
+            return prometheus.Gauge(name, text, labels, registry=self._registry)
 
-        def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(name, text, labels, registry=self._registry)
+        def counter(name: str, text: str, *labels: str) -> prometheus.Counter:
+            return prometheus.Counter(name, text, labels, registry=self._registry)
 
-        def histogram(name: str, text: str, buckets: Sequence[float]) -> Histogram:
-            return Histogram(name, text, buckets=buckets, registry=self._registry)
+        def histogram(name: str, text: str, buckets: Sequence[float]) -> prometheus.Histogram:
+            return prometheus.Histogram(name, text, buckets=buckets, registry=self._registry)
 
         self.open_connections = gauge("asr_open_connections", "Open WebSocket connections.")
         self.open_tasks = gauge("asr_open_tasks", "Tasks between task-started and their end.")
@@ -143,7 +134,7 @@ class Metrics:
             "Delay of the event loop in waking a task that slept for a second.",
             LAG_BUCKETS_S,
         )
-        ProcessCollector(registry=self._registry)
+        prometheus.ProcessCollector(registry=self._registry)
         # A rate misses the first increment of a series that did not exist before: create them.
         for code in OUR_ERRORS | REFUSALS:
             self.errors.labels(code)
@@ -153,8 +144,12 @@ class Metrics:
 
     def watch_state(self, read: Callable[[], ServerState]) -> None:
         """Export the server's state, which `read` returns."""
+
+        def holds(state: ServerState) -> Callable[[], float]:
+            return lambda: read() == state
+
         for state in get_args(ServerState):
-            self._state.labels(state).set_function(partial(_is, state, read))
+            self._state.labels(state).set_function(holds(state))
 
     def watch_build(self, read: Callable[[], Mapping[str, str]]) -> None:
         """Export the labels that `read` returns: `version`, `model`, `device`, `dtype`."""
@@ -180,17 +175,13 @@ class Metrics:
             await asyncio.sleep(LAG_PERIOD_S)
             self.event_loop_lag.observe(max(0.0, clock() - due))
 
-    def families(self) -> Iterator[Metric]:
+    def families(self) -> Iterator[prometheus.Metric]:
         """Yield all metrics with their names, help texts and current samples."""
         yield from self._registry.collect()
 
     def text(self) -> bytes:
         """Return the current samples of all metrics in Prometheus's text format."""
-        return generate_latest(self._registry)
-
-
-def _is(state: ServerState, read: Callable[[], ServerState]) -> bool:
-    return read() == state
+        return prometheus.generate_latest(self._registry)
 
 
 class _Build(Collector):
@@ -199,5 +190,5 @@ class _Build(Collector):
     def __init__(self) -> None:
         self.read: Callable[[], Mapping[str, str]] = dict
 
-    def collect(self) -> Iterator[Metric]:
+    def collect(self) -> Iterator[prometheus.Metric]:
         yield InfoMetricFamily("asr_build", "Version, model, device and dtype.", dict(self.read()))
