@@ -47,3 +47,13 @@ def _collected() -> Iterator[None]:
 def _loaded_objects_are_frozen(_collected: None) -> None:
     """Exempt what is loaded from collections; the server of the last test ended the exemption."""
     gc.freeze()  # unasked: `gc.get_freeze_count` walks through half a million objects
+
+
+SLOWEST = ("test_web_client", "test_shape_buckets", "test_precision", "test_real_server")
+"""Files whose tests take longest. A worker that begins one of them last would end long after the
+others."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Move the slowest tests to the front."""
+    items.sort(key=lambda item: not any(name in item.nodeid for name in SLOWEST))

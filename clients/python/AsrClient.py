@@ -35,6 +35,7 @@ from collections.abc import (
     Awaitable,
     Callable,
     Coroutine,
+    Generator,
     Iterable,
     Iterator,
     Mapping,
@@ -682,8 +683,13 @@ async def _blocks(source: Iterable[bytes] | AsyncIterable[bytes]) -> AsyncGenera
                 await close()
         return
     blocks = iter(source)
-    while (block_or_end := await asyncio.to_thread(_next, blocks)) is not None:
-        yield block_or_end
+    try:
+        while (block_or_end := await asyncio.to_thread(_next, blocks)) is not None:
+            yield block_or_end
+    finally:
+        if isinstance(blocks, Generator):
+            with contextlib.suppress(ValueError):  # a thread may still wait in it
+                blocks.close()
 
 
 def _next(blocks: Iterator[bytes]) -> bytes | None:
