@@ -1,27 +1,5 @@
 """Define every error as the client sees it: DashScope's code, HTTP status, close code.
 
-AsrError
-├── ClientError                  the client's fault; the same request fails again
-│   ├── InvalidParameter         InvalidParameter
-│   │   ├── MalformedMessage     a text frame that cannot be read; closes with 1007
-│   │   ├── DecodeError          the audio is not what `format` says
-│   │   └── AudioTooLong         more audio than a task of this model may have
-│   ├── InvalidApiKey            HTTP 401 before the upgrade
-│   ├── AccessDenied             HTTP 403 before the upgrade
-│   ├── NotFound                 the object of an HTTP request does not exist
-│   ├── ModelNotFound            the model's name is unknown
-│   ├── UnsupportedFormat        UNSUPPORTED_FORMAT
-│   ├── NoValidAudio             NO_VALID_AUDIO_ERROR: a task without a single sample
-│   ├── IdleTimeout              CLIENT_ERROR: nothing received for 23 s
-│   └── ResponseTimeout          a minute of audio without speech
-├── Throttled                    over a limit; the same request may succeed later
-├── ServiceUnavailable           every connection is taken: HTTP 503 before the upgrade
-│   ├── ShuttingDown             the server drains: 503, or the task fails
-│   └── DatabaseUnavailable      the database does not answer: 503, or the task fails
-└── InternalError                the server's fault; the client gets no details
-    ├── EngineError              this task fails
-    └── EngineDead               every task fails until the engine has restarted
-
 Codes and messages follow the error catalogue of DashScope's real-time recognition, to the letter
 where clients are known to compare them.
 """
@@ -35,13 +13,15 @@ class AsrError(Exception):
     code: ClassVar[str]
     """DashScope's `error_code` (or `code` in an HTTP body)."""
     message: ClassVar[str] = ""
-    """The text unless the raiser gives another."""
+    """The text unless the raiser gives a detail."""
+    template: ClassVar[str] = "{}"
+    """The text of a detail."""
     http_status: ClassVar[int] = 500
     close_code: ClassVar[int] = 1000
     """WebSocket close code after task-failed: some clients take any but 1000 for a crash."""
 
-    def __init__(self, message: str | None = None) -> None:
-        super().__init__(self.message if message is None else message)
+    def __init__(self, detail: object = None) -> None:
+        super().__init__(self.message if detail is None else self.template.format(detail))
 
     @property
     def client_message(self) -> str:
@@ -61,17 +41,22 @@ class InvalidParameter(ClientError):
 
 
 class MalformedMessage(InvalidParameter):
+    """Refuse a text frame that cannot be read."""
+
     message = "Invalid payload data"
     close_code = 1007
 
 
 class DecodeError(InvalidParameter):
+    """Refuse audio that is not what `format` says."""
+
     message = "Failed to decode audio"
 
 
 class AudioTooLong(InvalidParameter):
-    def __init__(self, seconds: float) -> None:
-        super().__init__(f"The audio is longer than {seconds:g} seconds.")
+    """Refuse more seconds of audio than a task of this model may have."""
+
+    template = "The audio is longer than {:g} seconds."
 
 
 class InvalidApiKey(ClientError):
@@ -94,38 +79,37 @@ class NotFound(ClientError):
 
 class ModelNotFound(ClientError):
     code = "ModelNotFound"
+    template = "Model not found ({})!"
     http_status = 404
-
-    def __init__(self, model: str) -> None:
-        super().__init__(f"Model not found ({model})!")
 
 
 class UnsupportedFormat(ClientError):
     code = "UNSUPPORTED_FORMAT"
-
-    def __init__(self, name: str) -> None:
-        super().__init__(f"Audio format '{name}' is not supported.")
+    template = "Audio format '{}' is not supported."
 
 
 class NoValidAudio(ClientError):
-    code = "NO_VALID_AUDIO_ERROR"
-    message = "NO_VALID_AUDIO_ERROR"
+    """Report a task without a single sample."""
+
+    code = message = "NO_VALID_AUDIO_ERROR"
 
 
 class IdleTimeout(ClientError):
-    code = "CLIENT_ERROR"
+    """Report seconds without input."""
 
-    def __init__(self, seconds: float) -> None:
-        super().__init__(f"request timeout after {seconds:g} seconds.")
+    code = "CLIENT_ERROR"
+    template = "request timeout after {:g} seconds."
 
 
 class ResponseTimeout(ClientError):
+    """Report a minute of audio without speech."""
+
     code = "ResponseTimeout"
     message = "Response timeout!"
 
 
 class Throttled(AsrError):
-    """Refuse a task or request over a limit rather than serve it too slowly."""
+    """Refuse a task or request over a limit; the same request may succeed later."""
 
     code = "Throttling.RateQuota"
     message = "Requests rate limit exceeded, please try again later."
@@ -133,7 +117,7 @@ class Throttled(AsrError):
 
 
 class ServiceUnavailable(AsrError):
-    """Refuse a connection over the limit."""
+    """Refuse a connection over the limit, before the upgrade."""
 
     code = "ServiceUnavailable"
     message = "Service is temporarily unavailable, please try again later."
@@ -157,7 +141,6 @@ class InternalError(AsrError):
 
     @property
     def client_message(self) -> str:
-        """Return a text without details of the server."""
         return self.message
 
 
@@ -166,6 +149,6 @@ class EngineError(InternalError):
 
 
 class EngineDead(InternalError):
-    """Report that the device died or hangs; the engine restarts it."""
+    """Report that the device died or hangs: every task fails until the engine has restarted."""
 
     http_status = 503
