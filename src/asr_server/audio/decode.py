@@ -83,7 +83,7 @@ class SniffingDecoder:
     def __init__(self, format: str, sample_rate: int) -> None:
         self._format = format
         self._sample_rate = sample_rate
-        self._head = b""
+        self._head = bytearray()
         self._chosen: Decoder | None = None
 
     @property
@@ -93,27 +93,37 @@ class SniffingDecoder:
     def feed(self, data: bytes) -> Pcm:
         if self._chosen is None:
             self._head += data
-            if len(self._head) < HEAD_BYTES:
+            self._chosen = self._choose() if len(self._head) >= HEAD_BYTES else None
+            if self._chosen is None:
                 return NOTHING
-            self._chosen, data = self._choose(), self._head
+            data = bytes(self._head)
+            self._head.clear()
         return self._chosen.feed(data)
 
     def finish(self) -> Pcm:
         if self._chosen is not None:
             return self._chosen.finish()
-        if self._format not in UNCOMPRESSED:
+        if self._format not in UNCOMPRESSED or len(self._head) >= HEAD_BYTES:
             return NOTHING
         raw = RawDecoder(Layout(self._sample_rate))  # shorter than any header
-        return np.concatenate([raw.feed(self._head), raw.finish()])
+        return np.concatenate([raw.feed(bytes(self._head)), raw.finish()])
 
     def close(self) -> None:
         if self._chosen is not None:
             self._chosen.close()
 
-    def _choose(self) -> Decoder:
+    def _choose(self) -> Decoder | None:
+        """Return the decoder of the rest of the head, or None while a RIFF header is incomplete."""
         head = self._head
         if head.startswith(b"RIFF"):
-            return RiffDecoder()
+            try:
+                header = parse_header(head)
+            except DecodeError:  # compressed (A-law of telephony, ADPCM), or no audio at all
+                return ContainerDecoder("wav")
+            if header is None:
+                return None
+            del head[: header.begin]
+            return RawDecoder(header.layout, header.length)
         if head[4:8] == b"ftyp":
             return ContainerDecoder("mov")
         for signature, demuxer in SIGNATURES.items():
@@ -125,16 +135,23 @@ class SniffingDecoder:
 
 
 class RawDecoder:
-    """Decode samples without a header; half a sample at the end is dropped."""
+    """Decode uncompressed samples, of `length` bytes if that is known; bytes behind are no audio.
+
+    Half a sample at the end is dropped.
+    """
 
     slow = False
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, length: int | None = None) -> None:
         self._layout = layout
         self._resampler = Resampler(layout.rate)
         self._rest = b""
+        self._left = length
 
     def feed(self, data: bytes) -> Pcm:
+        if self._left is not None:
+            data = data[: self._left]
+            self._left -= len(data)
         data = self._rest + data
         whole = len(data) - len(data) % self._layout.frame
         self._rest = data[whole:]
@@ -145,42 +162,3 @@ class RawDecoder:
 
     def close(self) -> None:
         pass
-
-
-class RiffDecoder:
-    """Decode the samples behind a RIFF header, as many as the header declares if it does."""
-
-    def __init__(self) -> None:
-        self._header = bytearray()
-        self._samples: Decoder | None = None
-        self._left: int | None = None
-        """Bytes of samples to come; bytes behind them are not audio."""
-
-    @property
-    def slow(self) -> bool:
-        return self._samples is not None and self._samples.slow
-
-    def feed(self, data: bytes) -> Pcm:
-        if self._samples is None:
-            self._header += data
-            try:
-                header = parse_header(self._header)
-            except DecodeError:  # compressed (A-law of telephony, ADPCM), or no audio at all
-                self._samples, data = ContainerDecoder("wav"), bytes(self._header)
-                return self._samples.feed(data)
-            if header is None:
-                return NOTHING
-            self._samples, self._left = RawDecoder(header.layout), header.length
-            data = bytes(self._header[header.begin :])
-            self._header.clear()
-        if self._left is not None:
-            data = data[: self._left]
-            self._left -= len(data)
-        return self._samples.feed(data)
-
-    def finish(self) -> Pcm:
-        return NOTHING if self._samples is None else self._samples.finish()
-
-    def close(self) -> None:
-        if self._samples is not None:
-            self._samples.close()
