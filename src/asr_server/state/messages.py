@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from asr_server.errors import AsrError
-from asr_server.protocol.commands import ContinueTask, FinishTask, Rejected, RunTask
+from asr_server.protocol.commands import Command, Rejected
 from asr_server.protocol.events import Sentence
 from asr_server.recognition import EndOfStream, Hypothesis
 from asr_server.state.task import Task
@@ -50,17 +50,7 @@ class Tick:
 
 
 Input = (
-    RunTask
-    | ContinueTask
-    | FinishTask
-    | Rejected
-    | Audio
-    | Disconnected
-    | Opened
-    | Hypothesis
-    | EndOfStream
-    | Failed
-    | Tick
+    Command | Rejected | Audio | Disconnected | Opened | Hypothesis | EndOfStream | Failed | Tick
 )
 FROM_ENGINE = (Opened, Hypothesis, EndOfStream, Failed)
 

@@ -13,9 +13,8 @@ weekdays.
 import re
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import NamedTuple
 
-from asr_server.text.itn_rules import KEPT, RULES
+from asr_server.text.itn_rules import KEPT, RULES, Span
 from asr_server.text.numerals import DIGIT, NUMERAL
 from asr_server.text.tokens import Unit, merged, needs_space
 
@@ -30,22 +29,14 @@ _GROUPS = {
     for rule, (first, after) in zip(RULES, pairwise(_STARTS), strict=True)
 }
 """The group numbers of each rule."""
-_WRITE = {rule.name: rule.write for rule in RULES}
+_BY_NAME = {rule.name: rule for rule in RULES}
 
 
-class Rewrite(NamedTuple):
-    """Replace a span of the spoken text."""
-
-    begin: int
-    end: int
-    written: str
-
-
-def rewrites(text: str) -> list[Rewrite]:
+def rewrites(text: str) -> list[Span]:
     """Return the rewrites of a text in order; the text between them stays."""
     if not _HAS_NUMERAL.search(text):
         return []
-    found: list[Rewrite] = []
+    found: list[Span] = []
     position = 0
     while here := _NEXT.search(text, position):
         position = here.end()
@@ -57,17 +48,16 @@ def rewrites(text: str) -> list[Rewrite]:
         name = match.lastgroup or ""
         groups = [g for g in _GROUPS[name] if match[g] is not None]
         try:
-            spans = _WRITE[name](match, groups)
+            found += _BY_NAME[name].spans(match, groups)
         except ValueError:  # the parts form no number
             continue
-        found += (Rewrite(*span) for span in spans)
         position = match.end()
     return found
 
 
-def _continues_digits(text: str, start: int, found: list[Rewrite]) -> bool:
+def _continues_digits(text: str, start: int, found: list[Span]) -> bool:
     """Return whether digits precede directly, so that more of them would join that number."""
-    return text[start - 1 : start].isdecimal() or bool(found and found[-1].end == start)
+    return text[start - 1 : start].isdecimal() or bool(found and found[-1][1] == start)
 
 
 def normalise(text: str) -> str:

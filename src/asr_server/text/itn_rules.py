@@ -4,7 +4,7 @@ The order of the rules matters: at a position of the text the first rule that ma
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -48,11 +48,11 @@ MEASURES = """
 """Units with a symbol or a price: before them even a single number is written as a digit."""
 
 
-def _any_of(words: str) -> str:
-    return "|".join(sorted(words.split(), key=len, reverse=True))
+def _any_of(words: Iterable[str]) -> str:
+    return "|".join(sorted(words, key=len, reverse=True))
 
 
-MEASURE = f"(?:{_any_of(MEASURES)})"
+MEASURE = f"(?:{_any_of(MEASURES.split())})"
 COUNTS = f"(?:[{COUNTED}]|{MEASURE})"
 ONE = f"[{FEW}两]"
 TWO_TO_NINE = f"[{FEW[1:]}]"
@@ -91,43 +91,13 @@ KEPT = "|".join(
         rf"第[{FEW}](?![{NUMERAL}])",
         rf"初(?:十|[{FEW}])(?![{NUMERAL}])",
         rf"二百五(?![{NUMERAL}{COUNTED}])",
-        rf"(?:{_any_of(KEPT_WORDS)})(?![{NUMERAL}日号])",
+        rf"(?:{_any_of(KEPT_WORDS.split())})(?![{NUMERAL}日号])",
     ]
 )
 """Text that no rule rewrites."""
 
 Span: TypeAlias = tuple[int, int, str]
 """Begin and end in the spoken text, and the written form."""
-
-Writer: TypeAlias = Callable[[re.Match[str], list[int]], list[Span]]
-"""Turns a match and the numbers of its groups into spans."""
-
-
-def in_place(match: re.Match[str], groups: list[int]) -> list[Span]:
-    """Return a span for every group, which is a number; the text between them stays."""
-    return [(*match.span(g), written(match[g])) for g in groups]
-
-
-def as_one(form: str) -> Writer:
-    """Return a writer of one span for the whole match: a form filled with its numbers."""
-
-    def write(match: re.Match[str], groups: list[int]) -> list[Span]:
-        return [(*match.span(), form.format(*(written(match[g]) for g in groups)))]
-
-    return write
-
-
-def joined(signs: dict[str, str]) -> Writer:
-    """Return a writer of one span for the whole match: numbers with signs between them."""
-    split = re.compile(f"({'|'.join(sorted(signs, key=len, reverse=True))})")
-
-    def write(match: re.Match[str], groups: list[int]) -> list[Span]:
-        del groups
-        parts = split.split(match[0])
-        return [(*match.span(), "".join(signs.get(p) or written(p) for p in parts))]
-
-    return write
-
 
 ARITHMETIC = {"加": "+", "减": "-", "乘": "×", "乘以": "×", "除以": "÷", "等于": "="}
 
@@ -138,35 +108,47 @@ class Rule:
 
     name: str
     pattern: str
-    write: Writer = in_place
+    form: str | dict[str, str] = ""
+    """Of the whole match: a form filled with its numbers, or the signs that replace the words
+    between them. Without one every number is rewritten in place; the text between stays."""
+
+    def spans(self, match: re.Match[str], groups: list[int]) -> list[Span]:
+        """Return the rewrites of a match, whose numbers are `groups`; raises as `written` does."""
+        if isinstance(self.form, dict):
+            parts = re.split(f"({_any_of(self.form)})", match[0])
+            return [(*match.span(), "".join(self.form.get(p) or written(p) for p in parts))]
+        numbers = [written(match[group]) for group in groups]
+        if self.form:
+            return [(*match.span(), self.form.format(*numbers))]
+        return [(*match.span(g), number) for g, number in zip(groups, numbers, strict=True)]
 
 
 RULES = (
     # parts of a whole
-    Rule("percent_range", f"百分之({NUMBER})到({NUMBER})(?!{COUNTS})", as_one("{}%到{}%")),
-    Rule("percent_below", f"负百分之({NUMBER})", as_one("-{}%")),
-    Rule("percent", f"百分之({NUMBER})", as_one("{}%")),
-    Rule("percent_all", f"百分之百{NO_MORE}", as_one("100%")),
-    Rule("permille", f"千分之({NUMBER})", as_one("{}‰")),
-    Rule("mixed_fraction", f"({INTEGER})又({INTEGER})分之({INTEGER})", as_one("{0}又{2}/{1}")),
-    Rule("fraction", f"({INTEGER})分之({INTEGER})", as_one("{1}/{0}")),
+    Rule("percent_range", f"百分之({NUMBER})到({NUMBER})(?!{COUNTS})", "{}%到{}%"),
+    Rule("percent_below", f"负百分之({NUMBER})", "-{}%"),
+    Rule("percent", f"百分之({NUMBER})", "{}%"),
+    Rule("percent_all", f"百分之百{NO_MORE}", "100%"),
+    Rule("permille", f"千分之({NUMBER})", "{}‰"),
+    Rule("mixed_fraction", f"({INTEGER})又({INTEGER})分之({INTEGER})", "{0}又{2}/{1}"),
+    Rule("fraction", f"({INTEGER})分之({INTEGER})", "{1}/{0}"),
     # numbers with signs and points
     Rule(
         "equation",
         f"{NUMBER}(?:(?:加|减|乘以?|除以){NUMBER}){{1,4}}等于{NUMBER}",
-        joined(ARITHMETIC),
+        ARITHMETIC,
     ),
-    Rule("product", f"{NUMBER}(?:乘以?{NUMBER}){{1,4}}{NO_MORE}", joined(ARITHMETIC)),
-    Rule("ratio", f"{NUMBER}(?:比{NUMBER}){{1,4}}(?![大小多少高低好强])", joined({"比": ":"})),
-    Rule("dotted", f"{DIGIT}+(?:点{DIGIT}+){{2,3}}{NO_MORE}(?!点(?!$))", joined({"点": "."})),
-    Rule("below_zero", f"零下({NUMBER})(?![到至][十{FEW}])", as_one("-{}")),
+    Rule("product", f"{NUMBER}(?:乘以?{NUMBER}){{1,4}}{NO_MORE}", ARITHMETIC),
+    Rule("ratio", f"{NUMBER}(?:比{NUMBER}){{1,4}}(?![大小多少高低好强])", {"比": ":"}),
+    Rule("dotted", f"{DIGIT}+(?:点{DIGIT}+){{2,3}}{NO_MORE}(?!点(?!$))", {"点": "."}),
+    Rule("below_zero", f"零下({NUMBER})(?![到至][十{FEW}])", "-{}"),
     Rule(
         "negative",
         f"(?<![正胜抱背身担自欺肩辜{NUMERAL}])负"
         f"({DECIMAL}|{LARGE}|{ONE}(?=[楼层度]|摄氏度)){NO_MORE}",
-        as_one("-{}"),
+        "-{}",
     ),
-    Rule("latin_version", f"(?<=[A-Za-z])({ONE})点({TEENS})(?!分){NO_MORE}", as_one("{}.{}")),
+    Rule("latin_version", f"(?<=[A-Za-z])({ONE})点({TEENS})(?!分){NO_MORE}", "{}.{}"),
     # clock and calendar
     Rule(
         "clock_minutes",
