@@ -49,7 +49,8 @@ def report_on(folder: Path) -> bool:
     series = list(series_of(samples, accelerated))
     _print_trends(series, accelerated)
     title = f"Soak run: {condition}\n{processor_of(begin['machine'])}"
-    _draw(series, folder / "soak.png", title, accelerated)
+    if series:
+        _draw(series, folder / "soak.png", title, accelerated)
     problems = list(problems_of(lines, last["counts"], series))
     for problem in problems:
         console.print(f"[bold red]{problem}[/]")
@@ -110,7 +111,7 @@ def problems_of(
             counted, expected = end["server"][name] - before[name], counts.get(name, 0)
             if counted != expected:
                 yield f"the server counts {counted:.0f} {name}, the clients {expected}"
-    memory = series[0].trend
+    memory = series[0].trend if series else None
     if memory is None:
         yield "the run is too short for a trend of memory"
         return
