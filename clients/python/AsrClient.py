@@ -1621,7 +1621,8 @@ def _sources(options: argparse.Namespace) -> Iterator[tuple[str, Any]]:
             microphone.stop()
             loop.remove_signal_handler(signal.SIGINT)  # a second Ctrl-C ends at once
 
-        with contextlib.suppress(NotImplementedError):  # Windows: the first one does
+        # Windows has no such handlers: there the first Ctrl-C ends at once.
+        with contextlib.suppress(NotImplementedError):
             loop.add_signal_handler(signal.SIGINT, finish)
         print("listening; Ctrl-C ends", file=sys.stderr, flush=True)
         yield "microphone", microphone

@@ -160,7 +160,10 @@ class DecodeQueue:
         """
         if stream in self._in_flight:
             return
-        (self._bulk.discard if status.live else self._bulk.add)(stream)
+        if status.live:
+            self._bulk.discard(stream)
+        else:
+            self._bulk.add(stream)
         waiting = self._waiting.get(stream)
         if kind is None:
             self._waiting.pop(stream, None)

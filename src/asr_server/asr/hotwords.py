@@ -7,7 +7,7 @@ less the distance in log-probability between its tokens and the best ones. The p
 score wins (Viterbi). So hotwords cross chunk boundaries and appear in interims.
 
 The model often gets the sound of a name right and its characters wrong. So the score of a character
-is at least that of all characters of the same sound together, less a penalty.
+is at least that of all characters of the same sound together, minus a fixed cost.
 
 A hotword replaces as many tokens as it has: deletions and insertions of the model remain.
 

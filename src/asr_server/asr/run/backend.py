@@ -52,7 +52,7 @@ SPECIAL_TOKENS = frozenset({"<blank>", "<s>", "</s>"})
 
 @dataclass(frozen=True, slots=True)
 class PyTorchOptions:
-    """Hold how the model runs; the defaults are those of `Settings`."""
+    """Hold how the model runs; `Settings` has the defaults."""
 
     device: str
     dtype: str
