@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from asr_server.asr import stage
 from asr_server.asr.engine import Engine
-from asr_server.asr.fake import FakeBackend
 from asr_server.asr.stream import Stream
 from asr_server.asr.types import (
     DecodeResult,
@@ -27,6 +26,7 @@ from asr_server.audio.endpointer import ONSET_LAG, RELEASE_LAG, WINDOW, Endpoint
 from asr_server.errors import EngineDead, EngineError, InternalError, Throttled
 from asr_server.recognition import EndOfStream, Hypothesis, RecognitionEvent
 from tests.support.engines import engine_with
+from tests.support.fake_backend import FakeBackend
 
 TIMEOUT_S = 10
 
