@@ -148,17 +148,17 @@ def test_a_missing_keys_file_is_an_error_at_the_start(tmp_path):
 
 def test_a_short_key_in_the_file_is_an_error_at_the_start_and_ignored_later(tmp_path, caplog):
     file = tmp_path / "keys"
-    file.write_text("short\n")
-    with pytest.raises(SettingsError, match="ASR_API_KEYS_FILE: .*a key is 5 long") as refusal:
+    file.write_text("k-tiny\n")
+    with pytest.raises(SettingsError, match="ASR_API_KEYS_FILE: .*a key is 6 long") as refusal:
         Access([], str(file))
-    assert "short" not in str(refusal.value)
+    assert "k-tiny" not in str(refusal.value)
     file.write_text(f"{OTHER}\n")
     access = Access([], str(file))
-    file.write_text("short\n")
+    file.write_text("k-tiny\n")
     with pytest.raises(InvalidApiKey):
-        access.check("short")
+        access.check("k-tiny")
     assert access.check(OTHER)
-    assert "the last keys stay valid: a key is 5 long" in caplog.text
+    assert "the last keys stay valid: a key is 6 long" in caplog.text
 
 
 # Settings -----------------------------------------------------------------------------------------

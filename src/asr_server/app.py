@@ -28,7 +28,7 @@ from asr_server.process import heap_trim
 from asr_server.process.signals import GracefulShutdown
 from asr_server.settings import Settings
 from asr_server.vocabularies import Vocabularies
-from asr_server.websocket.browsers import BrowserGuard
+from asr_server.websocket.browsers import BrowserGuard, is_loopback
 from asr_server.websocket.connection_manager import ConnectionManager
 from asr_server.websocket.limits import (
     ConcurrencyLimit,
@@ -38,9 +38,23 @@ from asr_server.websocket.limits import (
     refuse,
 )
 from asr_server.websocket.server_context import ServerContext
-from asr_server.websocket.uvicorn_compat import UvicornCompat
+from asr_server.websocket.uvicorn_compat import UvicornCompat, bind_host
 
 log = logging.getLogger(__name__)
+
+OPEN = "no API key is configured: every client that reaches %s may use the server; see ASR_API_KEYS"
+
+
+class Application(FastAPI):
+    """Warn at the start if clients of other machines need no key."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # Here and not in a middleware, because FastAPI wraps `receive`.
+        if scope["type"] == "lifespan" and not self.state.keyed:
+            host = bind_host(receive)
+            if host is not None and not is_loopback(host):
+                log.warning(OPEN, host)
+        await super().__call__(scope, receive, send)
 
 
 def create_app(settings: Settings, choice: Choice | None = None) -> FastAPI:
@@ -93,9 +107,10 @@ def create_app(settings: Settings, choice: Choice | None = None) -> FastAPI:
             await engine.stop()
             lists.close()
 
-    app = FastAPI(
+    app = Application(
         title="asr-server", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
     )
+    app.state.keyed = settings.keyed
     app.state.engine = engine
     app.include_router(health.router(engine, state, metrics, name, notice))
     app.include_router(status.router(history, notice))

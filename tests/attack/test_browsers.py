@@ -7,9 +7,10 @@ import httpx2
 import pytest
 import websockets
 
+from asr_client.protocol import PATH
 from tests.support.attacks import requests
 from tests.support.attacks.requests import CUSTOMIZATION, FOREIGN, REBOUND
-from tests.support.serving import connected, names, run_task, serving
+from tests.support.serving import names, run_task, serving
 
 LISTING = requests.customization("list_vocabulary")
 
@@ -29,12 +30,15 @@ async def ask(served, method="GET", path="/metrics", body=None, **headers):
         )
 
 
-async def shake_hands(served, **headers):
+async def shake_hands(served, Host="127.0.0.1", **headers):  # noqa: N803
     """Return the status of a handshake and, if it was refused, the message."""
+    options = {"host": "127.0.0.1", "port": served.port, "compression": None, "proxy": None}
     try:
-        async with connected(served, additional_headers=headers) as client:
-            await client.say(run_task())
-            assert names([await client.event()]) == ["task-started"]
+        async with websockets.connect(
+            f"ws://{Host}{PATH}", additional_headers=headers, **options
+        ) as socket:
+            await socket.send(run_task())
+            assert names([json.loads(await socket.recv())]) == ["task-started"]
             return 101, ""
     except websockets.InvalidStatus as refusal:
         return refusal.response.status_code, json.loads(refusal.response.body)["message"]

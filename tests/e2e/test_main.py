@@ -58,7 +58,7 @@ def test_a_hand_started_uvicorn_without_keys_logs_its_address_and_warns(port):
     with launched(*command, port=port) as server:
         server.stop()
     assert f"running on http://0.0.0.0:{port}" in server.said
-    assert server.said.count("every client that reaches 0.0.0.0 may use this server") == 1
+    assert server.said.count("every client that reaches 0.0.0.0 may use the server") == 1
 
 
 def test_a_hand_started_uvicorn_with_a_blank_key_does_not_start(port):

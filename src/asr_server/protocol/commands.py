@@ -122,7 +122,8 @@ def parse(text: str) -> Command | Rejected:
     if text == NOT_UTF8:
         return Rejected("", MalformedMessage("Invalid payload data: the text frame is not UTF-8."))
     if len(text) > LONGEST_COMMAND:
-        return Rejected("", MalformedMessage())
+        reason = f"a text frame has at most {LONGEST_COMMAND} characters, not {len(text)}"
+        return Rejected("", MalformedMessage(f"Invalid payload data: {reason}."))
     try:
         message = json.loads(text)
     except (ValueError, RecursionError):

@@ -10,7 +10,6 @@ SDKs and other programs send no Origin and are not concerned.
 """
 
 import ipaddress
-import logging
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -20,9 +19,6 @@ from asr_server.errors import AccessDenied
 from asr_server.observability.metrics import Metrics
 from asr_server.settings import Settings
 from asr_server.websocket.limits import error_response, refuse
-from asr_server.websocket.uvicorn_compat import bind_host
-
-log = logging.getLogger(__name__)
 
 PRIVATE_SUFFIXES = (".localhost", ".local", ".internal", ".home.arpa")
 """Names that public DNS does not resolve (RFC 6761, 6762, 8375; ICANN for `internal`)."""
@@ -46,9 +42,7 @@ class BrowserGuard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on or refuse it."""
-        if scope["type"] == "lifespan":
-            self._warn(bind_host(receive))
-        elif (reason := self._refusal(scope)) is not None:
+        if scope["type"] in ("http", "websocket") and (reason := self._refusal(scope)) is not None:
             error = AccessDenied(reason)
             self._metrics.errors.labels(error.code).inc()
             await refuse(scope, receive, send, error_response(error))
@@ -88,14 +82,6 @@ class BrowserGuard:
         site = origin.partition("://")[2]
         # Schemes are not compared: a proxy may end TLS.
         return is_loopback(_name(site)) or (site != "" and _portless(site) == _portless(host))
-
-    def _warn(self, host: str | None) -> None:
-        if not self._keyed and host is not None and not is_loopback(host):
-            log.warning(
-                "no API key is configured: every client that reaches %s may use this server; "
-                "set ASR_API_KEYS",
-                host,
-            )
 
 
 def is_loopback(host: str) -> bool:

@@ -27,7 +27,7 @@ MAX_ADDRESSES = 10_000
 WRONG_KEYS_PER_MINUTE = 20
 """Refused keys of one address that are answered at once; each further one waits for its turn."""
 
-LONGEST_DELAY_S = 5.0
+LONGEST_DELAY_S = 3.0
 """Longest time that the answer to a wrong key is held back."""
 
 SUMMARY_PERIOD_S = 60.0

@@ -32,7 +32,7 @@ MANY_WORDS = 50_000
 
 def invalid_runs() -> dict[str, str]:
     """Return run-task frames by the parameter that their error must name."""
-    words = [f"{number:04x}" for number in range(MANY_WORDS)]
+    words = [chr(0x20000 + number) for number in range(MANY_WORDS)]
     filters = {"filter_with_signed": {"word_list": words}}
     return {
         "payload.parameters.vocabulary_id": escaped(run_task(vocabulary_id=SURROGATE)),
