@@ -22,7 +22,7 @@ from asr_server.models.registry import Choice, choose
 from asr_server.observability import gpu
 from asr_server.observability.history import History
 from asr_server.observability.metrics import Metrics, ServerState
-from asr_server.process import heap_trim
+from asr_server.process import descriptors, heap_trim
 from asr_server.process.signals import GracefulShutdown
 from asr_server.settings import Settings
 from asr_server.vocabularies import Vocabularies
@@ -44,8 +44,14 @@ def create_app(settings: Settings, choice: Choice | None = None) -> FastAPI:
     keys = (key.get_secret_value() for key in settings.api_keys)
     access = Access(keys, settings.api_keys_file)
     lists = Vocabularies(settings)
-    task_limit = ConcurrencyLimit(settings.max_tasks_per_key)
-    server = ServerContext(engine, settings, lists, task_limit, metrics)
+    server = ServerContext(
+        engine,
+        settings,
+        lists,
+        ConcurrencyLimit(settings.max_tasks_per_key),
+        metrics,
+        ConcurrencyLimit(settings.max_tasks_per_address),
+    )
     connections = ConnectionManager(access, server)
 
     def state() -> ServerState:
@@ -57,6 +63,7 @@ def create_app(settings: Settings, choice: Choice | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        descriptors.log_seldom(asyncio.get_running_loop())
         try:
             await engine.start()
         except LoadError as error:
@@ -106,7 +113,8 @@ def create_app(settings: Settings, choice: Choice | None = None) -> FastAPI:
     if settings.max_requests_per_minute:
         per_minute = settings.max_requests_per_minute
         app.add_middleware(RateLimit, per_minute=per_minute, metrics=metrics)
-    app.add_middleware(UvicornCompat)  # last added is outermost
+    max_sockets = descriptors.max_sockets(settings.max_connections)
+    app.add_middleware(UvicornCompat, settings=settings, max_sockets=max_sockets)  # outermost
     return app
 
 
