@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
 from starlette.middleware.cors import CORSMiddleware
+from starlette.types import Lifespan, Receive, Scope, Send
 
 from asr_server import __version__
 from asr_server.access import Access
@@ -32,6 +33,25 @@ from asr_server.websocket.server_context import ServerContext
 from asr_server.websocket.uvicorn_compat import UvicornCompat
 
 log = logging.getLogger(__name__)
+
+
+class Application(FastAPI):
+    """Pass every connection through `UvicornCompat` first: FastAPI hides uvicorn's objects."""
+
+    def __init__(self, settings: Settings, lifespan: Lifespan["Application"]) -> None:
+        super().__init__(
+            title="asr-server",
+            version=__version__,
+            lifespan=lifespan,
+            docs_url=None,
+            redoc_url=None,
+        )
+        max_sockets = descriptors.max_sockets(settings.max_connections)
+        self._compat = UvicornCompat(super().__call__, settings, max_sockets)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection, or the application's start and end."""
+        await self._compat(scope, receive, send)
 
 
 def create_app(settings: Settings, choice: Choice | None = None) -> FastAPI:
@@ -91,9 +111,7 @@ def create_app(settings: Settings, choice: Choice | None = None) -> FastAPI:
             await engine.stop()
             lists.close()
 
-    app = FastAPI(
-        title="asr-server", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
-    )
+    app = Application(settings, lifespan)
     app.state.engine = engine
     app.include_router(health.router(engine, state, metrics, name, notice))
     app.include_router(status.router(history, notice))
@@ -113,8 +131,6 @@ def create_app(settings: Settings, choice: Choice | None = None) -> FastAPI:
     if settings.max_requests_per_minute:
         per_minute = settings.max_requests_per_minute
         app.add_middleware(RateLimit, per_minute=per_minute, metrics=metrics)
-    max_sockets = descriptors.max_sockets(settings.max_connections)
-    app.add_middleware(UvicornCompat, settings=settings, max_sockets=max_sockets)  # outermost
     return app
 
 

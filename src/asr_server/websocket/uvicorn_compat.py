@@ -7,6 +7,7 @@ application, so that a plain `uvicorn main:app` is as safe as `asr-server serve`
 """
 
 import contextlib
+import logging
 import socket
 from functools import partial
 from typing import Any
@@ -18,11 +19,13 @@ from asr_server.settings import Settings
 from asr_server.websocket.sockets import Sockets
 from asr_server.websocket.uvicorn_protocols import ParseQueue, WebSocketProtocol, http_protocol
 
+log = logging.getLogger(__name__)
+
 KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S, KEEPALIVE_PROBES = 60, 10, 6
 
 
 class UvicornCompat:
-    """Outermost middleware: limits, TCP keepalive, no keys in logs, connections can be aborted.
+    """Outermost layer of the application: limits, keepalive, no keys in logs, `abort`.
 
     It also keeps uvicorn from logging the cause of a failed startup twice, and from logging every
     refused handshake as an error.
@@ -55,6 +58,7 @@ class UvicornCompat:
     def _configure(self, uvicorn: Any) -> None:
         """Change uvicorn's configuration, which it reads anew for every connection."""
         if uvicorn is None:
+            log.warning("not called by uvicorn: clients may send any number of messages")
             return
         uvicorn.ws_max_size = self._settings.max_message_bytes
         uvicorn.ws_ping_interval = None  # DashScope's SDK cannot answer while it has no audio
