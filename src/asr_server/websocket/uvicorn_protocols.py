@@ -24,6 +24,10 @@ MAX_TURN_S = 0.005
 """Longest time in one turn of the event loop for parsing what clients sent, in total."""
 
 
+QUIET_S = 0.25
+"""Seconds without input after which a client has seen that the connection is closed."""
+
+
 class ParseQueue:
     """Let connections with unparsed input take turns, a few milliseconds per turn of the loop."""
 
@@ -72,6 +76,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         """Received but not yet parsed."""
         self._queued = False
         """Whether `_parse` is going to be called."""
+        self._received_at = 0.0
         self._unsent_pong = b""
         self._deaf = False
         """Whether input is dropped: the connection is about to close."""
@@ -92,6 +97,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Keep bytes for `_parse`; the handshake is parsed at once."""
+        self._received_at = self.loop.time()
         if self._deaf:
             return
         if not self.handshake_initiated:
@@ -181,7 +187,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self.close_timer.cancel()  # closing would wait for a client that reads nothing
             self.close_timer = self.loop.call_later(self.close_timeout, self.transport.abort)
             if self._deaf:
-                self._end_output()
+                self.loop.call_later(QUIET_S, self._close_when_quiet)
             else:
                 self._read_on()
 
@@ -206,12 +212,15 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self.read_paused = False
         self.transport.resume_reading()
         self.close_timer = self.loop.call_later(self.close_timeout, self.transport.abort)
-        self._end_output()
+        self.loop.call_later(QUIET_S, self._close_when_quiet)
 
-    def _end_output(self) -> None:
-        """End the stream of bytes to the client, which closes its side in turn."""
-        if self.transport.can_write_eof():  # not with TLS
-            self.transport.write_eof()
+    def _close_when_quiet(self) -> None:
+        """Close the socket once the client has stopped sending."""
+        quiet_s = self.loop.time() - self._received_at
+        if quiet_s >= QUIET_S:
+            self.transport.close()
+        else:
+            self.loop.call_later(QUIET_S - quiet_s, self._close_when_quiet)
 
     # Pongs --------------------------------------------------------------------------------------
 
