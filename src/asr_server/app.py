@@ -17,6 +17,7 @@ from asr_server.api import health, page, status, tokens, vocabularies
 from asr_server.asr.engine import Engine
 from asr_server.asr.load import FAKE_MODEL, build_engine
 from asr_server.asr.types import LoadError
+from asr_server.audio.decoder_pool import DecoderPool, decoder_pool
 from asr_server.errors import AsrError, InternalError
 from asr_server.models.registry import Choice, choose
 from asr_server.observability import gpu
@@ -34,10 +35,13 @@ from asr_server.websocket.uvicorn_compat import UvicornCompat
 log = logging.getLogger(__name__)
 
 
-def create_app(settings: Settings, choice: Choice | None = None) -> FastAPI:
+def create_app(
+    settings: Settings, choice: Choice | None = None, decoders: DecoderPool | None = None
+) -> FastAPI:
     """Return the server as an ASGI application; it accepts connections once the model is warm.
 
     Without a `choice` of the model, finds the settings' model, and downloads it if they allow that.
+    A pool of decoders that is given is shared with other servers, and left open.
     """
     metrics = Metrics()
     engine, name, notice = _engine(settings, metrics, choice)
@@ -45,7 +49,8 @@ def create_app(settings: Settings, choice: Choice | None = None) -> FastAPI:
     access = Access(keys, settings.api_keys_file)
     lists = Vocabularies(settings)
     task_limit = ConcurrencyLimit(settings.max_tasks_per_key)
-    server = ServerContext(engine, settings, lists, task_limit, metrics)
+    pool = decoders or decoder_pool()
+    server = ServerContext(engine, settings, lists, task_limit, metrics, pool)
     connections = ConnectionManager(access, server)
 
     def state() -> ServerState:
@@ -65,6 +70,7 @@ def create_app(settings: Settings, choice: Choice | None = None) -> FastAPI:
         except Exception:
             log.critical("the engine does not start", exc_info=True)
             raise
+        pool.start()
         signals = GracefulShutdown(connections.drain)
         signals.begin()
         watchers = [
@@ -81,6 +87,8 @@ def create_app(settings: Settings, choice: Choice | None = None) -> FastAPI:
             signals.end()
             for watcher in watchers:
                 watcher.cancel()
+            if decoders is None:
+                pool.close()
             await engine.stop()
             lists.close()
 

@@ -153,7 +153,12 @@ class Connection:
         server.task_limit.acquire(self._caller)
         try:
             self._audio = AudioInput.open(
-                task, hotwords, server.engine, server.settings.max_lead_s, server.metrics
+                task,
+                hotwords,
+                server.engine,
+                server.decoders,
+                server.settings.max_lead_s,
+                server.metrics,
             )
         except BaseException:
             server.task_limit.release(self._caller)
