@@ -16,6 +16,7 @@ from asr_server.audio.endpointer import (
     SpeechBegan,
 )
 from asr_server.audio.units import to_ms
+from tests.support.decoding import decode_wave
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 

@@ -2,12 +2,14 @@
 
 import asyncio
 import atexit
+import time
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 
 from asr_server.audio.decode import Decoder
-from asr_server.audio.decoder_pool import DecoderPool, decoder_pool
+from asr_server.audio.decoder_pool import DecoderPool, ForkPool, decoder_pool
 from asr_server.audio.units import SAMPLE_RATE, Pcm
 
 POOL = decoder_pool()
@@ -39,3 +41,15 @@ def decode(data: bytes, format: str, rate: int = SAMPLE_RATE, cut: int = 1000) -
 def decode_wave(data: bytes) -> Pcm:
     """Return the samples of an uncompressed WAVE file."""
     return decode(data, "wav", cut=len(data))
+
+
+def processes(pool: DecoderPool) -> list[int]:
+    """Return the decoder processes of a fork pool, once those that were closed have ended."""
+    if not isinstance(pool, ForkPool) or pool.server_id is None:
+        return []
+    children = Path(f"/proc/{pool.server_id}/task/{pool.server_id}/children")
+    for _ in range(500):
+        if not (found := children.read_text().split()):
+            break
+        time.sleep(0.01)
+    return [int(process) for process in found]

@@ -7,6 +7,7 @@ FFmpeg is C code that parses hostile bytes: it runs in a process of its own for 
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 import av
@@ -37,6 +38,8 @@ GRACE_S, MIN_BYTES_PER_S = 60, 16
 """Reject decompression bombs: under 16 bytes a second after 60 s, less than any codec needs."""
 GRACE_CPU_S, MAX_CPU_PER_S = 3.0, 0.1
 """CPU time that a stream may take at once, and for each second of its audio: MP3 takes 0.002."""
+UNBACKED_ENTRIES = 200_000
+"""Samples that an index may list beyond the bytes received; one takes 24 bytes of memory."""
 PIECE: int = SAMPLE_RATE
 """Samples that are passed on before the rest of the input is decoded."""
 
@@ -95,6 +98,7 @@ class Container:
             self, mode="r", format=self._demuxer, options=options, buffer_size=4096
         ) as container:
             for packet in self._packets(container):
+                self._check_index(container)
                 with contextlib.suppress(av.FFmpegError):  # damaged; the next one may be whole
                     for frame in packet.decode():
                         self._resample(frame)
@@ -103,6 +107,7 @@ class Container:
 
     def _packets(self, container: Any) -> Iterator[Any]:
         """Yield the packets of the first audio stream, continuing after damaged places."""
+        self._check_index(container)
         if not container.streams.audio:
             raise DecodeError
         stream = container.streams.audio[0]
@@ -145,6 +150,12 @@ class Container:
             for begin in range(0, len(samples), PIECE):
                 self._emit(samples[begin : begin + PIECE])
 
+    def _check_index(self, container: Any) -> None:
+        """Raise DecodeError if the container's index claims samples that nothing backs."""
+        entries = sum(len(stream.index_entries) for stream in container.streams)
+        if entries > self._received + UNBACKED_ENTRIES:
+            raise DecodeError("its index claims more samples than it has bytes")
+
     def _check(self) -> None:
         """Raise DecodeError if the stream is over a limit."""
         if not self._samples and self._received > MAX_HEADER_BYTES:
@@ -158,6 +169,7 @@ class Container:
             )
 
 
+@cache
 def _decoders() -> str:
     """Return FFmpeg's names of the decoders of `CODECS`."""
     names = []

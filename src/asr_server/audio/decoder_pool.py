@@ -81,7 +81,7 @@ class ForkPool:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control.setblocking(False)
         with theirs:
-            self._server = _start("asr_server.audio.fork_server", theirs)
+            self._server = _start("asr_server.audio.fork_server", theirs.fileno())
 
     async def open(self) -> Process:
         from asr_server.audio import fork_server
@@ -109,6 +109,11 @@ class ForkPool:
             self._server.kill()  # its children end with it
             self._server.wait()
             self._server = None
+
+    @property
+    def server_id(self) -> int | None:
+        """Return the fork server's process id."""
+        return self._server.pid if self._server else None
 
     async def _status(self, stream: int) -> str | None:
         from asr_server.audio.fork_server import NUMBER
@@ -175,7 +180,7 @@ class SpawnPool:
         ours, theirs = socket.socketpair()
         with theirs:
             if sys.platform != "win32":
-                return ours, _start("asr_server.audio.decoder_process", theirs)
+                return ours, _start("asr_server.audio.decoder_process", theirs.fileno())
             process = _start("asr_server.audio.decoder_process", subprocess.PIPE)
             assert process.stdin is not None
             with process.stdin as pipe:
@@ -187,7 +192,7 @@ class SpawnPool:
         self._ending = [process for process in self._ending if process.poll() is None]
 
 
-def _start(module: str, stdin: socket.socket | int) -> "subprocess.Popen[bytes]":
+def _start(module: str, stdin: int) -> "subprocess.Popen[bytes]":
     environment = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
     return subprocess.Popen(
         [sys.executable, "-m", module],

@@ -40,8 +40,8 @@ class Kind(IntEnum):
 
 
 NICENESS = 5
-MEMORY_BYTES = 64 << 20
-"""Memory of a stream beside FFmpeg itself: an index of eight hours takes 20 MB."""
+MEMORY_BYTES = 48 << 20
+"""Memory of a stream beside FFmpeg itself: the index of ten hours takes 40 MB."""
 STALL_CPU_S = 10
 """CPU time between two frames after which FFmpeg counts as hung."""
 SET_DEATH_SIGNAL, SET_NO_NEW_PRIVILEGES = 1, 38  # prctl(2)

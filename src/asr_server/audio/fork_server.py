@@ -45,11 +45,11 @@ class ForkServer:
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         while True:
-            readable, _, _ = select.select([self._control, woken], [], [])
+            readable, _, _ = select.select([self._control.fileno(), woken], [], [])
             if woken in readable:
                 os.read(woken, 4096)
                 self._reap()
-            if self._control in readable:
+            if self._control.fileno() in readable:
                 command, fds, _, _ = socket.recv_fds(self._control, COMMAND.size, 1)
                 if not command:
                     break
