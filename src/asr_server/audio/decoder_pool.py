@@ -141,15 +141,17 @@ class SpawnPool:
         self._spares: deque[tuple[socket.socket, subprocess.Popen[bytes]]] = deque()
         self._ending: list[subprocess.Popen[bytes]] = []
         self._open: set[subprocess.Popen[bytes]] = set()
+        self._running = False
 
     def start(self) -> None:
-        while len(self._spares) < self._target:
-            self._spares.append(self._spawn())
+        self._running = True
+        self._fill()
 
     async def open(self) -> Process:
-        self._reap()
+        self._running = True
+        self._ending = [process for process in self._ending if process.poll() is None]
         channel, process = self._spares.popleft() if self._spares else self._spawn()
-        asyncio.get_running_loop().call_later(0.0, self.start)
+        asyncio.get_running_loop().call_soon(self._fill)
         self._open.add(process)
 
         def kill() -> None:
@@ -165,6 +167,7 @@ class SpawnPool:
         return Process(channel, kill, status)
 
     def close(self) -> None:
+        self._running = False
         for channel, process in self._spares:
             channel.close()
             self._ending.append(process)
@@ -188,8 +191,9 @@ class SpawnPool:
                 pipe.write(LENGTH.pack(len(copy)) + copy)
             return ours, process
 
-    def _reap(self) -> None:
-        self._ending = [process for process in self._ending if process.poll() is None]
+    def _fill(self) -> None:
+        while self._running and len(self._spares) < self._target:
+            self._spares.append(self._spawn())
 
 
 def _start(module: str, stdin: int) -> "subprocess.Popen[bytes]":

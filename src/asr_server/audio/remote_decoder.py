@@ -95,7 +95,8 @@ class RemoteDecoder:
 
     async def _death(self) -> Exception:
         """Log how the process died, and return the error of its task."""
-        assert self._process is not None
+        if self._process is None:
+            return InternalError("no process for a decoder")
         status = await self._process.status()
         log.warning("a decoder process died", extra={"status": status, "demuxer": self._demuxer})
         if status is None or status.startswith("fork"):
