@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from asr_server.text.number_tokens import (
-    APART,
     BIG,
     COUNTED,
     FIXED,
@@ -31,7 +30,7 @@ MEASURES = """
     公分 公斤 千克 毫克 微克 克 斤 吨 克拉 盎司 毫升 升 加仑
     小时 分钟 秒钟 秒 毫秒 岁 摄氏度 华氏度
     千瓦时 千瓦 瓦 伏特 毫安 安培 赫兹 千赫 兆赫 分贝 像素 字节 比特 马力 大卡 千卡 焦耳 牛顿
-    元 美元 欧元 日元 港元 港币 英镑 韩元 卢布 块钱 毛钱 分钱
+    元 美元 欧元 日元 港元 港币 英镑 韩元 卢布 块钱 毛钱 角钱 分钱
     倍 折 号 楼 单元 个百分点
 """
 """Units with a symbol or a price: before them even a single number is written as a digit."""
@@ -86,11 +85,12 @@ NOT_AT_ALL = "(?![都也儿些没不点])"
 """一点都不 is not an hour."""
 NOT_POINTS = "(?<![有说讲提下这那谈调意分第出])(?<![说讲提谈]了)"
 NOT_OF_POINTS = (
-    "(?!建议|意见|要求|原因|理由|问题|内容|体会|看法|说明|启示|感受|感想|共识|声明|希望|好处|不足"
+    "(?!几|建议|意见|要求|原因|理由|问题|内容|体会|看法|说明|启示|感受|感想|共识|声明|希望|好处|不足"
     "|区别|变化|式|水|一线|论)"
 )
 """三点 before or after these words is three points, not an hour."""
-NOT_A_RATE = "(?<![A-Za-z涨跌升降至于报约达率值数版价本])(?<![涨跌升降达调]到)(?<![率值数价本][是为])"
+_AMOUNTS, _ARE = "率值数价比分本额涨跌升降A-Za-z", "是为到至达约于了在"
+A_RATE = f"(?:(?<=[{_AMOUNTS}])|(?<=[{_AMOUNTS}][{_ARE}])|(?<=[{_AMOUNTS}][{_ARE}][{_ARE}]))"
 """汇率七点零五 is a decimal; 七点零五 alone is a time."""
 
 Span: TypeAlias = tuple[int, int, str]
@@ -131,7 +131,14 @@ RULES = (
         f"{BEFORE_NUMBER}(?:{ANY}{LINK})+(?:{VAGUE}|(?<=[之到至比]){NEAR_PAIR}(?!年))",
         KEPT,
     ),
+    Rule(
+        "vague_pair",
+        f"{VAGUE}几{ANY}|[{tens(10, 10)}](?P<unit>[{COUNTED}])(?:八(?P=unit)|半)",
+        KEPT,
+    ),
+    Rule("vague_part", f"千分之{NUMBER}(?={MEASURE})|{NUMBER}块{ZERO_PAIR}毛", KEPT),
     Rule("percent_twice", f"[百千]分之(?:[百千]分之{NUMBER}|{ANY}分之{ANY})", KEPT),
+    Rule("fraction_of_decimal", f"{INTEGER}分之{DECIMAL}", KEPT),
     Rule("vague_minutes", f"{HOUR}点[{NEAR_PAIR}](?=分)", KEPT),
     Rule("short_thousand", f"{BIG}{ONE}块{ONE}", KEPT),
     # parts of a whole
@@ -151,7 +158,9 @@ RULES = (
     Rule("times_percent", f"({NUMBER})乘以百分之({NUMBER})", "{}乘以{}%"),
     Rule("product", f"{NUMBER}(?:乘以?{NUMBER}){{1,4}}", ARITHMETIC),
     Rule("ratio", f"{NUMBER}(?:比{NUMBER}){{1,4}}(?![大小多少高低好强])", {"比": ":"}),
-    Rule("dotted", f"(?:{DIGIT}|{DIGITS})(?:点(?:{DIGIT}|{DIGITS})){{2,3}}(?!点(?!$))", {"点": "."}),
+    Rule(
+        "dotted", f"(?:{DIGIT}|{DIGITS})(?:点(?:{DIGIT}|{DIGITS})){{2,3}}(?!点(?!$))", {"点": "."}
+    ),
     Rule("below_zero", f"零下({NUMBER})(?![到至]{LARGE})", "-{}"),
     Rule(
         "negative",
@@ -173,15 +182,16 @@ RULES = (
     ),
     Rule(
         "clock_minutes_below_ten",
-        f"{NOT_A_RATE}(?!零)({HOUR})点({ZERO_PAIR})(?!零版|版本?|[A-Za-z]|{COUNTS}|的?系数)",
+        f"(?!{A_RATE}|(?<=[至达约于报为])|零)({HOUR})点({ZERO_PAIR})(?!版|[A-Za-z]|{COUNTS})",
     ),
+    Rule("rate_or_clock", f"(?!{A_RATE})(?<=[至达约于报为]){HOUR}点{ZERO_PAIR}(?!{COUNTS})", KEPT),
     Rule("clock_half", f"({HOUR})点(?=半|[一三]刻|钟|整)"),
     Rule("year_of_two_digits", f"([{PAIR}{ZERO_PAIR}])年(?!级)"),
     Rule("year_before_month", f"([{PAIR}{ZERO_PAIR}{NEAR_PAIR}])年(?={MONTH}月)"),
     Rule("born_after", f"([{PAIR}{ZERO_PAIR}])后"),
     Rule(
         "month_and_day",
-        f"(?<![个几数半每])({MONTH})月(?!初?{VAGUE})"
+        f"(?<![个几数半每])({MONTH})月(?!初?[{VAGUE}{FIXED}])"
         f"(?:份|({DAY})(?:[日号]|(?!{COUNTS})))?",
     ),
     Rule("within", f"(?<![这那头])([{FEW[1:]}两])(?=(?:天|日|年|周|个月|个工作日)[之以]?内)"),
@@ -207,10 +217,10 @@ RULES = (
     ),
     Rule("after_latin_one_digit", f"(?<=[A-Za-z])({TWO_TO_NINE})(?![点分到至比]|{COUNTS})"),
     Rule("before_latin", f"({DECIMAL}|{LARGE}|{DIGITS}|{TWO_TO_NINE})(?=[A-Za-z])"),
-    Rule("before_latin_one", "(一)(?=[A-Z](?![A-Za-z]))"),
+    Rule("before_latin_one", "([一两])(?=[A-Z](?![A-Za-z]))"),
     # ranges
-    Rule("range", f"({NUMBER})[到至](?!两)({NUMBER})(?={COUNTS}|点|月)"),
     Rule("range_of_decimals", f"({DECIMAL})[到至]({NUMBER})|({NUMBER})[到至]({DECIMAL})"),
+    Rule("range", f"({NUMBER})[到至](?!两)({NUMBER})(?={COUNTS}|点|月)"),
     Rule("range_to_large", f"({INTEGER})[到至]([{tens(11, 99)}{BIG}])"),
     # plain numbers
     Rule("decimal", f"({DECIMAL})"),
@@ -219,9 +229,12 @@ RULES = (
     Rule("digits", f"({STRING})"),
     Rule("room", f"({ZERO_PAIR})(?=[号路班室])|([{PAIR}])(?=号)"),
     Rule("grade", "(零)(?=号[柴楼线])"),
-    Rule("case_number", f"(?<=[京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤川青藏琼宁])({ZERO_PAIR})(?=[民刑行执知破])"),
+    Rule(
+        "case_number",
+        f"(?<=[京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤川青藏琼宁])({ZERO_PAIR})(?=[民刑行执知破])",
+    ),
     Rule("court_number", f"(?<=[民刑行][初终申])([{FEW}])(?=号)"),
-    Rule("large", f"{NOT_ALONE}({LARGE})(?!好几|啷当)"),
+    Rule("large", f"{NOT_ALONE}({LARGE})(?!好几|[啷郎]当)"),
     Rule(
         "measured",
         f"(?!(?<=[钱块元])一)({ONE}|零(?=元|岁|摄氏度|公里))(?={MEASURE})",

@@ -1,8 +1,8 @@
 """Split a text into number tokens, the alphabet of the rules of inverse text normalization.
 
 Each number becomes one character that stands for its kind, so a rule such as `{HOUR}点{MINUTE}` is
-a short regular expression. A number that is approximate (七八, 十几), malformed or ambiguous becomes
-`VAGUE`, which no rule rewrites; so do fixed phrases (fixed_phrases.txt) and weekdays.
+a short regular expression. A number that is approximate (七八, 十几), malformed or ambiguous
+becomes `VAGUE`, which no rule rewrites. So do fixed phrases (fixed_phrases.txt) and weekdays.
 """
 
 import re
@@ -43,7 +43,13 @@ COUNTED = (
 """Characters that are or begin a measure word."""
 COUNTED_TWO = frozenset("学期 学年 学分 小时 分钟 公里 公斤 公顷 平方 毫升 立方".split())
 NOT_COUNTED = frozenset(
-    "人民 处理 页面 天然 天气 部分 口气 期间 门口 场地 元旦 月饼 日本 号召 样子 方法 方便 方面".split()
+    """
+    人民 人家 处理 页面 天然 天气 部分 部门 口气 口味 期间 期待 门口 门票 场地
+    元旦 月饼 日本 日常 号召 号码 样子 方法 方便 方面 方式 包邮 包括 包含 团购
+    只要 只有 只是 只能 对吧 对于 对不 打折 打包 打车 听说 车费 车票 早上 早就
+    晚上 夜里 层次 具体 环境 管理 平时 平均 双方 支付 支持 首付 款项 级别 家里
+    度过 秒杀 批发 票价 列车
+    """.split()
 )
 """Words that begin like a measure word."""
 
@@ -52,14 +58,16 @@ _ONE_WORDS = _ONLY_WORDS + "下会点面时路行体家手头来"
 """Characters that form a word with 一; the former are no measure words (二十一路 is no 一路)."""
 
 _FIXED_LINES = files(__package__).joinpath("fixed_phrases.txt").read_text("utf-8").splitlines()
-_FIXED: dict[str, tuple[str, ...]] = {}
+FIXED_PHRASES: dict[str, tuple[str, ...]] = {}
 """By their first character, the longest first."""
-for _phrase in sorted((p for line in _FIXED_LINES if line[:1] != "#" for p in line.split()), key=len):
-    _FIXED[_phrase[0]] = (_phrase, *_FIXED.get(_phrase[0], ()))
+for _phrase in sorted(
+    (p for line in _FIXED_LINES if line[:1] != "#" for p in line.split()), key=len
+):
+    FIXED_PHRASES[_phrase[0]] = (_phrase, *FIXED_PHRASES.get(_phrase[0], ()))
 
 _NUMERALS, _SCALES, _COUNTED = frozenset(NUMERAL), frozenset(SCALES), frozenset(COUNTED)
 _RUN = re.compile(f"[{NUMERAL}]+")
-_NEXT = re.compile(f"[{''.join(_FIXED)}{NUMERAL}]|(?:周|星期|礼拜)(?=[一二三四五六])")
+_NEXT = re.compile(f"[{''.join(FIXED_PHRASES)}{NUMERAL}]|(?:周|星期|礼拜)(?=[一二三四五六])")
 _FRACTION = re.compile(f"[{''.join(DIGITS).replace('两', '')}]+[万亿]?")
 _LUNAR_DAY = re.compile("(?<![民刑行年最当])初$")
 _ACCIDENT = re.compile("起(?:重大|严重|交通|刑事|民事)?[事案纠火命抢盗]")
@@ -106,7 +114,7 @@ def tokenise(text: str) -> Tokens:
 
 def _tokens(text: str, begin: int, found: str) -> list[Token]:
     """Return the tokens from a position on, at which `found` was found."""
-    phrases = _FIXED.get(found, ())
+    phrases = FIXED_PHRASES.get(found, ())
     if text.startswith(phrases, begin):
         phrase = next(phrase for phrase in phrases if text.startswith(phrase, begin))
         if _ends(phrase, text[begin + len(phrase) : begin + len(phrase) + 2]):
@@ -168,7 +176,7 @@ def _digits(run: str, left: str, after: str) -> list[Token]:
     if size == 1:
         return [(run, 1)]
     if last == "两":
-        word = left in {"块", "斤"} or not counted(after)
+        word = left in {"块", "斤"} or not (counted(after) or right == "点")
     else:
         word = left == "块" and counted(after)
         word = word or (last == "一" and right != "" and right in _ONLY_WORDS)
@@ -182,7 +190,7 @@ def _digits(run: str, left: str, after: str) -> list[Token]:
             return [(STRING, 2)]
         return [(NEAR_PAIR if near or run == "三五" else ZERO_PAIR if run[0] == "零" else PAIR, 2)]
     listed = (near and size <= 5) or run in _LISTS
-    certain = left in {*"号码点"} or (left and left.isascii())
+    certain = left in {*"号码点初终"} or (left and left.isascii()) or (size == 4 and right == "年")
     return [(VAGUE if listed and not certain else STRING, size)]
 
 
