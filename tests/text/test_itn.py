@@ -1,11 +1,9 @@
 """Inverse text normalization: the contract is in the two tables, the laws are here."""
 
-import csv
 import os
 import re
 from collections import Counter
 from datetime import date
-from pathlib import Path
 
 import pytest
 from hypothesis import example, given
@@ -15,13 +13,7 @@ from asr_server.text import number_tokens
 from asr_server.text.itn import normalise, rewrites, without_open_number, written_units
 from asr_server.text.numerals import NUMERAL, value, written
 from asr_server.text.tokens import Unit
-
-
-def table(name: str) -> list[dict[str, str]]:
-    """The rows of a table of spoken and written forms."""
-    with open(Path(__file__).with_name(name), encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-
+from tests.text.cases import table
 
 ORDINARY = table("itn_cases.tsv")
 KINDS = table("itn_kinds.tsv")
