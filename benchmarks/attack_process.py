@@ -22,7 +22,7 @@ from typing import Any, TypeAlias
 
 import httpx2
 import websockets.asyncio.client as client
-from websockets.frames import OP_TEXT
+from websockets.frames import Opcode
 
 from tests.support import attacks
 
@@ -32,7 +32,7 @@ with contextlib.suppress(ImportError):  # Windows has no such limits
 ADDRESS = "127.0.0.9"
 RETRY_S = 0.2
 """Pause before an attack that ended, or that could not connect, begins again."""
-STATUS = re.compile(rb"HTTP/1\.[01] (\d{3}) ")
+STATUS = re.compile(rb"HTTP/1\.[01] ([45]\d\d) ")
 CLOSE = re.compile(rb"\x88[\x02-\x7d]([\x03\x0f][\x00-\xff])")
 FAILED = re.compile(r'"error_code": ?"([\w.]+)"')
 
@@ -40,18 +40,16 @@ Attack: TypeAlias = Callable[[str], Coroutine[Any, Any, None]]
 
 
 def find_attacks() -> dict[str, Attack]:
-    """Return the public coroutine functions with one parameter `url` of every module there."""
+    """Return the public coroutine functions that need a `url` and nothing else."""
     found: dict[str, Attack] = {}
-    for module_info in sorted(pkgutil.iter_modules(attacks.__path__), key=lambda one: one.name):
-        module = importlib.import_module(f"{attacks.__name__}.{module_info.name}")
+    for about in sorted(pkgutil.iter_modules(attacks.__path__), key=lambda one: one.name):
+        module = importlib.import_module(f"{attacks.__name__}.{about.name}")
         for name, value in vars(module).items():
             own = inspect.iscoroutinefunction(value) and value.__module__ == module.__name__
-            if (
-                own
-                and not name.startswith("_")
-                and list(inspect.signature(value).parameters) == ["url"]
-            ):
-                found[name] = value
+            if own and not name.startswith("_"):
+                url, *others = inspect.signature(value).parameters.values()
+                if url.name == "url" and all(one.default is not one.empty for one in others):
+                    found[name] = value
     return found
 
 
@@ -62,9 +60,9 @@ def count_refusals(counts: Counter[str]) -> None:
         def process_event(self, event: Any) -> None:
             opening = self.response is None
             super().process_event(event)
-            if opening and self.response is not None and self.response.status_code != 101:
+            if opening and self.response is not None and self.response.status_code >= 400:
                 counts[f"HTTP {self.response.status_code}"] += 1
-            elif getattr(event, "opcode", None) is OP_TEXT:
+            elif getattr(event, "opcode", None) is Opcode.TEXT:
                 for code in FAILED.findall(bytes(event.data).decode("utf-8", "replace")):
                     counts[code] += 1
 
@@ -98,7 +96,8 @@ def count_refusals(counts: Counter[str]) -> None:
     answered = httpx2.Response.__init__
 
     def answer(self: httpx2.Response, status_code: int, *args: Any, **options: Any) -> None:
-        counts[f"HTTP {status_code}"] += 1
+        if status_code >= 400:
+            counts[f"HTTP {status_code}"] += 1
         answered(self, status_code, *args, **options)
 
     httpx2.Response.__init__ = answer  # type: ignore[method-assign]

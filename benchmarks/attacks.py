@@ -13,6 +13,7 @@ descriptors, which is the usual limit. It is started anew if an attack leaves it
 import asyncio
 import json
 import os
+import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -32,7 +33,7 @@ from asr_server.load.load_generator import RETRY_PAUSE_S
 from asr_server.load.recordings import Recording, read_recordings
 from asr_server.load.task_record import TaskRecord
 from benchmarks.attack_process import find_attacks
-from benchmarks.environment import describe
+from benchmarks.environment import processor
 from benchmarks.server_process import ServerProcess, server_process
 
 with suppress(ImportError):  # Windows has no such limits
@@ -40,6 +41,7 @@ with suppress(ImportError):  # Windows has no such limits
 
 STREAMS = 8
 FILES = 1024
+WARM_UP_S = 8.0
 LEAD_S = 1.0
 """How long an attack runs before the streams begin."""
 RECOVERY_S = 60.0
@@ -259,13 +261,13 @@ def run(
         raise typer.BadParameter(f"{', '.join(unknown)}; known: {', '.join(known)}")
     output.parent.mkdir(parents=True, exist_ok=True)
     recordings = tuple(one for one in read_recordings([], 1.0, 0.8) if one.duration_s < seconds / 2)
-    results: dict[str, Any] = {"machine": describe(), "seconds": seconds, "attacks": {}}
+    results: dict[str, Any] = {"machine": processor(), "commit": _commit(checkout), "attacks": {}}
     waiting = list(names)
 
     def observe_some(server: Server) -> None:
         """Run attacks until none is left or the server has to be started anew."""
         if server.pid is not None and url == "":
-            asyncio.run(observe(server, recordings, BASELINE, 8))  # warm
+            asyncio.run(observe(server, recordings, BASELINE, WARM_UP_S))
         while waiting:
             name = waiting.pop(0)
             seen = asyncio.run(observe(server, recordings, name, seconds))
@@ -285,6 +287,11 @@ def run(
     missed = [name for name, seen in results["attacks"].items() if not held(seen)]
     console.print(f"goals missed: {', '.join(missed) or 'none'}")
     raise typer.Exit(1 if missed else 0)
+
+
+def _commit(checkout: Path) -> str:
+    command = ["git", "-C", str(checkout), "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True).stdout.strip()
 
 
 @contextmanager
