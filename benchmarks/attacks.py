@@ -1,13 +1,14 @@
 """Measure well-behaved clients, memory and the log of a server beside every attack.
 
-    python -m benchmarks.attacks run build/attacks.json                    all attacks, 20 s each
-    python -m benchmarks.attacks run build/before.json --checkout ../older the server of a checkout
-    python -m benchmarks.attacks run build/attacks.json --url ws://127.0.0.1:8000 --pid 4711
-    python -m benchmarks.attacks table build/before.json build/attacks.json > attacks.md
+    python -m benchmarks.attacks                                   all attacks, 20 s each
+    python -m benchmarks.attacks --only silent_sockets,non_finite --output build/attacks.json
+    python -m benchmarks.attacks --checkout ../older --output benchmarks/results/attacks_before.json
+    python -m benchmarks.attacks --url ws://127.0.0.1:8000 --pid 4711 --log server.log
 
 Eight live streams run beside each attack of tests/support/attacks, which runs in a process of its
 own with a lower priority. The server has its default settings, the demo model, and 1024 file
-descriptors, which is the usual limit. It is started anew if an attack leaves it unusable.
+descriptors, which is the usual limit; it is started anew if an attack leaves it unusable. Memory is
+that of all its processes. Figures that exist are kept for attacks that are not run.
 """
 
 import asyncio
@@ -15,10 +16,11 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
 from typing import Annotated, Any
@@ -32,6 +34,7 @@ from asr_server.load.figures import figures
 from asr_server.load.load_generator import RETRY_PAUSE_S
 from asr_server.load.recordings import Recording, read_recordings
 from asr_server.load.task_record import TaskRecord
+from benchmarks.attack_figures import RECOVERY_S, Observed, held, line
 from benchmarks.attack_process import find_attacks
 from benchmarks.environment import processor
 from benchmarks.server_process import ServerProcess, server_process
@@ -44,41 +47,12 @@ FILES = 1024
 WARM_UP_S = 8.0
 LEAD_S = 1.0
 """How long an attack runs before the streams begin."""
-RECOVERY_S = 60.0
-"""Longest time after an attack until memory is back and every connection is closed."""
 RSS_MB = 50.0
 """Growth of memory that counts as none."""
-GOAL_S = 1.1
-"""95 % of the finals of the streams beside an attack."""
 BASELINE = "nothing"
+RESULTS = Path("benchmarks/results/attacks.json")
 
 console = Console(width=140, highlight=False)
-app = typer.Typer(add_completion=False)
-
-
-@dataclass(slots=True)
-class Observed:
-    """Hold what the streams, the memory and the log showed beside an attack."""
-
-    first_text_p95_s: float | None
-    final_p95_s: float | None
-    finished: int
-    failed: dict[str, int]
-    """Tasks of the streams by error, refused ones included."""
-    rss_before_mb: float
-    rss_max_mb: float
-    rss_after_mb: float
-    back_s: float | None
-    """Seconds after the attack until memory and connections were back; None within a minute."""
-    refused: dict[str, int]
-    """How the attack was refused."""
-    errors: int
-    """Records at ERROR in the log."""
-    tracebacks: int
-    log_mb: float
-    late_p99_s: float | None
-    """How late this program itself sent."""
-    left_open: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,9 +218,8 @@ def _limited_files() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-@app.command()
-def run(
-    output: Annotated[Path, typer.Argument(help="File for the figures, as JSON.")],
+def main(
+    output: Annotated[Path, typer.Option(help="File for the figures.")] = RESULTS,
     only: Annotated[str, typer.Option(help="Attacks, by commas; all without.")] = "",
     seconds: Annotated[float, typer.Option(help="Length of each attack.")] = 20,
     url: Annotated[str, typer.Option(help="A running server, as ws://127.0.0.1:8000.")] = "",
@@ -260,8 +233,11 @@ def run(
     if unknown := set(names) - {BASELINE, *known}:
         raise typer.BadParameter(f"{', '.join(unknown)}; known: {', '.join(known)}")
     output.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix="attacks-"))
     recordings = tuple(one for one in read_recordings([], 1.0, 0.8) if one.duration_s < seconds / 2)
-    results: dict[str, Any] = {"machine": processor(), "commit": _commit(checkout), "attacks": {}}
+    kept = json.loads(output.read_text(encoding="utf-8"))["attacks"] if output.exists() else {}
+    about = f"{processor()}, commit {_commit(checkout)}"
+    results: dict[str, Any] = {"environment": about, "seconds": seconds, "attacks": kept}
     waiting = list(names)
 
     def observe_some(server: Server) -> None:
@@ -281,10 +257,10 @@ def run(
         if url:
             observe_some(Server(url, pid, log))
             continue
-        with _started(output, checkout) as process:
-            log_file = output.with_suffix(".log")
+        with _started(scratch, checkout) as process:
+            log_file = scratch / "server.log"
             observe_some(Server(process.url.partition("/api")[0], process.process.pid, log_file))
-    missed = [name for name, seen in results["attacks"].items() if not held(seen)]
+    missed = [name for name in names if not held(results["attacks"][name])]
     console.print(f"goals missed: {', '.join(missed) or 'none'}")
     raise typer.Exit(1 if missed else 0)
 
@@ -295,84 +271,17 @@ def _commit(checkout: Path) -> str:
 
 
 @contextmanager
-def _started(output: Path, checkout: Path) -> Iterator[ServerProcess]:
+def _started(scratch: Path, checkout: Path) -> Iterator[ServerProcess]:
     settings = {
         "ASR_LOG_FORMAT": "json",
-        "ASR_DATABASE_URL": f"sqlite:///{output.with_suffix('.sqlite3').resolve()}",
+        "ASR_DATABASE_URL": f"sqlite:///{scratch}/lists.sqlite3",
     }
     source = checkout.resolve() / "src"
+    log = scratch / "server.log"
     with _limited_files():
-        server = server_process(
-            output.with_suffix(".log"), "--model", "demo", source=source, **settings
-        )
-        with server as process:
+        with server_process(log, "--model", "demo", source=source, **settings) as process:
             yield process
 
 
-def held(seen: dict[str, Any]) -> bool:
-    """Return whether the streams kept their goals, and the server its memory and its log."""
-    final = seen["final_p95_s"]
-    return (
-        final is not None
-        and final < GOAL_S
-        and not seen["failed"]
-        and seen["back_s"] is not None
-        and not seen["errors"]
-        and not seen["tracebacks"]
-    )
-
-
-def line(seen: Observed) -> str:
-    """Return an observation in one line."""
-    return (
-        f"first text {_ms(seen.first_text_p95_s)}, final {_ms(seen.final_p95_s)} ms p95, "
-        f"{seen.finished} finished, failed {seen.failed or 0}; "
-        f"memory {seen.rss_before_mb:.0f} -> {seen.rss_max_mb:.0f} -> {seen.rss_after_mb:.0f} MB, "
-        f"back after {_seconds(seen.back_s)}; {seen.errors} errors, {seen.tracebacks} tracebacks, "
-        f"{seen.log_mb:.1f} MB log; refused {seen.refused or 'nothing'}"
-        + (f"; left open {seen.left_open}" if seen.left_open else "")
-    )
-
-
-# The table ---------------------------------------------------------------------------------------
-
-
-@app.command()
-def table(
-    before: Annotated[Path, typer.Argument(help="Figures of an older server.")],
-    after: Annotated[Path, typer.Argument(help="Figures of this one.")],
-) -> None:
-    """Print a Markdown table of two files of figures."""
-    old, new = (json.loads(path.read_text(encoding="utf-8"))["attacks"] for path in (before, after))
-    print(
-        "| attack | final p95 ms | tasks failed | memory MB, most | after | "
-        "errors logged | refused with |"
-    )
-    print("|---|---|---|---|---|---|---|")
-    for name, seen in new.items():
-        earlier = old.get(name)
-        cells = [
-            _pair(earlier, seen, lambda one: _ms(one["final_p95_s"])),
-            _pair(earlier, seen, lambda one: str(sum(one["failed"].values()))),
-            _pair(earlier, seen, lambda one: f"+{one['rss_max_mb'] - one['rss_before_mb']:.0f}"),
-            _pair(earlier, seen, lambda one: f"+{one['rss_after_mb'] - one['rss_before_mb']:.0f}"),
-            _pair(earlier, seen, lambda one: str(max(one["errors"], one["tracebacks"]))),
-            ", ".join(f"{number} × {how}" for how, number in seen["refused"].items()) or "nothing",
-        ]
-        print(f"| `{name}` | {' | '.join(cells)} |")
-
-
-def _pair(earlier: dict[str, Any] | None, seen: dict[str, Any], cell: Any) -> str:
-    return f"{cell(earlier)} → {cell(seen)}" if earlier else str(cell(seen))
-
-
-def _ms(seconds: float | None) -> str:
-    return "–" if seconds is None else f"{1000 * seconds:.0f}"
-
-
-def _seconds(seconds: float | None) -> str:
-    return f"{RECOVERY_S:.0f} s: no" if seconds is None else f"{seconds:.0f} s"
-
-
 if __name__ == "__main__":
-    app()
+    typer.run(main)
