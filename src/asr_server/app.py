@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -17,8 +17,8 @@ from asr_server import __version__
 from asr_server.access import Access
 from asr_server.api import health, page, status, tokens, vocabularies
 from asr_server.asr.engine import Engine
-from asr_server.asr.load import FAKE_MODEL, build_engine
-from asr_server.asr.types import LoadError
+from asr_server.asr.load import build_engine
+from asr_server.asr.types import Backend, LoadError
 from asr_server.errors import AsrError, InternalError, MethodNotAllowed, UnknownPath
 from asr_server.models.registry import Choice, choose
 from asr_server.observability import gpu
@@ -57,13 +57,24 @@ class Application(FastAPI):
         await super().__call__(scope, receive, send)
 
 
-def create_app(settings: Settings, choice: Choice | None = None) -> FastAPI:
+def create_app(
+    settings: Settings,
+    choice: Choice | None = None,
+    load: Callable[[], Backend] | None = None,
+) -> FastAPI:
     """Return the server as an ASGI application; it accepts connections once the model is warm.
 
     Without a `choice` of the model, finds the settings' model, and downloads it if they allow that.
+    `load` makes another backend, which then needs no model: for tests.
     """
     metrics = Metrics()
-    engine, name, notice = _engine(settings, metrics, choice)
+    name, notice = settings.model, None
+    if load is not None:
+        engine = Engine(load, settings, metrics)
+    else:
+        choice = choice or choose(settings)
+        engine = build_engine(settings, choice.path, choice.punctuation, metrics)
+        name, notice = Path(choice.name).name, choice.notice
     keys = (key.get_secret_value() for key in settings.api_keys)
     access = Access(keys, settings.api_keys_file or "")
     lists = Vocabularies(settings)
@@ -165,14 +176,3 @@ def _build(engine: Engine, model: str) -> dict[str, str]:
         "device": engine.device,
         "dtype": engine.dtype,
     }
-
-
-def _engine(
-    settings: Settings, metrics: Metrics, choice: Choice | None
-) -> tuple[Engine, str, str | None]:
-    """Return the engine, the model's name and the notice that users of the model must see."""
-    if choice is None and settings.model == FAKE_MODEL:
-        return build_engine(settings, FAKE_MODEL, None, metrics), FAKE_MODEL, None
-    choice = choice or choose(settings)
-    engine = build_engine(settings, choice.path, choice.punctuation, metrics)
-    return engine, Path(choice.name).name, choice.notice

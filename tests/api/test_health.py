@@ -6,9 +6,9 @@ import httpx2
 import pytest
 
 from asr_server import app
-from asr_server.asr.load import build_engine
 from asr_server.models.registry import Choice
 from asr_server.settings import Settings
+from tests.support.engines import engine_with
 from tests.support.serving import serving
 
 
@@ -51,7 +51,7 @@ async def test_the_demo_page_and_its_recordings_are_served(served):
 async def test_healthz_warns_about_the_demo_model(monkeypatch):
     demo = Choice("demo", Path("/demo/asr"), None)
     monkeypatch.setattr(app, "choose", lambda settings: demo)
-    monkeypatch.setattr(app, "build_engine", lambda settings, *_: build_engine(settings, "fake"))
+    monkeypatch.setattr(app, "build_engine", lambda *_: engine_with())
     transport = httpx2.ASGITransport(app.create_app(Settings(model="demo")))
     async with httpx2.AsyncClient(transport=transport, base_url="http://x") as client:
         assert (await client.get("/healthz")).json()["notice"] == demo.notice

@@ -12,12 +12,14 @@ import websockets
 
 from asr_client.errors import AsrError, ServerAway, ServerBusy, TaskFailed, Unauthorized
 from asr_client.types import Sentence
+from asr_server.app import create_app
 from asr_server.recordings import recognise as recognise_module
 from asr_server.recordings.files import OpenRecording, RecordingError, open_recording
 from asr_server.recordings.inprocess import bulk_settings, in_process
 from asr_server.recordings.recognise import Request, ends_run, recognise
 from asr_server.settings import Settings
 from tests.support.encoding import encode
+from tests.support.fake_backend import FakeBackend
 from tests.support.serving import LOUD, QUIET, serving
 
 AS_SPOKEN = {"punctuation_prediction_enabled": False}
@@ -40,7 +42,8 @@ def speech(tmp_path):
 async def here() -> AsyncIterator[Request]:
     """A server in this process."""
     settings = Settings(model="fake", api_keys="a-secret-of-16-letters", max_tasks_per_key=1)
-    async with in_process(bulk_settings(settings, 4)) as connect:
+    app = create_app(bulk_settings(settings, 4), load=FakeBackend)
+    async with in_process(app) as connect:
         yield Request(AS_SPOKEN, connect=connect)
 
 

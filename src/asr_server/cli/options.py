@@ -89,11 +89,12 @@ def server_here(
     if choice.notice:
         err.print(choice.notice, style="bold yellow")
 
+    from asr_server.app import create_app
     from asr_server.recordings.inprocess import bulk_settings, in_process
 
     chunk_size = ",".join(map(str, settings.chunk_size))
     configuration = {"model": choice.name, "chunk size": chunk_size}
-    return in_process(bulk_settings(settings, streams), choice), configuration
+    return in_process(create_app(bulk_settings(settings, streams), choice)), configuration
 
 
 def progress_bars(*columns: ProgressColumn, transient: bool = True, shown: bool = True) -> Progress:
