@@ -61,14 +61,13 @@ def test_a_hand_started_uvicorn_without_keys_logs_its_address_and_warns(port):
     assert server.said.count("every client that reaches 0.0.0.0 may use the server") == 1
 
 
-def test_a_hand_started_uvicorn_with_a_blank_key_does_not_start(port):
+def test_a_blank_key_refuses_to_start_with_a_sentence():
     done = subprocess.run(
-        [sys.executable, "-m", "uvicorn", "main:app", "--port", str(port)],
+        [sys.executable, "-c", "import main"],
         cwd=ROOT,
         env=environment(ASR_MODEL="fake", ASR_API_KEYS=" "),
         capture_output=True,
         text=True,
-        timeout=60,
     )
     assert done.returncode == 1
     assert "ASR_API_KEYS: it is set but blank" in done.stderr
