@@ -15,7 +15,7 @@ from asr_server.settings import Settings
 def options(settings: Settings) -> dict[str, Any]:
     """Return the arguments of `uvicorn.Config` beside the application."""
     return {
-        "host": settings.host,
+        "host": settings.listen_host,
         "port": settings.port,
         "root_path": settings.root_path,
         # uvicorn logs whole URLs, and some clients put their API key into the query.

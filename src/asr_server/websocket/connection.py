@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -46,6 +46,7 @@ from asr_server.state.session import Session, State
 from asr_server.state.task import Task
 from asr_server.websocket.audio_input import AudioInput, find_hotwords
 from asr_server.websocket.deadline_timer import DeadlineTimer
+from asr_server.websocket.limits import client_address
 from asr_server.websocket.server_context import ServerContext
 from asr_server.websocket.task_log import log_end
 from asr_server.websocket.uvicorn_compat import abort
@@ -60,14 +61,21 @@ GOING_AWAY = CloseSocket(1001, "going away")
 class Connection:
     """Serve one client from the accepted handshake to the close frame."""
 
-    def __init__(self, websocket: WebSocket, caller: Caller, server: ServerContext) -> None:
+    def __init__(
+        self,
+        websocket: WebSocket,
+        caller: Caller,
+        server: ServerContext,
+        confirm: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`confirm` raises InvalidApiKey once the client may start no further task."""
         self._websocket = websocket
         self._caller = caller
+        self._confirm = confirm
         self._server = server
         self._clock = asyncio.get_running_loop().time
         self._session = Session(server.settings, self._clock())
-        client = websocket.scope.get("client")  # none behind a Unix socket
-        self._address: str = client[0] if client else ""
+        self._address = client_address(websocket.scope)
         self._audio: AudioInput | None = None
         """Of the open stream."""
         self._results_task: asyncio.Task[None] | None = None
@@ -150,6 +158,7 @@ class Connection:
         server = self._server
         if self._draining:
             raise ShuttingDown
+        self._confirm()
         hotwords = await find_hotwords(server.vocabularies, self._caller, task)
         await server.engine.prepare(hotwords)
         if self._session.state is not State.STARTING:

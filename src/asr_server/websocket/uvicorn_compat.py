@@ -16,10 +16,13 @@ from urllib.parse import parse_qsl, urlencode
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from asr_server.settings import Settings
+from asr_server.websocket.browsers import is_loopback
 from asr_server.websocket.sockets import Sockets
 from asr_server.websocket.uvicorn_protocols import ParseQueue, WebSocketProtocol, http_protocol
 
 log = logging.getLogger(__name__)
+
+OPEN = "no API key is configured: every client that reaches %s may use the server; see ASR_API_KEYS"
 
 KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S, KEEPALIVE_PROBES = 60, 10, 6
 
@@ -60,6 +63,9 @@ class UvicornCompat:
         if uvicorn is None:
             log.warning("not called by uvicorn: clients may send any number of messages")
             return
+        at_socket = uvicorn.uds or uvicorn.fd is not None
+        if not (self._settings.keyed or at_socket or is_loopback(uvicorn.host)):
+            log.warning(OPEN, uvicorn.host)
         uvicorn.ws_max_size = self._settings.max_message_bytes
         uvicorn.ws_ping_interval = None  # DashScope's SDK cannot answer while it has no audio
         uvicorn.ws_per_message_deflate = False  # PCM does not compress

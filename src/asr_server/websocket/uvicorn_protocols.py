@@ -153,7 +153,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
                 b"".join(self.frames).decode()
             except UnicodeDecodeError:
                 self.frames = []
-                self._refuse(MalformedMessage())
+                self._refuse(MalformedMessage("Invalid payload data: the text frame is not UTF-8."))
                 return
         super().send_receive_event_to_app()
 
