@@ -25,7 +25,7 @@ from tests.support.backends import load_backend
 
 model = choose(Settings(model=DEMO))
 backend = load_backend(
-    model.path, model.punctuation, warm=True, dtype=sys.argv[1], slots=24, max_batch=24
+    model.path, model.punctuation, warm=True, dtype=sys.argv[1], max_tasks=24, max_batch=24
 )
 print("warm", flush=True)
 

@@ -7,8 +7,8 @@ from functools import cache
 
 import numpy as np
 import pytest
-
 from asr_server.asr.fake import FakeBackend
+
 from asr_server.audio import container, wave
 from asr_server.audio.container import Container
 from asr_server.audio.wave import HeaderParser
