@@ -7,7 +7,6 @@ from functools import cache
 
 import numpy as np
 import pytest
-from asr_server.asr.fake import FakeBackend
 
 from asr_server.audio import container, wave
 from asr_server.audio.container import Container
@@ -16,6 +15,7 @@ from asr_server.errors import DecodeError
 from tests.support.attacks import media
 from tests.support.decoding import decode, decode_stream
 from tests.support.encoding import encode
+from tests.support.fake_backend import FakeBackend
 from tests.support.serving import (
     LOUD,
     QUIET,
