@@ -9,7 +9,9 @@ from functools import partial
 from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.types import Receive, Scope, Send
 
 from asr_server import __version__
 from asr_server.access import Access
@@ -17,7 +19,7 @@ from asr_server.api import health, page, status, tokens, vocabularies
 from asr_server.asr.engine import Engine
 from asr_server.asr.load import build_engine
 from asr_server.asr.types import Backend, LoadError
-from asr_server.errors import AsrError, InternalError
+from asr_server.errors import AsrError, InternalError, MethodNotAllowed, UnknownPath
 from asr_server.models.registry import Choice, choose
 from asr_server.observability import gpu
 from asr_server.observability.history import History
@@ -26,12 +28,33 @@ from asr_server.process import heap_trim
 from asr_server.process.signals import GracefulShutdown
 from asr_server.settings import Settings
 from asr_server.vocabularies import Vocabularies
+from asr_server.websocket.browsers import BrowserGuard, is_loopback
 from asr_server.websocket.connection_manager import ConnectionManager
-from asr_server.websocket.limits import ConcurrencyLimit, RateLimit, error_response
+from asr_server.websocket.limits import (
+    ConcurrencyLimit,
+    RateLimit,
+    Refusals,
+    error_response,
+    refuse,
+)
 from asr_server.websocket.server_context import ServerContext
-from asr_server.websocket.uvicorn_compat import UvicornCompat
+from asr_server.websocket.uvicorn_compat import UvicornCompat, bind_host
 
 log = logging.getLogger(__name__)
+
+OPEN = "no API key is configured: every client that reaches %s may use the server; see ASR_API_KEYS"
+
+
+class Application(FastAPI):
+    """Warn at the start if clients of other machines need no key."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # Here and not in a middleware, because FastAPI wraps `receive`.
+        if scope["type"] == "lifespan" and not self.state.keyed:
+            host = bind_host(receive)
+            if host is not None and not is_loopback(host):
+                log.warning(OPEN, host)
+        await super().__call__(scope, receive, send)
 
 
 def create_app(
@@ -53,7 +76,7 @@ def create_app(
         engine = build_engine(settings, choice.path, choice.punctuation, metrics)
         name, notice = Path(choice.name).name, choice.notice
     keys = (key.get_secret_value() for key in settings.api_keys)
-    access = Access(keys, settings.api_keys_file)
+    access = Access(keys, settings.api_keys_file or "")
     lists = Vocabularies(settings)
     task_limit = ConcurrencyLimit(settings.max_tasks_per_key)
     server = ServerContext(engine, settings, lists, task_limit, metrics)
@@ -95,9 +118,10 @@ def create_app(
             await engine.stop()
             lists.close()
 
-    app = FastAPI(
+    app = Application(
         title="asr-server", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
     )
+    app.state.keyed = settings.keyed
     app.state.engine = engine
     app.include_router(health.router(engine, state, metrics, name, notice))
     app.include_router(status.router(history, notice))
@@ -107,25 +131,34 @@ def create_app(
     app.include_router(connections.router)
     respond = partial(_respond, metrics)
     app.add_exception_handler(AsrError, respond)
+    app.add_exception_handler(HTTPException, respond)
     app.add_exception_handler(Exception, respond)
+    app.router.default = _unknown_path
+    # The guard has refused other origins already.
     app.add_middleware(
-        CORSMiddleware,
-        allow_origins=settings.cors_origins,
-        allow_methods=["*"],
-        allow_headers=["*"],
+        CORSMiddleware, allow_origins=["*"], allow_methods=["*"], allow_headers=["*"]
     )
+    app.add_middleware(BrowserGuard, settings=settings, metrics=metrics)
     if settings.max_requests_per_minute:
         per_minute = settings.max_requests_per_minute
         app.add_middleware(RateLimit, per_minute=per_minute, metrics=metrics)
+    app.add_middleware(Refusals)
     app.add_middleware(UvicornCompat)  # last added is outermost
     return app
 
 
 async def _respond(metrics: Metrics, _: Request, error: Exception) -> Response:
     """Answer an HTTP request that failed; the client gets no details of a bug."""
+    if isinstance(error, HTTPException):  # Starlette's own, of the router
+        error = MethodNotAllowed() if error.status_code == 405 else UnknownPath()
     shown = error if isinstance(error, AsrError) else InternalError()
     metrics.errors.labels(shown.code).inc()
     return error_response(shown)
+
+
+async def _unknown_path(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a request or a handshake to a path without a route."""
+    await refuse(scope, receive, send, error_response(UnknownPath()))
 
 
 async def _stop_without_device(engine: Engine) -> None:

@@ -9,6 +9,8 @@ AsrError
 │   ├── InvalidApiKey            HTTP 401 before the upgrade
 │   ├── AccessDenied             HTTP 403 before the upgrade
 │   ├── NotFound                 the object of an HTTP request does not exist
+│   ├── UnknownPath              nothing is served at the path of a request or handshake
+│   ├── MethodNotAllowed         the path takes another HTTP method
 │   ├── ModelNotFound            the model's name is unknown
 │   ├── UnsupportedFormat        UNSUPPORTED_FORMAT
 │   ├── NoValidAudio             NO_VALID_AUDIO_ERROR: a task without a single sample
@@ -90,6 +92,18 @@ class NotFound(ClientError):
     code = "BadRequest.ResourceNotExist"
     message = "The required resource not exist"
     http_status = 404
+
+
+class UnknownPath(ClientError):
+    code = "NotFound"
+    message = "Nothing is served at this path; recognition is at /api-ws/v1/inference (WebSocket)."
+    http_status = 404
+
+
+class MethodNotAllowed(ClientError):
+    code = "MethodNotAllowed"
+    message = "This path does not take this HTTP method."
+    http_status = 405
 
 
 class ModelNotFound(ClientError):

@@ -15,7 +15,7 @@ from asr_server.settings import Settings
 def options(settings: Settings) -> dict[str, Any]:
     """Return the arguments of `uvicorn.Config` beside the application."""
     return {
-        "host": settings.host,
+        "host": settings.listen_host,
         "port": settings.port,
         "root_path": settings.root_path,
         "ws": "websockets-sansio",  # stops reading a socket until the application asks for more

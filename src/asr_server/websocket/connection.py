@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -58,9 +58,17 @@ GOING_AWAY = CloseSocket(1001, "going away")
 class Connection:
     """Serve one client from the accepted handshake to the close frame."""
 
-    def __init__(self, websocket: WebSocket, caller: Caller, server: ServerContext) -> None:
+    def __init__(
+        self,
+        websocket: WebSocket,
+        caller: Caller,
+        server: ServerContext,
+        confirm: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`confirm` raises InvalidApiKey once the client may start no further task."""
         self._websocket = websocket
         self._caller = caller
+        self._confirm = confirm
         self._server = server
         self._clock = asyncio.get_running_loop().time
         self._session = Session(server.settings, self._clock())
@@ -146,6 +154,7 @@ class Connection:
         server = self._server
         if self._draining:
             raise ShuttingDown
+        self._confirm()
         hotwords = await find_hotwords(server.vocabularies, self._caller, task)
         await server.engine.prepare(hotwords)
         if self._session.state is not State.STARTING:

@@ -12,6 +12,8 @@ from urllib.parse import parse_qsl, urlencode
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from asr_server.protocol.commands import NOT_UTF8
+
 KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S, KEEPALIVE_PROBES = 60, 10, 6
 
 
@@ -38,6 +40,8 @@ class UvicornCompat:
             if transport is not None:
                 _enable_keepalive(transport.get_extra_info("socket"))
             scope.setdefault("state", {})["abort"] = getattr(transport, "abort", _no_transport)
+            if hasattr(protocol, "send_receive_event_to_app"):
+                _pass_on_invalid_text(protocol)
         if scope.get("query_string"):
             _hide_key(scope)
         await self._app(scope, receive, send)
@@ -50,10 +54,39 @@ def abort(scope: Scope) -> None:
     scope["state"]["abort"]()
 
 
+def bind_host(receive: Receive) -> str | None:
+    """Return the host that uvicorn will listen on, given the `receive` of its lifespan."""
+    config = getattr(getattr(receive, "__self__", None), "config", None)
+    if config is None or config.uds or config.fd is not None:
+        return None
+    host: str = config.host
+    return host
+
+
 def query_key(scope: Scope) -> str | None:
     """Return the `api_key` that was in the query string."""
     key: str | None = scope["state"].get("api_key")
     return key
+
+
+def _pass_on_invalid_text(protocol: Any) -> None:
+    """Let the application refuse a text frame that is not UTF-8, with a message and a reason.
+
+    uvicorn closes the connection at once and logs an error with its stack.
+    """
+    forward = protocol.send_receive_event_to_app
+
+    def send_receive_event_to_app() -> None:
+        if protocol.curr_msg_data_type == "text":
+            data = b"".join(protocol.frames)
+            try:
+                data.decode()
+            except UnicodeDecodeError:
+                data = NOT_UTF8.encode()
+            protocol.frames = [data]
+        forward()
+
+    protocol.send_receive_event_to_app = send_receive_event_to_app
 
 
 def _mark_refusal_as_complete(protocol: Any) -> None:
