@@ -7,6 +7,7 @@ import subprocess
 import sys
 import types
 from http import HTTPStatus
+from importlib.util import find_spec
 from pathlib import Path
 
 import AsrClient as client_module
@@ -844,8 +845,19 @@ async def test_the_command_line_prints_text_and_writes_subtitles(server, tmp_pat
     assert server.tasks[0].parameters["vocabulary"] == {"你好": 5}
 
 
-async def test_the_command_line_reports_errors_without_a_traceback():
-    status, out, err = await run_cli(__file__, "--url", "ws://127.0.0.1:9")
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ((__file__, "--url", "ws://127.0.0.1:9"), "cannot reach ws://127.0.0.1:9"),
+        pytest.param(
+            ("--devices",),
+            "pip install sounddevice",
+            marks=pytest.mark.skipif(bool(find_spec("sounddevice")), reason="has sounddevice"),
+        ),
+    ],
+)
+async def test_the_command_line_reports_errors_without_a_traceback(arguments, reason):
+    status, out, err = await run_cli(*arguments)
     assert (status, out) == (1, "")
-    assert "cannot reach ws://127.0.0.1:9" in err
+    assert reason in err
     assert "Traceback" not in err
