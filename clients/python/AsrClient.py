@@ -136,7 +136,7 @@ class TaskFailed(AsrError):
     """The server refused or ended the task; see `code`."""
 
     def __init__(self, message: str, code: str = "") -> None:
-        super().__init__(f"{code}: {message}" if code else message, code)
+        super().__init__(f"{code}: {message}" if code not in ("", message) else message, code)
         self.retryable = code.startswith(RETRYABLE_CODES) or self.is_idle_timeout
 
     @property

@@ -511,7 +511,7 @@ function unreachable(message) {
 
 /** @param {{error_code?: string, error_message?: string}} header */
 function taskError({ error_code: serverCode = '', error_message: text = 'the task failed' }) {
-  const message = serverCode ? `${serverCode}: ${text}` : text;
+  const message = serverCode && serverCode !== text ? `${serverCode}: ${text}` : text;
   if (serverCode.startsWith('Throttling')) {
     return new AsrError('busy', message, { serverCode, retryable: true });
   }
