@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from asr_server.evaluation.data_sets import DataSet, Utterance, read_data_set
+from asr_server.evaluation.data_sets import DataSet, read_data_set
 from asr_server.recordings.files import RecordingError
+from asr_server.recordings.manifest import Utterance
 
 
 def recording(path: Path) -> Path:

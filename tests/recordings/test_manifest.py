@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from asr_server.recordings.files import RecordingError
-from asr_server.recordings.manifest import Entry, Span, read_manifest
+from asr_server.recordings.manifest import Span, Utterance, read_manifest
 
 LINES = """
 {"file": "a.wav", "text": "你好", "characters": [{"begin_ms": 1, "end_ms": 2.0}]}
@@ -17,22 +17,35 @@ SPREAD = LIST.replace('", "', '",\n "')
 
 
 def written(folder: Path, content: str) -> Path:
+    (folder / "wav").mkdir()
+    for name in ("a.wav", "wav/b.wav"):
+        (folder / name).touch()
     path = folder / "set.json"
     path.write_text(content, "utf-8")
     return path
 
 
-@pytest.mark.parametrize(
-    ("content", "lines"), [(LINES, (2, 4)), (LIST, (2, 4)), (SPREAD, (2, 6))], ids=repr
-)
-def test_lines_and_lists_mean_the_same(tmp_path, content, lines):
-    path = written(tmp_path, content)
-    where = [f"{path}, line {line}" for line in lines]
+@pytest.mark.parametrize("content", [LINES, LIST, SPREAD])
+def test_lines_and_lists_mean_the_same(tmp_path, content):
     a, b = (Span(1, 2),), (Span(3, 4),)
-    assert list(read_manifest(path)) == [
-        Entry(where[0], "a.wav", tmp_path / "a.wav", "你好", None, (), a),
-        Entry(where[1], "7", tmp_path / "wav" / "b.wav", None, "s1", b, ()),
+    assert list(read_manifest(written(tmp_path, content), transcribed=False)) == [
+        Utterance("a.wav", tmp_path / "a.wav", "你好", characters=a),
+        Utterance("7", tmp_path / "wav" / "b.wav", speaker="s1", sentences=b),
     ]
+
+
+@pytest.mark.parametrize("content", [LINES, LIST])
+def test_a_missing_transcript_is_an_error_only_where_one_is_needed(tmp_path, content):
+    path = written(tmp_path, content)
+    with pytest.raises(RecordingError, match=r"line 4: lacks the transcript \(`text`\)"):
+        list(read_manifest(path, transcribed=True))
+
+
+def test_a_missing_recording_is_named_with_its_line(tmp_path):
+    path = written(tmp_path, LIST)
+    (tmp_path / "a.wav").unlink()
+    with pytest.raises(RecordingError, match=r"line 2: there is no file .*a\.wav"):
+        list(read_manifest(path, transcribed=False))
 
 
 @pytest.mark.parametrize(
@@ -54,7 +67,7 @@ def test_lines_and_lists_mean_the_same(tmp_path, content, lines):
 )
 def test_the_line_at_fault_is_named(tmp_path, content, reason):
     with pytest.raises(RecordingError, match=reason) as refused:
-        list(read_manifest(written(tmp_path, content)))
+        list(read_manifest(written(tmp_path, content), transcribed=False))
     assert str(tmp_path / "set.json") in str(refused.value)
 
 
@@ -62,9 +75,9 @@ def test_a_text_in_another_encoding_is_an_error_with_the_conversion(tmp_path):
     path = tmp_path / "set.jsonl"
     path.write_bytes('{"file": "a.wav", "text": "你好"}\n'.encode("gb18030"))
     with pytest.raises(RecordingError, match="iconv -f gb18030"):
-        list(read_manifest(path))
+        list(read_manifest(path, transcribed=True))
 
 
 def test_a_manifest_that_is_not_there_is_named(tmp_path):
     with pytest.raises(RecordingError, match="absent.json: No such file"):
-        list(read_manifest(tmp_path / "absent.json"))
+        list(read_manifest(tmp_path / "absent.json", transcribed=True))

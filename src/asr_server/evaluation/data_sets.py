@@ -12,7 +12,7 @@ from pathlib import Path
 
 from asr_server.evaluation.normalise import units
 from asr_server.recordings.files import AUDIO_SUFFIXES, RecordingError, audio_files
-from asr_server.recordings.manifest import Span, read_manifest, read_text
+from asr_server.recordings.manifest import Utterance, read_manifest, read_text
 
 SHOWN_PROBLEMS = 5
 SHAPES = """Expected one of:
@@ -20,18 +20,6 @@ SHAPES = """Expected one of:
   a Kaldi data directory: wav.scp and text
   a folder as AISHELL comes: wav/**/*.wav and transcript/*.txt
   a folder of recordings with a text file beside each: a.wav and a.txt"""
-
-
-@dataclass(frozen=True, slots=True)
-class Utterance:
-    """A recording and its transcript."""
-
-    id: str
-    audio: Path
-    text: str
-    speaker: str | None = None
-    characters: tuple[Span, ...] = ()
-    """One for each character of `text`, or none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +42,10 @@ class DataSet:
 def read_data_set(source: Path) -> DataSet:
     """Return the utterances of a SOURCE. Raises RecordingError."""
     audio: list[Path] = []
+    if source.suffix.lower() in AUDIO_SUFFIXES:
+        raise RecordingError(f"{source}: a recording without its transcript.\n{SHAPES}")
     if source.is_file():
-        utterances = list(_manifest(source))
+        utterances = list(read_manifest(source, transcribed=True))
     elif (source / "wav.scp").is_file():
         utterances = list(_kaldi(source))
     elif source.is_dir():
@@ -94,15 +84,6 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
     for number, line in enumerate(read_text(path).splitlines(), 1):
         if line.strip():
             yield number, line.strip()
-
-
-def _manifest(path: Path) -> Iterator[Utterance]:
-    if path.suffix.lower() in AUDIO_SUFFIXES:
-        raise RecordingError(f"{path}: a recording without its transcript.\n{SHAPES}")
-    for entry in read_manifest(path):
-        if entry.text is None:
-            raise RecordingError(f"{entry.where}: lacks the transcript (`text`).")
-        yield Utterance(entry.id, entry.audio, entry.text, entry.speaker, entry.characters)
 
 
 def _kaldi(folder: Path) -> Iterator[Utterance]:

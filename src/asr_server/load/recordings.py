@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from asr_server.audio.units import SAMPLE_RATE
 from asr_server.recordings.files import RAW, RecordingError, audio_files, decode_file
-from asr_server.recordings.manifest import Entry, Span, read_manifest
+from asr_server.recordings.manifest import Span, read_manifest
 
 FRAME_S = 0.1
 """Audio in one message, as in the official SDK's examples."""
@@ -108,19 +108,12 @@ def _listed(paths: Iterable[Path]) -> Iterator[tuple[Path, tuple[Speech, ...]]]:
         if path.is_dir():
             yield from ((file, ()) for file in audio_files(path) if file.suffix.lower() not in RAW)
         elif path.suffix in (".json", ".jsonl"):
-            for entry in read_manifest(path):
-                if not entry.audio.is_file():
-                    raise RecordingError(f"{entry.where}: there is no file {entry.audio}")
-                yield entry.audio, _spoken(entry)
+            for entry in read_manifest(path, transcribed=False):
+                characters = entry.characters
+                ends = [Span(characters[0].begin_ms, characters[-1].end_ms)] if characters else ()
+                spans = entry.sentences or ends
+                yield entry.audio, tuple(Speech(s.begin_ms / 1000, s.end_ms / 1000) for s in spans)
         elif path.is_file():
             yield path, ()
         else:
             raise RecordingError(f"{path}: there is no such file or folder")
-
-
-def _spoken(entry: Entry) -> tuple[Speech, ...]:
-    """Return the times of the sentences, or those of the first and the last character."""
-    spans = entry.sentences
-    if not spans and entry.characters:
-        spans = (Span(entry.characters[0].begin_ms, entry.characters[-1].end_ms),)
-    return tuple(Speech(span.begin_ms / 1000, span.end_ms / 1000) for span in spans)

@@ -29,36 +29,36 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """A recording as a manifest describes it."""
+class Utterance:
+    """A recording and what is known of its speech."""
 
-    where: str
-    """The manifest and the line, for errors."""
     id: str
     audio: Path
-    text: str | None
-    speaker: str | None
-    sentences: tuple[Span, ...]
-    characters: tuple[Span, ...]
+    text: str = ""
+    speaker: str | None = None
+    sentences: tuple[Span, ...] = ()
+    characters: tuple[Span, ...] = ()
+    """One for each character of `text`, or none."""
 
 
-def read_manifest(path: Path) -> Iterator[Entry]:
-    """Yield the entries of a manifest. Raises RecordingError with the line at fault."""
+def read_manifest(path: Path, *, transcribed: bool) -> Iterator[Utterance]:
+    """Yield the recordings, each with a text if `transcribed`, else each with its file.
+
+    Raises RecordingError with the line at fault.
+    """
     for number, entry in _objects(path):
         where = f"{path}, line {number}"
         if not isinstance(entry, dict):
             raise RecordingError(f'{where}: not a JSON object, as {{"file": "a.wav"}} would be.')
-        if (audio := _first(entry, AUDIO_KEYS)) is None:
-            raise RecordingError(f"{where}: lacks the recording (`file`).")
-        yield Entry(
-            where,
-            _first(entry, ID_KEYS) or audio,
-            path.parent / audio,
-            _first(entry, TEXT_KEYS),
-            _first(entry, SPEAKER_KEYS),
-            _spans(entry, "sentences", where),
-            _spans(entry, "characters", where),
-        )
+        audio, text = _first(entry, AUDIO_KEYS), _first(entry, TEXT_KEYS)
+        if audio is None or (text is None and transcribed):
+            missing = "the recording (`file`)" if audio is None else "the transcript (`text`)"
+            raise RecordingError(f"{where}: lacks {missing}.")
+        if not transcribed and not (path.parent / audio).is_file():
+            raise RecordingError(f"{where}: there is no file {path.parent / audio}.")
+        id, speaker = _first(entry, ID_KEYS) or audio, _first(entry, SPEAKER_KEYS)
+        spans = [_spans(entry, name, where) for name in ("sentences", "characters")]
+        yield Utterance(id, path.parent / audio, text or "", speaker, *spans)
 
 
 def read_text(path: Path) -> str:
@@ -66,36 +66,28 @@ def read_text(path: Path) -> str:
     try:
         return path.read_text("utf-8-sig")
     except UnicodeDecodeError as exc:
-        raise RecordingError(
-            f"{path}: not UTF-8. Convert it first: iconv -f gb18030 -t utf-8 OLD > NEW"
-        ) from exc
+        remedy = "Convert it first: iconv -f gb18030 -t utf-8 OLD > NEW"
+        raise RecordingError(f"{path}: not UTF-8. {remedy}") from exc
     except OSError as exc:
         raise RecordingError(f"{path}: {exc.strerror}.") from exc
 
 
 def _objects(path: Path) -> Iterator[tuple[int, Any]]:
     """Yield each JSON value with the number of its line."""
-    text = read_text(path)
-    decoder = json.JSONDecoder()
-    at = _next_object(text, 0)
-    line = 1 + text.count("\n", 0, at)
-    while at < len(text):
+    text, decoder = read_text(path), json.JSONDecoder()
+    end, line = 0, 1
+    while (at := BETWEEN_OBJECTS.match(text, end).end()) < len(text):  # type: ignore[union-attr]
+        line += text.count("\n", end, at)
         try:
-            value, end = decoder.raw_decode(text, at)
+            value, following = decoder.raw_decode(text, at)
         except (ValueError, RecursionError) as exc:
             number = getattr(exc, "lineno", line)
             raise RecordingError(f"{path}, line {number}: not JSON ({exc}).") from exc
         yield line, value
-        following = _next_object(text, end)
         line += text.count("\n", at, following)
-        at = following
+        end = following
     if text.lstrip().startswith("[") and not text.rstrip().endswith("]"):
         raise RecordingError(f"{path}, line {line}: the list has no end: `]` is missing.")
-
-
-def _next_object(text: str, at: int) -> int:
-    match = BETWEEN_OBJECTS.match(text, at)
-    return match.end() if match else at
 
 
 def _first(entry: dict[str, Any], keys: tuple[str, ...]) -> str | None:
@@ -104,8 +96,7 @@ def _first(entry: dict[str, Any], keys: tuple[str, ...]) -> str | None:
 
 def _spans(entry: dict[str, Any], name: str, where: str) -> tuple[Span, ...]:
     try:
-        return tuple(
-            Span(int(each["begin_ms"]), int(each["end_ms"])) for each in entry.get(name) or ()
-        )
+        given = entry.get(name) or ()
+        return tuple(Span(int(each["begin_ms"]), int(each["end_ms"])) for each in given)
     except (TypeError, KeyError, ValueError, OverflowError) as exc:
         raise RecordingError(f"{where}: `{name}` must have begin_ms and end_ms each.") from exc

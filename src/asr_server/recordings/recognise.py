@@ -16,7 +16,6 @@ from asr_client.errors import (
     ProtocolError,
     ServerAway,
     ServerBusy,
-    TaskFailed,
     Unauthorized,
 )
 from asr_client.protocol import DEFAULT_MODEL, DEFAULT_URL
@@ -70,13 +69,11 @@ async def recognise(
             if not sent:
                 raise RecordingError(NO_SOUND)
             return
-        except TaskFailed as exc:
+        except AsrError as exc:
             if exc.code == NO_AUDIO:
                 raise RecordingError(NO_SOUND) from exc
-            raise
-        except ServerBusy:
             pause_s = next(pauses, None)
-            if began or pause_s is None:
+            if not isinstance(exc, ServerBusy) or began or pause_s is None:
                 raise
             await asyncio.sleep(pause_s)
 
