@@ -141,17 +141,23 @@ class Settings(BaseSettings):
 
     # Limits
     max_connections: int = Field(default=1000, ge=1)
-    """Open WebSocket connections; the handshake of any further one is answered with 503."""
+    """Open WebSocket connections; any further one gets 503. Sockets may be twice as many."""
     max_tasks: int = Field(default=64, ge=1)
     """Concurrent tasks, one slot each; any further task fails with Throttling.RateQuota."""
     max_delay_ms: float = Field(default=150, ge=0)
     """Delay of live audio in milliseconds above which further tasks fail too; 0 is unlimited."""
     max_tasks_per_key: int = Field(default=0, ge=0)
     """Concurrent tasks of one API key; 0 is unlimited."""
+    max_tasks_per_address: int = Field(default=0, ge=0)
+    """Concurrent tasks of one client address; 0 is unlimited."""
+    max_task_s: float = Field(default=0, ge=0)
+    """Seconds after which a task fails even if it brings audio; 0 is unlimited."""
     max_requests_per_minute: int = Field(default=0, ge=0)
     """Handshakes and HTTP requests per minute of one address; 0 is unlimited."""
     max_message_bytes: int = Field(default=4 * 1024 * 1024, ge=64 * 1024)
     """Largest WebSocket message; a larger one closes the connection with 1009."""
+    max_messages_per_second: float = Field(default=200, ge=0)
+    """Messages a second of a connection, beside those with 160 bytes of audio; 0 is unlimited."""
     max_lead_s: float = Field(default=30, gt=0)
     """Seconds of undecoded audio of a task after which the server stops reading its connection."""
     max_unread_results: int = Field(default=10_000, ge=1)
@@ -163,13 +169,17 @@ class Settings(BaseSettings):
     idle_timeout_s: float = Field(default=60, gt=0)
     """Seconds from the end of a task to the next task."""
     input_timeout_s: float = Field(default=23, gt=0)
-    """Seconds without any message from the client after which a task fails."""
+    """Seconds without audio from the client after which a task fails."""
     response_timeout_s: float = Field(default=60, gt=0)
     """Seconds of audio without speech after which a task without heartbeats fails."""
     heartbeat_interval_s: float = Field(default=5, gt=0)
     """Seconds between heartbeat results during silence, for tasks that request heartbeats."""
     result_interval_ms: float = Field(default=100, ge=0)
     """Shortest time in milliseconds between two interim results of a task."""
+    request_head_timeout_s: float = Field(default=10, gt=0)
+    """Seconds a client has to send the head of an HTTP request or handshake."""
+    request_body_timeout_s: float = Field(default=30, gt=0)
+    """Seconds a client has to send the body of an HTTP request, and to read the response."""
     close_timeout_s: float = Field(default=5, gt=0)
     """Seconds a client has to read the last messages before the connection is closed."""
     drain_timeout_s: float = Field(default=60, ge=0)

@@ -27,9 +27,6 @@ MOST_INSTANT_HOTWORDS = 2000
 LONGEST_COMMAND = 256 * 1024
 """Characters of a text frame; one with the most hotwords has a third of that."""
 
-NOT_UTF8 = "\ufffd"
-"""What stands for a text frame that is not UTF-8."""
-
 Text = Annotated[str, StringConstraints(max_length=LONGEST_NAME), Field(coerce_numbers_to_str=True)]
 """A limit makes pydantic refuse lone surrogates too, which no database and no frame can hold."""
 
@@ -119,8 +116,6 @@ Command = RunTask | ContinueTask | FinishTask
 
 def parse(text: str) -> Command | Rejected:
     """Return the command in a text frame."""
-    if text == NOT_UTF8:
-        return Rejected("", MalformedMessage("Invalid payload data: the text frame is not UTF-8."))
     if len(text) > LONGEST_COMMAND:
         reason = f"a text frame has at most {LONGEST_COMMAND} characters, not {len(text)}"
         return Rejected("", MalformedMessage(f"Invalid payload data: {reason}."))
