@@ -1090,7 +1090,7 @@ class Tap {
     }
     await context.audioWorklet.addModule(workletUrl).catch((cause) => {
       const message = `${workletUrl} cannot be loaded: ${cause.message}`;
-      throw new AsrError('unsupported', message, { cause });
+      throw new AsrError('server-away', message, { cause }); // by the page's own server
     });
     // Without a user gesture the context stays suspended, so resume() is not awaited.
     if (context.state === 'suspended') context.resume();
@@ -1176,8 +1176,11 @@ const MAGIC = [
   ['mp3', [0xff, 0xf2]],
 ];
 
-/** @param {Uint8Array} bytes @returns {string} the format by its magic number; 'pcm' if unknown */
-function formatOf(bytes) {
+/**
+ * Return the format of a file by its magic number; 'pcm' if unknown.
+ * @param {Uint8Array} bytes
+ */
+export function formatOf(bytes) {
   const isMp4 = String.fromCharCode(...bytes.subarray(4, 8)) === 'ftyp';
   if (isMp4) return 'm4a';
   return MAGIC.find(([, magic]) => magic.every((byte, i) => bytes[i] === byte))?.[0] ?? 'pcm';

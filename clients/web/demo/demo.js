@@ -1,61 +1,98 @@
-// The demo page: recorder, transcript, latency, exports, code samples and wire log.
+// The demo page: connects the recogniser, the session on the page, and the history.
 
-import { AsrClient, toSrt, toTxt, toVtt, websocketUrl } from '../AsrClient.js';
+import { AsrClient, toTxt } from '../AsrClient.js';
+import { Captions } from './captions.js';
+import { readAudio } from './files.js';
+import { History, edited, summary } from './history.js';
+import { HistoryView } from './historyview.js';
 import { language, t, translate } from './i18n.js';
-import { Recording } from './recording.js';
+import { copyText, download, downloadTranscript } from './output.js';
+import { Player } from './player.js';
+import { Samples, labelOf } from './samples.js';
+import { addressOf, diagnose, isMixedContent, ownServer, readHealth } from './server.js';
+import { Session } from './session.js';
 import { Settings } from './settings.js';
-import { snippets } from './snippets.js';
+import { CodePanel } from './snippets.js';
 import { Transcript, clock } from './transcript.js';
+import { Truth } from './truth.js';
+import { Undo } from './undo.js';
 import { Waveform } from './waveform.js';
 import { WireLog } from './wirelog.js';
 
 const $ = (id) => document.getElementById(id);
-const LOCAL_SERVER = 'ws://127.0.0.1:8000'; // default of the page opened as a file
+const SETTINGS_HELP = new Set(['server-away', 'unauthorized', 'key-missing', 'refused']);
+const SHOWN_SESSION = 'asr-demo.shown'; // in sessionStorage: what a reload shows again
 
-const settings = new Settings();
-const recording = new Recording();
-const waveform = new Waveform($('wave'), recording);
-const wireLog = new WireLog($('wire'));
-const transcript = new Transcript(
-  { list: $('sentences'), scroller: $('transcript'), empty: $('empty'), toEnd: $('to-end') },
-  (fromMs, toMs) => play(fromMs, toMs),
-);
-
+let session = new Session();
 /** @type {AsrClient | null} */
 let asr = null;
 let state = 'idle';
-let health = null;
-let latencies = { first: [], final: [] };
-let isPaced = true;
-let firstTextIndex = null; // the last sentence whose first text was measured
+let health; // undefined until the server was asked, null while it is away
 let sampleAudio = null;
-let tabName = 'DashScope';
+
+const settings = new Settings();
+const waveform = new Waveform($('wave'), session.recording);
+const wireLog = new WireLog($('wire'));
+const undo = new Undo($('toast'));
+const history = new History();
+const transcript = new Transcript(
+  { list: $('sentences'), scroller: $('transcript'), empty: $('empty'), toEnd: $('to-end') },
+  { onPlay: (fromMs, toMs) => player.play(fromMs, toMs), onEdit: editSentence },
+);
+const player = new Player(
+  { waveform, transcript, button: $('play'), label: $('play-label') },
+  { canPlay: () => state === 'idle' && session.recording.samples > 0, onMove: showTime },
+);
+const truth = new Truth({ panel: $('truth'), text: $('truth-text'), score: $('truth-score') });
+const samples = new Samples(
+  { section: $('samples'), list: $('sample-list'), quick: $('quick') },
+  recogniseSample,
+);
+const code = new CodePanel({ tabs: $('code-tabs'), panel: $('code-panel'), code: $('code-text') });
+const captions = new Captions($('captions'), startMainAction);
+const historyView = new HistoryView($('history'), history, undo, {
+  onOpen: openEntry,
+  onRemoved: (id) => id === session.id && show(new Session()),
+  isBusy: () => state !== 'idle',
+});
 
 // --------------------------------------------------------------------------------------- session
 
 /**
+ * Recognise a source in a new session. The one before stays in the history, and on the page if the
+ * start fails.
  * @param {import('../AsrClient.js').Source} source
  * @param {import('../AsrClient.js').StartOptions} [options]
+ * @param {{name?: string, sample?: import('./samples.js').Sample}} [about]
  */
-async function begin(source, options = {}) {
+async function begin(source, options = {}, { name = 'microphone', sample } = {}) {
   if (state !== 'idle') return;
-  clearSession();
-  isPaced = source === 'microphone' || Boolean(options.pace);
+  const address = addressOf(settings.values.url);
+  if (!address) return showAlert(t('error.bad-address', settings.values.url));
+  if (isMixedContent(address)) return showAlert(t('error.mixed-content', address.ws.href));
+  const before = session;
+  asr?.close();
+  hideAlert();
+  wireLog.clear();
+  const { silence } = settings.values;
+  const isPaced = source === 'microphone' || Boolean(options.pace);
+  show(new Session({ source: name, sample, isPaced, silenceMs: silence }));
   setState('starting');
-  asr = makeClient();
-  listen(asr);
+  asr = makeClient(address);
+  listen(asr, before);
   try {
     await asr.start(source, options);
     if (state === 'starting') setState('live');
   } catch {
-    // the 'failed' event shows the error
+    return; // the 'failed' event shows the error
   }
+  if (before.sentences.length > 0) undo.offer(t('undo.new'), () => returnTo(before));
 }
 
-function makeClient() {
-  const { url, key, model, device } = settings.values;
+function makeClient({ ws }) {
+  const { key, model, device } = settings.values;
   return new AsrClient({
-    url: url || serverUrl(),
+    url: ws.href,
     apiKey: key,
     model,
     parameters: settings.parameters,
@@ -63,14 +100,10 @@ function makeClient() {
   });
 }
 
-function serverUrl() {
-  return location.protocol.startsWith('http') ? location.origin : LOCAL_SERVER;
-}
-
-function listen(client) {
+function listen(client, before) {
   client.on('wire', (message) => wireLog.add(message));
   client.on('audio', ({ pcm, sampleRate }) => {
-    recording.append(pcm, sampleRate);
+    session.recording.append(pcm, sampleRate);
     waveform.refresh();
     showTime();
   });
@@ -85,44 +118,76 @@ function listen(client) {
   client.on('finished', () => {
     hideAlert();
     setState('idle');
-    announce(t('state.done', transcript.sentences.length));
+    const score = truth.update(session.text, false);
+    announce(
+      score ? t('truth.score', score.right, score.of) : t('state.done', session.sentences.length),
+    );
   });
-  client.on('failed', (error) => {
-    transcript.dropOpen();
+  client.on('failed', async (error) => {
+    if (session.isWorthKeeping) transcript.dropOpen();
+    else show(before);
+    sampleAudio?.pause();
     setState('idle');
-    if (error.code !== 'closed') showAlert(explain(error));
+    if (error.code === 'closed') return;
+    await showError(error);
+    captions.retry();
   });
 }
 
-function onInterim(sentence) {
-  if (sentence.text && firstTextIndex !== sentence.index) {
-    firstTextIndex = sentence.index;
-    measure('first', sentence.beginMs);
-  }
-  if (sentence.text) transcript.showInterim(sentence);
-  waveform.open = sentence;
-  showCharacters(sentence.text.length);
+/** Stop what runs and show a session again; what was recognised meanwhile is in the history. */
+function returnTo(earlier) {
+  asr?.cancel();
+  sampleAudio?.pause();
+  show(earlier);
+  setState('idle');
 }
 
-function onFinal(sentence) {
-  measure('final', sentence.endMs);
-  transcript.showFinal(sentence);
-  waveform.open = null;
-  waveform.sentences = transcript.sentences;
+/** Show a session in all parts of the page. */
+function show(next) {
+  session.recording.stop();
+  session = next;
+  transcript.load(next.sentences, next.recording.samples > 0 || !next.id);
+  Object.assign(waveform, {
+    recording: next.recording,
+    sentences: next.sentences,
+    open: null,
+    headMs: null,
+  });
   waveform.refresh();
-  $('spoken').textContent = sentence.text;
-  showCharacters(0);
+  if (next.sample) truth.show(rightText(next.sample));
+  else truth.hide();
+  if (next.sentences.length > 0) truth.update(next.text, false);
+  remember(next.id);
+  captions.update(next.sentences, null);
+  showFigures();
+  showTime();
   enableExports();
 }
 
-/** Record the time since the sample at `ms` was sent, and show the session's median. */
-function measure(kind, ms) {
-  const sent = recording.wallClockOf(ms);
-  if (!isPaced || sent === null) return;
-  const values = latencies[kind];
-  values.push(performance.now() - sent);
-  values.sort((a, b) => a - b);
-  $(`${kind}-text`).textContent = t('ms', Math.round(values[values.length >> 1]));
+function rightText({ text, punctuated = text, written = punctuated }) {
+  return settings.values.itn ? written : punctuated;
+}
+
+function onInterim(sentence) {
+  session.measureFirst(sentence);
+  if (sentence.text) transcript.showInterim(sentence);
+  waveform.open = sentence;
+  truth.update(session.text + sentence.text, true);
+  captions.update(session.sentences, sentence);
+  showFigures(sentence.text.length);
+}
+
+function onFinal(sentence) {
+  session.measureFinal(sentence);
+  transcript.showFinal(sentence);
+  waveform.open = null;
+  waveform.refresh();
+  truth.update(session.text, true);
+  captions.update(session.sentences, null);
+  $('spoken').textContent = sentence.text;
+  showFigures();
+  enableExports();
+  if (sentence.text) keep([sentence]);
 }
 
 async function end() {
@@ -132,37 +197,107 @@ async function end() {
   await asr.stop().catch(() => {});
 }
 
-function clearSession() {
-  recording.clear(16000);
-  transcript.clear();
-  wireLog.clear();
-  Object.assign(waveform, { sentences: [], open: null, headMs: null });
-  latencies = { first: [], final: [] };
-  firstTextIndex = null;
-  hideAlert();
-  asr?.close();
-  sampleAudio?.pause();
-  sampleAudio = null;
-  for (const id of ['first-text', 'final-text']) $(id).textContent = '–';
-  showCharacters(0);
-  showTime();
-  enableExports();
-}
-
 function setState(next) {
   state = next;
   document.body.dataset.state = next;
-  waveform.isLive = next !== 'idle';
-  waveform.refresh();
   const isOn = next !== 'idle';
+  waveform.isLive = isOn;
+  waveform.refresh();
   $('record').setAttribute('aria-pressed', String(isOn));
   $('record').disabled = next === 'stopping';
-  $('record-label').textContent = t(isOn ? 'record.stop' : 'record.start');
-  $('pick').disabled = isOn;
-  $('play').disabled = isOn || recording.samples === 0;
-  for (const button of document.querySelectorAll('.sample')) button.disabled = isOn;
+  $('play').disabled = isOn || session.recording.samples === 0;
+  for (const id of ['pick', 'mic']) $(id).disabled = isOn;
+  samples.disable(isOn);
   if (!isOn) showLevel({ rmsDb: -100, peakDb: -100 });
-  if (next !== 'idle') announce(t(`state.${next}`));
+  if (isOn) announce(t(`state.${next}`));
+  showMainAction();
+  enableExports();
+}
+
+// --------------------------------------------------------------------------------------- history
+
+/**
+ * Write a session to the history, with those of its sentences that are new or have changed.
+ * @param {import('./session.js').Sentence[]} changed @param {Session} [kept]
+ */
+async function keep(changed, kept = session) {
+  const { createdAt, sentences, recording, source, sample } = kept;
+  kept.id ??= newId();
+  if (kept === session) remember(kept.id);
+  try {
+    const entry = (await history.entry(kept.id)) ?? {
+      title: '',
+      source: sample ? labelOf(sample) : source === 'microphone' ? '' : source,
+    };
+    const durationMs = Math.round(recording.durationMs) || entry.durationMs;
+    await history.save(
+      { ...entry, id: kept.id, createdAt, durationMs, ...summary(sentences) },
+      changed,
+    );
+  } catch (error) {
+    showAlert(t('error.not-kept', error.message));
+  }
+}
+
+function newId() {
+  // crypto.randomUUID exists only in secure contexts, not in a page over plain http.
+  return `${Date.now().toString(36)}-${Math.random().toString(36).slice(2, 10)}`;
+}
+
+/** Note in this tab which entry is shown, for a reload. */
+function remember(id) {
+  try {
+    if (id) sessionStorage.setItem(SHOWN_SESSION, id);
+    else sessionStorage.removeItem(SHOWN_SESSION);
+  } catch {
+    // storage may be forbidden: a reload then shows an empty page
+  }
+}
+
+async function openEntry(id) {
+  const before = session;
+  const [entry, sentences] = await Promise.all([history.entry(id), history.sentences(id)]);
+  if (!entry || state !== 'idle') return;
+  const opened = new Session({ source: entry.source });
+  Object.assign(opened, { id, sentences, createdAt: entry.createdAt });
+  show(opened);
+  setState('idle');
+  $('transcript').focus();
+  // Its audio is not in the history.
+  if (before.recording.samples > 0) undo.offer(t('undo.opened'), () => returnTo(before));
+}
+
+async function reopenAfterReload() {
+  let id = null;
+  try {
+    id = sessionStorage.getItem(SHOWN_SESSION);
+  } catch {
+    // storage may be forbidden
+  }
+  if (id) await openEntry(id);
+}
+
+function editSentence(sentence, text) {
+  const target = session;
+  replaceSentence(target, sentence, text ? edited(sentence, text) : null);
+  undo.offer(t(text ? 'undo.edited' : 'undo.removed'), () => {
+    replaceSentence(target, sentence, sentence);
+  });
+}
+
+/** Put `next` in the place of a sentence; null removes it. */
+function replaceSentence(target, { index }, next) {
+  const { sentences } = target;
+  const at = sentences.findIndex((each) => each.index >= index);
+  const place = at < 0 ? sentences.length : at;
+  sentences.splice(place, sentences[place]?.index === index ? 1 : 0, ...(next ? [next] : []));
+  if (!next) history.removeSentence(target.id, index);
+  keep(next ? [next] : [], target);
+  if (target !== session) return;
+  transcript.load(sentences, transcript.isPlayable);
+  truth.update(target.text, state !== 'idle');
+  waveform.refresh();
+  showFigures();
   enableExports();
 }
 
@@ -177,24 +312,31 @@ function showLevel({ rmsDb, peakDb }) {
 }
 
 function showTime() {
-  const ms = recording.positionMs ?? waveform.headMs ?? recording.durationMs;
+  const { durationMs, positionMs } = session.recording;
+  const ms = positionMs ?? waveform.headMs ?? durationMs;
   $('time').textContent = `${clock(ms)}.${Math.floor((ms % 1000) / 100)}`;
-  $('wave').setAttribute('aria-valuemax', String(Math.round(recording.durationMs / 1000)));
+  $('wave').setAttribute('aria-valuemax', String(Math.round(durationMs / 1000)));
   $('wave').setAttribute('aria-valuenow', String(Math.round(ms / 1000)));
   $('wave').setAttribute('aria-valuetext', clock(ms));
 }
 
-function showCharacters(open) {
-  const count = transcript.sentences.reduce((sum, { text }) => sum + text.length, 0);
-  $('characters').textContent = String(count + open);
+/** @param {number} [open] characters of the open sentence */
+function showFigures(open = 0) {
+  const shown = (ms, key) => (ms === null ? '–' : t(key, Math.round(ms)));
+  $('first-text').textContent = shown(session.latency('first'), 'ms');
+  $('final-text').textContent = shown(session.latency('final'), 'ms.beyond');
+  $('latency-about').textContent = t('latency.about', session.silenceMs);
+  $('characters').textContent = String(session.text.length + open);
 }
 
 function announce(text) {
   $('announce').textContent = text;
 }
 
-function showAlert(text) {
+/** @param {string} text @param {boolean} [isForSettings] whether the settings may be the remedy */
+function showAlert(text, isForSettings = false) {
   $('alert-text').textContent = text;
+  $('alert-settings').hidden = !isForSettings;
   $('alert').hidden = false;
 }
 
@@ -202,123 +344,88 @@ function hideAlert() {
   $('alert').hidden = true;
 }
 
-function explain(error) {
-  if (error.code === 'server-away')
-    return t('error.server-away', settings.values.url || serverUrl());
-  return t(`error.${error.code}`, error.message);
+/** Show why a stream failed. */
+async function showError(error) {
+  const { url, key } = settings.values;
+  const address = addressOf(url);
+  let reason = error.code;
+  if (reason === 'server-away' && address) reason = await diagnose(address, key);
+  if (reason === 'unsupported' && !isSecureContext) reason = 'insecure';
+  if (error.serverCode === 'NO_VALID_AUDIO_ERROR') reason = 'no-audio';
+  const values = {
+    insecure: [location.origin, location.origin.replace(location.hostname, 'localhost')],
+    'task-failed': [error.message],
+    'bad-audio': [error.message],
+  };
+  const shown = values[reason] ?? [url || ownServer()];
+  showAlert(t(`error.${reason}`, ...shown), SETTINGS_HELP.has(reason));
 }
 
 function enableExports() {
-  const isEmpty = transcript.sentences.length === 0;
+  const isEmpty = session.sentences.length === 0;
   for (const button of $('exports').children) {
     const needsAudio = button.dataset.export === 'wav';
-    button.disabled = needsAudio ? state !== 'idle' || recording.samples === 0 : isEmpty;
-  }
-}
-
-// ------------------------------------------------------------------------------------- playback
-
-function play(fromMs, toMs) {
-  if (state !== 'idle') return;
-  recording.play(fromMs, toMs, () => {
-    waveform.headMs = null;
-    transcript.highlight(null);
-    showPlaying();
-    waveform.refresh();
-    showTime();
-  });
-  showPlaying();
-  follow();
-}
-
-function follow() {
-  const { positionMs } = recording;
-  if (positionMs === null) return;
-  waveform.headMs = positionMs;
-  waveform.refresh();
-  transcript.highlight(positionMs);
-  showTime();
-  requestAnimationFrame(follow);
-}
-
-function showPlaying() {
-  $('play-label').textContent = t(recording.isPlaying ? 'pause' : 'play');
-  $('play').classList.toggle('on', recording.isPlaying);
-}
-
-function togglePlayback() {
-  if (recording.isPlaying) recording.stop();
-  else play(0, recording.durationMs);
-}
-
-function seek(event) {
-  const steps = { ArrowRight: 1000, ArrowLeft: -1000, Home: -Infinity };
-  if (state !== 'idle' || recording.samples === 0) return;
-  if (event.key in steps) {
-    event.preventDefault();
-    const now = recording.positionMs ?? waveform.headMs ?? 0;
-    const to = Math.max(0, Math.min(recording.durationMs - 100, now + steps[event.key]));
-    play(to, recording.durationMs);
-  } else if (event.key === 'Enter') {
-    togglePlayback();
+    button.disabled = needsAudio ? state !== 'idle' || session.recording.samples === 0 : isEmpty;
   }
 }
 
 // ------------------------------------------------------------------------------ files and samples
 
 async function recogniseFile(file) {
-  if (file) await begin(file, settings.values.realtime ? { pace: 1 } : {});
-}
-
-async function loadSamples() {
+  if (!file || state !== 'idle') return;
   try {
-    const response = await fetch(new URL('manifest.json', samplesRoot()));
-    if (!response.ok) return;
-    showSamples(await response.json());
-  } catch {
-    // the page works without samples
+    const { source, options } = await readAudio(file);
+    const pace = settings.values.realtime ? { pace: 1 } : {};
+    await begin(source, { ...options, ...pace }, { name: file.name });
+  } catch (error) {
+    showAlert(t(`error.${error.code}`, file.name));
   }
 }
 
 /** Return the folder of the samples: beside the page, or on the server if the page is a file. */
 function samplesRoot() {
-  return new URL('samples/', location.protocol.startsWith('http') ? location.href : httpUrl());
-}
-
-function showSamples(samples) {
-  const items = samples.map((sample) => {
-    const item = document.createElement('li');
-    item.append(sampleButton(sample));
-    return item;
-  });
-  $('sample-list').replaceChildren(...items);
-  $('samples').hidden = items.length === 0;
-  // On a phone the list is far below, so the empty transcript offers the first samples.
-  $('quick').replaceChildren(...samples.slice(0, 3).map(sampleButton));
-  showHint();
-}
-
-function sampleButton(sample) {
-  const button = document.createElement('button');
-  button.type = 'button';
-  button.className = 'sample';
-  const text = document.createElement('span');
-  text.lang = 'zh-CN';
-  text.textContent = sample.punctuated ?? sample.text;
-  const time = document.createElement('small');
-  time.textContent = `${(sample.duration_ms / 1000).toFixed(1)} s`;
-  button.append(text, time);
-  button.addEventListener('click', () => recogniseSample(sample));
-  return button;
+  const isServed = location.protocol.startsWith('http');
+  return new URL('samples/', isServed ? location.href : addressOf(settings.values.url)?.http);
 }
 
 async function recogniseSample(sample) {
-  const url = new URL(sample.file, samplesRoot());
-  const audio = await (await fetch(url)).arrayBuffer();
-  await begin(audio, { pace: 1 });
+  if (state !== 'idle') return;
+  const url = samples.urlOf(sample);
+  let audio;
+  try {
+    const response = await fetch(url);
+    if (!response.ok) throw new Error(`HTTP ${response.status}`);
+    audio = await response.arrayBuffer();
+  } catch (error) {
+    await showError({ code: 'server-away', message: error.message });
+    return;
+  }
+  await begin(audio, { pace: 1 }, { name: sample.file, sample });
   if (!settings.values.aloud || state !== 'live') return;
   sampleAudio = new Audio(url);
   sampleAudio.play().catch(() => {}); // the browser may require another user gesture
+}
+
+/** The demo model does not recognise people: a sample shows more than the microphone. */
+function isSampleFirst() {
+  return Boolean(health?.notice) && samples.all.length > 0;
+}
+
+function startMainAction() {
+  if (isSampleFirst()) recogniseSample(samples.next());
+  else begin('microphone');
+}
+
+function showMainAction() {
+  const isSample = isSampleFirst();
+  $('record').dataset.action = isSample ? 'sample' : 'microphone';
+  const start = isSample ? 'record.sample' : 'record.start';
+  $('record-label').textContent = t(state === 'idle' ? start : 'record.stop');
+  $('record').title = $('record-label').textContent;
+  $('mic').hidden = !isSample;
+  $('invite').textContent = t(isSample ? 'invite.demo' : 'invite');
+  const hint = isSample ? 'hint.demo' : isSecureContext ? 'hint.mic' : 'hint.insecure';
+  $('hint').textContent = t(hint, location.origin);
 }
 
 function setUpDropping() {
@@ -338,27 +445,14 @@ function setUpDropping() {
   });
 }
 
-// ---------------------------------------------------------------------------------------- export
-
-async function exportAs(kind, button) {
-  const { sentences } = transcript;
-  if (kind === 'copy') return copy(toTxt(sentences), button);
-  const makers = {
-    txt: () => new Blob([toTxt(sentences)], { type: 'text/plain' }),
-    srt: () => new Blob([toSrt(sentences)], { type: 'application/x-subrip' }),
-    vtt: () => new Blob([toVtt(sentences)], { type: 'text/vtt' }),
-    json: () => new Blob([JSON.stringify(sentences, null, 2)], { type: 'application/json' }),
-    wav: () => recording.toWav(),
-  };
-  const link = document.createElement('a');
-  link.href = URL.createObjectURL(makers[kind]());
-  link.download = `${new Date().toISOString().slice(0, 19).replace(/[T:]/g, '-')}.${kind}`;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+function exportAs(kind, button) {
+  if (kind === 'copy') copy(toTxt(session.sentences), button);
+  else if (kind === 'wav') download(session.recording.toWav(), 'wav');
+  else downloadTranscript(kind, session.sentences);
 }
 
 async function copy(text, button) {
-  await navigator.clipboard?.writeText(text).catch(() => {});
+  if (!(await copyText(text))) return showAlert(t('error.copy'));
   const label = button.textContent;
   button.textContent = t('copied');
   announce(t('copied'));
@@ -367,25 +461,24 @@ async function copy(text, button) {
   }, 1500);
 }
 
-// ------------------------------------------------------------------------- server, code, settings
+// ------------------------------------------------------------------------------- server, settings
 
 async function checkHealth() {
+  const address = addressOf(settings.values.url);
   try {
-    const response = await fetch(new URL('healthz', httpUrl()));
-    health = await response.json();
+    health = await readHealth(address);
+    if (samples.all.length === 0) await samples.load(samplesRoot());
   } catch {
     health = null;
   }
   showHealth();
 }
 
-function httpUrl() {
-  const url = new URL(websocketUrl(settings.values.url || serverUrl()));
-  url.protocol = url.protocol.replace('ws', 'http');
-  return new URL('/', url);
-}
-
 function showHealth() {
+  if (health === undefined) {
+    $('model-name').textContent = t('model.checking');
+    return showMainAction();
+  }
   // Only the demo model has a notice.
   const isDemo = Boolean(health?.notice);
   $('model').dataset.state = health ? (isDemo ? 'demo' : 'ok') : 'away';
@@ -396,12 +489,13 @@ function showHealth() {
   const link = $('model-name');
   link.replaceChildren(health ? name : t('model.away'), device);
   link.title = health ? t('model.status') : '';
-  if (health) link.setAttribute('href', String(new URL('status', httpUrl())));
+  if (health) link.href = String(new URL('status', addressOf(settings.values.url).http));
   else link.removeAttribute('href');
   $('demo-notice').hidden = !isDemo;
   fillList($('demo-can'), t('demo.can'));
   fillList($('demo-cannot'), t('demo.cannot'));
-  showHint();
+  samples.disable(state !== 'idle');
+  showMainAction();
 }
 
 function fillList(list, lines) {
@@ -414,39 +508,8 @@ function fillList(list, lines) {
   );
 }
 
-function showHint() {
-  const isDemo = $('model').dataset.state === 'demo' && !$('samples').hidden;
-  $('hint').textContent = t(isDemo ? 'hint.demo' : 'hint.mic');
-}
-
 function showCode() {
-  const url = new URL(websocketUrl(settings.values.url || serverUrl()));
-  const code = snippets({ ws: url.href });
-  const tabs = Object.keys(code).map((name) => {
-    const tab = document.createElement('button');
-    Object.assign(tab, { type: 'button', role: 'tab', textContent: name, id: `tab-${name}` });
-    tab.setAttribute('aria-selected', String(name === tabName));
-    tab.setAttribute('aria-controls', 'code-panel');
-    tab.tabIndex = name === tabName ? 0 : -1;
-    tab.addEventListener('click', () => chooseTab(name));
-    return tab;
-  });
-  $('code-tabs').replaceChildren(...tabs);
-  $('code-panel').setAttribute('aria-labelledby', `tab-${tabName}`);
-  $('code-text').textContent = code[tabName];
-}
-
-function chooseTab(name) {
-  tabName = name;
-  showCode();
-}
-
-function onTabKey(event) {
-  const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-  if (!step) return;
-  const names = [...$('code-tabs').children].map(({ textContent }) => textContent);
-  chooseTab(names[(names.indexOf(tabName) + step + names.length) % names.length]);
-  $(`tab-${tabName}`).focus();
+  code.show((addressOf(settings.values.url) ?? addressOf('')).ws.href);
 }
 
 function showLanguage() {
@@ -454,9 +517,10 @@ function showLanguage() {
   $('language').textContent = language() === 'zh' ? 'EN' : '中文';
   $('language').lang = language() === 'zh' ? 'en' : 'zh-CN';
   showTheme();
+  samples.show();
   showHealth();
-  showPlaying();
-  $('record-label').textContent = t(state === 'idle' ? 'record.start' : 'record.stop');
+  showFigures();
+  player.show();
   $('settings-form').elements.device.options[0]?.replaceChildren(t('device.default'));
 }
 
@@ -480,17 +544,19 @@ async function listDevices() {
   select.value = settings.values.device;
 }
 
+function openSettings() {
+  listDevices();
+  $('settings').showModal();
+}
+
 function setUpSettings() {
-  $('settings-form').elements.url.placeholder = serverUrl();
+  $('settings-form').elements.url.placeholder = ownServer();
   settings.bind($('settings-form'), (name) => {
     if (name !== 'url') return;
     showCode();
     checkHealth();
   });
-  $('open-settings').addEventListener('click', () => {
-    listDevices();
-    $('settings').showModal();
-  });
+  $('open-settings').addEventListener('click', openSettings);
   $('reset').addEventListener('click', () => {
     settings.reset();
     settings.show();
@@ -511,29 +577,30 @@ function setUpSettings() {
 // ----------------------------------------------------------------------------------------- start
 
 function setUpControls() {
-  $('record').addEventListener('click', () => (state === 'idle' ? begin('microphone') : end()));
+  $('record').addEventListener('click', () => (state === 'idle' ? startMainAction() : end()));
+  $('mic').addEventListener('click', () => begin('microphone'));
   $('pick').addEventListener('click', () => $('file').click());
   $('file').addEventListener('change', () => {
     recogniseFile($('file').files[0]);
     $('file').value = ''; // so that choosing the same file again fires a change event
   });
-  $('play').addEventListener('click', togglePlayback);
   $('alert-close').addEventListener('click', hideAlert);
-  $('wave').addEventListener('keydown', seek);
-  $('wave').addEventListener('click', ({ clientX }) => {
-    if (recording.samples > 0) play(waveform.timeAt(clientX), recording.durationMs);
-  });
+  $('alert-settings').addEventListener('click', openSettings);
+  $('open-history').addEventListener('click', () => historyView.show());
+  $('open-captions').addEventListener('click', () => captions.open());
   $('exports').addEventListener('click', ({ target }) => {
     if (target.dataset.export) exportAs(target.dataset.export, target);
   });
   $('code-copy').addEventListener('click', ({ target }) =>
     copy($('code-text').textContent, target),
   );
-  $('code-tabs').addEventListener('keydown', onTabKey);
   $('wire-copy').addEventListener('click', ({ target }) => copy(wireLog.toString(), target));
   addEventListener('keydown', (event) => {
     const isUnfocused = event.target === document.body || event.target === $('transcript');
-    if (event.key === 'Escape') recording.stop();
+    if (event.key === 'Escape') {
+      session.recording.stop();
+      captions.close();
+    }
     if (event.code !== 'Space' || !isUnfocused || event.repeat) return;
     event.preventDefault();
     $('record').click();
@@ -547,7 +614,6 @@ setUpSettings();
 showLanguage();
 showCode();
 setState('idle');
-$('model-name').textContent = t('model.checking');
-loadSamples();
-checkHealth();
+reopenAfterReload();
+checkHealth().then(() => captions.isFixed && !isSampleFirst() && startMainAction());
 setInterval(checkHealth, 30_000);
