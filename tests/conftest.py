@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # Before torch is loaded. Where threads outnumber cores, waiting threads that spin make a step ten
 # times slower. Servers that tests start as processes inherit these variables.
@@ -22,6 +22,10 @@ if "funasr" not in sys.modules and (_funasr := importlib.util.find_spec("funasr"
 
 # A deadline would test how busy the machine is.
 settings.register_profile("default", deadline=None)
+# `make fuzz`. Every example counts, so no health check may end the run.
+settings.register_profile(
+    "fuzz", deadline=None, max_examples=10_000, suppress_health_check=list(HealthCheck)
+)
 settings.load_profile("default")
 
 

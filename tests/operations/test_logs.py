@@ -29,7 +29,7 @@ from tests.support.serving import (
     texts,
 )
 
-KEY = "sk-very-secret"
+KEY = "sk-very-secret-key"
 
 
 @contextlib.contextmanager

@@ -53,7 +53,7 @@ class Running:
         """The port it listens on, once it says so."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
-            if found := re.search(r"listens on ws://127\.0\.0\.1:(\d+)/", self.said):
+            if found := re.search(r"listens on ws://[\d.]+:(\d+)/", self.said):
                 return int(found[1])
             if self.process.poll() is not None:
                 break

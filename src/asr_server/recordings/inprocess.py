@@ -29,7 +29,7 @@ def bulk_settings(settings: Settings, streams: int) -> Settings:
             "max_tasks_per_key": 0,
             "max_requests_per_minute": 0,
             "api_keys": (),
-            "api_keys_file": "",
+            "api_keys_file": None,
             "input_timeout_s": A_DAY_S,  # stdin may be slow, and no other client needs the slot
             "connection_timeout_s": A_DAY_S,
             "previews": False,
