@@ -1090,7 +1090,7 @@ class Tap {
     }
     await context.audioWorklet.addModule(workletUrl).catch((cause) => {
       const message = `${workletUrl} cannot be loaded: ${cause.message}`;
-      throw new AsrError('server-away', message, { cause }); // by the page's own server
+      throw new AsrError('unsupported', message, { cause });
     });
     // Without a user gesture the context stays suspended, so resume() is not awaited.
     if (context.state === 'suspended') context.resume();

@@ -120,7 +120,7 @@ describe('AsrClient.js in Chromium', { skip: !existsSync(CHROMIUM), timeout: 180
       window.asr.workletUrl = '/no-such.js';
       return window.asr.start('microphone').catch(({ code, message }) => ({ code, message }));
     });
-    assert.equal(error.code, 'server-away');
+    assert.equal(error.code, 'unsupported');
     assert.match(error.message, /no-such\.js cannot be loaded/);
     page.faults = page.faults.filter((fault) => !/404/.test(fault));
   });
