@@ -1,17 +1,21 @@
 // The demo page: connects the recogniser, the session on the page, and the history.
 
 import { AsrClient, toTxt } from '../AsrClient.js';
+import { Alert } from './alert.js';
+import { Archive, lastShown, rememberShown } from './archive.js';
 import { Captions } from './captions.js';
-import { readAudio } from './files.js';
-import { History, edited, summary } from './history.js';
+import { FileError, acceptDrops, readAudio } from './files.js';
+import { History } from './history.js';
 import { HistoryView } from './historyview.js';
-import { language, t, translate } from './i18n.js';
+import { t } from './i18n.js';
+import { Meters } from './meters.js';
 import { copyText, download, downloadTranscript } from './output.js';
 import { Player } from './player.js';
-import { Samples, labelOf } from './samples.js';
-import { addressOf, diagnose, isMixedContent, ownServer, readHealth } from './server.js';
+import { Samples } from './samples.js';
+import { addressOf, isMixedContent, readHealth } from './server.js';
 import { Session } from './session.js';
 import { Settings } from './settings.js';
+import { SettingsView } from './settingsview.js';
 import { CodePanel } from './snippets.js';
 import { Transcript, clock } from './transcript.js';
 import { Truth } from './truth.js';
@@ -20,8 +24,6 @@ import { Waveform } from './waveform.js';
 import { WireLog } from './wirelog.js';
 
 const $ = (id) => document.getElementById(id);
-const SETTINGS_HELP = new Set(['server-away', 'unauthorized', 'key-missing', 'refused']);
-const SHOWN_SESSION = 'asr-demo.shown'; // in sessionStorage: what a reload shows again
 
 let session = new Session();
 /** @type {AsrClient | null} */
@@ -35,6 +37,14 @@ const waveform = new Waveform($('wave'), session.recording);
 const wireLog = new WireLog($('wire'));
 const undo = new Undo($('toast'));
 const history = new History();
+const archive = new Archive(history, ({ message }) => alert.show(t('error.not-kept', message)));
+const meters = new Meters($);
+const alert = new Alert({
+  element: $('alert'),
+  text: $('alert-text'),
+  remedy: $('alert-settings'),
+  close: $('alert-close'),
+});
 const transcript = new Transcript(
   { list: $('sentences'), scroller: $('transcript'), empty: $('empty'), toEnd: $('to-end') },
   { onPlay: (fromMs, toMs) => player.play(fromMs, toMs), onEdit: editSentence },
@@ -56,6 +66,30 @@ const historyView = new HistoryView($('history'), history, undo, {
   isBusy: () => state !== 'idle',
 });
 
+const settingsView = new SettingsView(
+  {
+    dialog: $('settings'),
+    form: $('settings-form'),
+    reset: $('reset'),
+    language: $('language'),
+    theme: $('theme'),
+  },
+  settings,
+  {
+    onServer: () => {
+      showCode();
+      checkHealth();
+    },
+    onLanguage: () => {
+      samples.show();
+      showHealth();
+      showFigures();
+      player.show();
+    },
+    onTheme: () => waveform.refresh(),
+  },
+);
+
 // --------------------------------------------------------------------------------------- session
 
 /**
@@ -68,11 +102,11 @@ const historyView = new HistoryView($('history'), history, undo, {
 async function begin(source, options = {}, { name = 'microphone', sample } = {}) {
   if (state !== 'idle') return;
   const address = addressOf(settings.values.url);
-  if (!address) return showAlert(t('error.bad-address', settings.values.url));
-  if (isMixedContent(address)) return showAlert(t('error.mixed-content', address.ws.href));
+  if (!address) return alert.show(t('error.bad-address', settings.values.url));
+  if (isMixedContent(address)) return alert.show(t('error.mixed-content', address.ws.href));
   const before = session;
   asr?.close();
-  hideAlert();
+  alert.hide();
   wireLog.clear();
   const { silence } = settings.values;
   const isPaced = source === 'microphone' || Boolean(options.pace);
@@ -86,7 +120,9 @@ async function begin(source, options = {}, { name = 'microphone', sample } = {})
   } catch {
     return; // the 'failed' event shows the error
   }
-  if (before.sentences.length > 0) undo.offer(t('undo.new'), () => returnTo(before));
+  const begun = session;
+  if (before.sentences.length === 0 || begun === before) return;
+  undo.offer(t('undo.new'), () => begun === session && returnTo(before));
 }
 
 function makeClient({ ws }) {
@@ -103,20 +139,21 @@ function makeClient({ ws }) {
 function listen(client, before) {
   client.on('wire', (message) => wireLog.add(message));
   client.on('audio', ({ pcm, sampleRate }) => {
+    if (captions.isFixed) return; // shown for hours, with nobody who would play it
     session.recording.append(pcm, sampleRate);
     waveform.refresh();
     showTime();
   });
-  client.on('level', showLevel);
+  client.on('level', (level) => meters.showLevel(level));
   client.on('interim', onInterim);
   client.on('final', onFinal);
   client.on('started', ({ resumed }) => {
-    if (resumed > 0 && !$('alert').hidden) hideAlert();
+    if (resumed > 0 && alert.isShown) alert.hide();
     if (resumed > 0) announce(t('state.resumed'));
   });
-  client.on('reconnecting', ({ attempt }) => showAlert(t('state.reconnecting', attempt)));
+  client.on('reconnecting', ({ attempt }) => alert.show(t('state.reconnecting', attempt)));
   client.on('finished', () => {
-    hideAlert();
+    alert.hide();
     setState('idle');
     const score = truth.update(session.text, false);
     announce(
@@ -129,7 +166,7 @@ function listen(client, before) {
     sampleAudio?.pause();
     setState('idle');
     if (error.code === 'closed') return;
-    await showError(error);
+    await alert.showError(error, settings.values);
     captions.retry();
   });
 }
@@ -157,7 +194,7 @@ function show(next) {
   if (next.sample) truth.show(rightText(next.sample));
   else truth.hide();
   if (next.sentences.length > 0) truth.update(next.text, false);
-  remember(next.id);
+  rememberShown(next.id);
   captions.update(next.sentences, null);
   showFigures();
   showTime();
@@ -208,7 +245,7 @@ function setState(next) {
   $('play').disabled = isOn || session.recording.samples === 0;
   for (const id of ['pick', 'mic']) $(id).disabled = isOn;
   samples.disable(isOn);
-  if (!isOn) showLevel({ rmsDb: -100, peakDb: -100 });
+  if (!isOn) meters.showSilence();
   if (isOn) announce(t(`state.${next}`));
   showMainAction();
   enableExports();
@@ -216,85 +253,35 @@ function setState(next) {
 
 // --------------------------------------------------------------------------------------- history
 
-/**
- * Write a session to the history, with those of its sentences that are new or have changed.
- * @param {import('./session.js').Sentence[]} changed @param {Session} [kept]
- */
-async function keep(changed, kept = session) {
-  const { createdAt, sentences, recording, source, sample } = kept;
-  kept.id ??= newId();
-  if (kept === session) remember(kept.id);
-  try {
-    const entry = (await history.entry(kept.id)) ?? {
-      title: '',
-      source: sample ? labelOf(sample) : source === 'microphone' ? '' : source,
-    };
-    const durationMs = Math.round(recording.durationMs) || entry.durationMs;
-    await history.save(
-      { ...entry, id: kept.id, createdAt, durationMs, ...summary(sentences) },
-      changed,
-    );
-  } catch (error) {
-    showAlert(t('error.not-kept', error.message));
-  }
-}
-
-function newId() {
-  // crypto.randomUUID exists only in secure contexts, not in a page over plain http.
-  return `${Date.now().toString(36)}-${Math.random().toString(36).slice(2, 10)}`;
-}
-
-/** Note in this tab which entry is shown, for a reload. */
-function remember(id) {
-  try {
-    if (id) sessionStorage.setItem(SHOWN_SESSION, id);
-    else sessionStorage.removeItem(SHOWN_SESSION);
-  } catch {
-    // storage may be forbidden: a reload then shows an empty page
-  }
+/** @param {import('../AsrClient.js').Sentence[]} changed */
+async function keep(changed) {
+  const kept = session;
+  await archive.keep(kept, changed);
+  if (kept === session) rememberShown(kept.id);
 }
 
 async function openEntry(id) {
   const before = session;
-  const [entry, sentences] = await Promise.all([history.entry(id), history.sentences(id)]);
-  if (!entry || state !== 'idle') return;
-  const opened = new Session({ source: entry.source });
-  Object.assign(opened, { id, sentences, createdAt: entry.createdAt });
+  const opened = await archive.read(id);
+  if (!opened || state !== 'idle') return;
   show(opened);
   setState('idle');
-  $('transcript').focus();
-  // Its audio is not in the history.
   if (before.recording.samples > 0) undo.offer(t('undo.opened'), () => returnTo(before));
-}
-
-async function reopenAfterReload() {
-  let id = null;
-  try {
-    id = sessionStorage.getItem(SHOWN_SESSION);
-  } catch {
-    // storage may be forbidden
-  }
-  if (id) await openEntry(id);
 }
 
 function editSentence(sentence, text) {
   const target = session;
-  replaceSentence(target, sentence, text ? edited(sentence, text) : null);
+  archive.edit(target, sentence, text);
+  showEdited(target);
   undo.offer(t(text ? 'undo.edited' : 'undo.removed'), () => {
-    replaceSentence(target, sentence, sentence);
+    archive.revert(target, sentence);
+    showEdited(target);
   });
 }
 
-/** Put `next` in the place of a sentence; null removes it. */
-function replaceSentence(target, { index }, next) {
-  const { sentences } = target;
-  const at = sentences.findIndex((each) => each.index >= index);
-  const place = at < 0 ? sentences.length : at;
-  sentences.splice(place, sentences[place]?.index === index ? 1 : 0, ...(next ? [next] : []));
-  if (!next) history.removeSentence(target.id, index);
-  keep(next ? [next] : [], target);
+function showEdited(target) {
   if (target !== session) return;
-  transcript.load(sentences, transcript.isPlayable);
+  transcript.load(target.sentences, transcript.isPlayable);
   truth.update(target.text, state !== 'idle');
   waveform.refresh();
   showFigures();
@@ -303,62 +290,17 @@ function replaceSentence(target, { index }, next) {
 
 // ---------------------------------------------------------------------------------------- views
 
-function showLevel({ rmsDb, peakDb }) {
-  const share = (db) => Math.max(0, Math.min(1, (db + 60) / 60));
-  $('level').style.setProperty('--level', share(rmsDb));
-  $('level').style.setProperty('--peak', share(peakDb));
-  $('record').style.setProperty('--level', share(rmsDb));
-  $('level').setAttribute('aria-valuenow', String(Math.round(Math.max(-60, rmsDb))));
-}
-
 function showTime() {
-  const { durationMs, positionMs } = session.recording;
-  const ms = positionMs ?? waveform.headMs ?? durationMs;
-  $('time').textContent = `${clock(ms)}.${Math.floor((ms % 1000) / 100)}`;
-  $('wave').setAttribute('aria-valuemax', String(Math.round(durationMs / 1000)));
-  $('wave').setAttribute('aria-valuenow', String(Math.round(ms / 1000)));
-  $('wave').setAttribute('aria-valuetext', clock(ms));
+  meters.showTime(session.recording, waveform.headMs);
 }
 
 /** @param {number} [open] characters of the open sentence */
-function showFigures(open = 0) {
-  const shown = (ms, key) => (ms === null ? '–' : t(key, Math.round(ms)));
-  $('first-text').textContent = shown(session.latency('first'), 'ms');
-  $('final-text').textContent = shown(session.latency('final'), 'ms.beyond');
-  $('latency-about').textContent = t('latency.about', session.silenceMs);
-  $('characters').textContent = String(session.text.length + open);
+function showFigures(open) {
+  meters.showFigures(session, open);
 }
 
 function announce(text) {
   $('announce').textContent = text;
-}
-
-/** @param {string} text @param {boolean} [isForSettings] whether the settings may be the remedy */
-function showAlert(text, isForSettings = false) {
-  $('alert-text').textContent = text;
-  $('alert-settings').hidden = !isForSettings;
-  $('alert').hidden = false;
-}
-
-function hideAlert() {
-  $('alert').hidden = true;
-}
-
-/** Show why a stream failed. */
-async function showError(error) {
-  const { url, key } = settings.values;
-  const address = addressOf(url);
-  let reason = error.code;
-  if (reason === 'server-away' && address) reason = await diagnose(address, key);
-  if (reason === 'unsupported' && !isSecureContext) reason = 'insecure';
-  if (error.serverCode === 'NO_VALID_AUDIO_ERROR') reason = 'no-audio';
-  const values = {
-    insecure: [location.origin, location.origin.replace(location.hostname, 'localhost')],
-    'task-failed': [error.message],
-    'bad-audio': [error.message],
-  };
-  const shown = values[reason] ?? [url || ownServer()];
-  showAlert(t(`error.${reason}`, ...shown), SETTINGS_HELP.has(reason));
 }
 
 function enableExports() {
@@ -378,7 +320,8 @@ async function recogniseFile(file) {
     const pace = settings.values.realtime ? { pace: 1 } : {};
     await begin(source, { ...options, ...pace }, { name: file.name });
   } catch (error) {
-    showAlert(t(`error.${error.code}`, file.name));
+    if (!(error instanceof FileError)) throw error;
+    alert.show(t(`error.${error.code}`, file.name));
   }
 }
 
@@ -397,7 +340,7 @@ async function recogniseSample(sample) {
     if (!response.ok) throw new Error(`HTTP ${response.status}`);
     audio = await response.arrayBuffer();
   } catch (error) {
-    await showError({ code: 'server-away', message: error.message });
+    await alert.showError({ code: 'server-away', message: error.message }, settings.values);
     return;
   }
   await begin(audio, { pace: 1 }, { name: sample.file, sample });
@@ -428,23 +371,6 @@ function showMainAction() {
   $('hint').textContent = t(hint, location.origin);
 }
 
-function setUpDropping() {
-  const target = $('drop');
-  let depth = 0;
-  const show = (change) => {
-    depth = Math.max(0, depth + change);
-    target.classList.toggle('dropping', depth > 0 && state === 'idle');
-  };
-  addEventListener('dragenter', () => show(1));
-  addEventListener('dragleave', () => show(-1));
-  addEventListener('dragover', (event) => event.preventDefault());
-  addEventListener('drop', (event) => {
-    event.preventDefault();
-    show(-depth);
-    recogniseFile(event.dataTransfer.files[0]);
-  });
-}
-
 function exportAs(kind, button) {
   if (kind === 'copy') copy(toTxt(session.sentences), button);
   else if (kind === 'wav') download(session.recording.toWav(), 'wav');
@@ -452,7 +378,7 @@ function exportAs(kind, button) {
 }
 
 async function copy(text, button) {
-  if (!(await copyText(text))) return showAlert(t('error.copy'));
+  if (!(await copyText(text))) return alert.show(t('error.copy'));
   const label = button.textContent;
   button.textContent = t('copied');
   announce(t('copied'));
@@ -512,68 +438,6 @@ function showCode() {
   code.show((addressOf(settings.values.url) ?? addressOf('')).ws.href);
 }
 
-function showLanguage() {
-  translate(settings.values.language ?? (navigator.language.startsWith('zh') ? 'zh' : 'en'));
-  $('language').textContent = language() === 'zh' ? 'EN' : '中文';
-  $('language').lang = language() === 'zh' ? 'en' : 'zh-CN';
-  showTheme();
-  samples.show();
-  showHealth();
-  showFigures();
-  player.show();
-  $('settings-form').elements.device.options[0]?.replaceChildren(t('device.default'));
-}
-
-function showTheme() {
-  const { theme } = settings.values;
-  if (theme === 'auto') delete document.documentElement.dataset.theme;
-  else document.documentElement.dataset.theme = theme;
-  const label = t('theme', t(`theme.${theme}`));
-  $('theme').setAttribute('aria-label', label);
-  $('theme').title = label;
-  waveform.refresh();
-}
-
-async function listDevices() {
-  const select = $('settings-form').elements.device;
-  const devices = (await navigator.mediaDevices?.enumerateDevices().catch(() => [])) ?? [];
-  const options = devices
-    .filter(({ kind, deviceId, label }) => kind === 'audioinput' && deviceId && label)
-    .map(({ deviceId, label }) => new Option(label, deviceId));
-  select.replaceChildren(new Option(t('device.default'), ''), ...options);
-  select.value = settings.values.device;
-}
-
-function openSettings() {
-  listDevices();
-  $('settings').showModal();
-}
-
-function setUpSettings() {
-  $('settings-form').elements.url.placeholder = ownServer();
-  settings.bind($('settings-form'), (name) => {
-    if (name !== 'url') return;
-    showCode();
-    checkHealth();
-  });
-  $('open-settings').addEventListener('click', openSettings);
-  $('reset').addEventListener('click', () => {
-    settings.reset();
-    settings.show();
-    showCode();
-    checkHealth();
-  });
-  $('language').addEventListener('click', () => {
-    settings.set('language', language() === 'zh' ? 'en' : 'zh');
-    showLanguage();
-  });
-  $('theme').addEventListener('click', () => {
-    const themes = ['auto', 'light', 'dark'];
-    settings.set('theme', themes[(themes.indexOf(settings.values.theme) + 1) % 3]);
-    showTheme();
-  });
-}
-
 // ----------------------------------------------------------------------------------------- start
 
 function setUpControls() {
@@ -584,8 +448,9 @@ function setUpControls() {
     recogniseFile($('file').files[0]);
     $('file').value = ''; // so that choosing the same file again fires a change event
   });
-  $('alert-close').addEventListener('click', hideAlert);
-  $('alert-settings').addEventListener('click', openSettings);
+  for (const id of ['open-settings', 'alert-settings']) {
+    $(id).addEventListener('click', () => settingsView.open());
+  }
   $('open-history').addEventListener('click', () => historyView.show());
   $('open-captions').addEventListener('click', () => captions.open());
   $('exports').addEventListener('click', ({ target }) => {
@@ -609,11 +474,10 @@ function setUpControls() {
 }
 
 setUpControls();
-setUpDropping();
-setUpSettings();
-showLanguage();
+acceptDrops($('drop'), () => state === 'idle', recogniseFile);
+settingsView.showLanguage();
 showCode();
 setState('idle');
-reopenAfterReload();
+if (lastShown() && !captions.isFixed) openEntry(lastShown());
 checkHealth().then(() => captions.isFixed && !isSampleFirst() && startMainAction());
 setInterval(checkHealth, 30_000);

@@ -1,4 +1,4 @@
-// Reads a file that the user chose, and refuses one that holds no audio.
+// Reads a file that the user chose or dropped, and refuses one that holds no audio.
 
 import { formatOf } from '../AsrClient.js';
 
@@ -40,4 +40,25 @@ async function decode(data, name) {
   } catch {
     throw new FileError('not-audio', name);
   }
+}
+
+/**
+ * Take files that are dropped anywhere on the page.
+ * @param {HTMLElement} target shows the hint @param {() => boolean} isIdle
+ * @param {(file: File | undefined) => void} onFile
+ */
+export function acceptDrops(target, isIdle, onFile) {
+  let depth = 0; // of the elements that the pointer has entered
+  const show = (change) => {
+    depth = Math.max(0, depth + change);
+    target.classList.toggle('dropping', depth > 0 && isIdle());
+  };
+  addEventListener('dragenter', () => show(1));
+  addEventListener('dragleave', () => show(-1));
+  addEventListener('dragover', (event) => event.preventDefault());
+  addEventListener('drop', (event) => {
+    event.preventDefault();
+    show(-depth);
+    onFile(event.dataTransfer.files[0]);
+  });
 }
