@@ -7,8 +7,16 @@ import { Session } from './session.js';
 const SHOWN_SESSION = 'asr-demo.shown'; // in sessionStorage: what a reload shows again
 
 /** @typedef {import('../AsrClient.js').Sentence} Sentence */
+/** @typedef {import('./history.js').Entry} Entry */
 
 export class Archive {
+  /**
+   * Entries that this page has written: known without a read, so that a change is on its way to the
+   * disk before the page can be closed.
+   * @type {Map<string, Entry>}
+   */
+  #entries = new Map();
+
   /**
    * @param {import('./history.js').History} history
    * @param {(error: Error) => void} onFailure called if the browser stores nothing
@@ -20,24 +28,25 @@ export class Archive {
 
   /**
    * Write a session with those of its sentences that are new or have changed.
-   * @param {Session} session @param {Sentence[]} changed
+   * @param {Session} session @param {Sentence[]} changed @param {Sentence[]} [removed]
    */
-  async keep(session, changed) {
+  keep(session, changed, removed = []) {
     const { createdAt, sentences, recording, source, sample } = session;
     const id = (session.id ??= newId());
-    try {
-      const entry = (await this.history.entry(id)) ?? {
-        title: '',
-        source: sample ? labelOf(sample) : source === 'microphone' ? '' : source,
-      };
-      const durationMs = Math.round(recording.durationMs) || entry.durationMs;
-      await this.history.save(
-        { ...entry, id, createdAt, durationMs, ...summary(sentences) },
-        changed,
-      );
-    } catch (error) {
-      this.onFailure(error);
-    }
+    const entry = this.#entries.get(id) ?? {
+      id,
+      title: '',
+      source: sample ? labelOf(sample) : source === 'microphone' ? '' : source,
+      createdAt,
+      durationMs: 0,
+    };
+    const durationMs = Math.round(recording.durationMs) || entry.durationMs;
+    return this.#save({ ...entry, durationMs, ...summary(sentences) }, changed, removed);
+  }
+
+  /** @param {Entry} entry @param {string} title */
+  rename(entry, title) {
+    return this.#save({ ...entry, ...this.#entries.get(entry.id), title });
   }
 
   /** @param {string} id @returns {Promise<Session | null>} without its audio, which is not kept */
@@ -47,6 +56,7 @@ export class Archive {
       this.history.sentences(id),
     ]);
     if (!entry) return null;
+    this.#entries.set(id, entry);
     const session = new Session({ source: entry.source });
     return Object.assign(session, { id, sentences, createdAt: entry.createdAt });
   }
@@ -56,21 +66,26 @@ export class Archive {
    * @param {Session} session @param {Sentence} sentence @param {string} text
    */
   edit(session, sentence, text) {
-    this.#replace(session, sentence.index, text ? edited(sentence, text) : null);
+    this.#replace(session, sentence, text ? edited(sentence, text) : null);
   }
 
   /** Put a sentence back as it was. @param {Session} session @param {Sentence} sentence */
   revert(session, sentence) {
-    this.#replace(session, sentence.index, sentence);
+    this.#replace(session, sentence, sentence);
   }
 
-  #replace(session, index, next) {
+  #replace(session, sentence, next) {
     const { sentences } = session;
-    const at = sentences.findIndex((each) => each.index >= index);
+    const at = sentences.findIndex(({ index }) => index >= sentence.index);
     const place = at < 0 ? sentences.length : at;
-    sentences.splice(place, sentences[place]?.index === index ? 1 : 0, ...(next ? [next] : []));
-    if (!next) this.history.removeSentence(session.id, index).catch(this.onFailure);
-    this.keep(session, next ? [next] : []);
+    const isThere = sentences[place]?.index === sentence.index;
+    sentences.splice(place, Number(isThere), ...(next ? [next] : []));
+    this.keep(session, next ? [next] : [], next ? [] : [sentence]);
+  }
+
+  async #save(entry, changed = [], removed = []) {
+    this.#entries.set(entry.id, entry);
+    await this.history.save(entry, changed, removed).catch(this.onFailure);
   }
 }
 

@@ -36,8 +36,9 @@ const settings = new Settings();
 const waveform = new Waveform($('wave'), session.recording);
 const wireLog = new WireLog($('wire'));
 const undo = new Undo($('toast'));
-const history = new History();
-const archive = new Archive(history, ({ message }) => alert.show(t('error.not-kept', message)));
+const archive = new Archive(new History(), ({ message }) =>
+  alert.show(t('error.not-kept', message)),
+);
 const meters = new Meters($);
 const alert = new Alert({
   element: $('alert'),
@@ -60,7 +61,7 @@ const samples = new Samples(
 );
 const code = new CodePanel({ tabs: $('code-tabs'), panel: $('code-panel'), code: $('code-text') });
 const captions = new Captions($('captions'), startMainAction);
-const historyView = new HistoryView($('history'), history, undo, {
+const historyView = new HistoryView($('history'), archive, undo, {
   onOpen: openEntry,
   onRemoved: (id) => id === session.id && show(new Session()),
   isBusy: () => state !== 'idle',
@@ -254,10 +255,9 @@ function setState(next) {
 // --------------------------------------------------------------------------------------- history
 
 /** @param {import('../AsrClient.js').Sentence[]} changed */
-async function keep(changed) {
-  const kept = session;
-  await archive.keep(kept, changed);
-  if (kept === session) rememberShown(kept.id);
+function keep(changed) {
+  archive.keep(session, changed);
+  rememberShown(session.id);
 }
 
 async function openEntry(id) {

@@ -46,23 +46,20 @@ export class History {
   }
 
   /**
-   * Write an entry, and those of its sentences that are new or have changed.
-   * @param {Entry} entry @param {Sentence[]} sentences
+   * Write an entry, and those of its sentences that are new, changed, or removed.
+   * @param {Entry} entry @param {Sentence[]} [changed] @param {Sentence[]} [removed]
    */
-  save(entry, sentences = []) {
+  save(entry, changed = [], removed = []) {
+    const { id } = entry;
     return this.#write([
-      [ENTRIES, entry.id, entry],
-      ...sentences.map((sentence) => [
+      [ENTRIES, id, entry],
+      ...changed.map((sentence) => [
         SENTENCES,
-        [entry.id, sentence.index],
-        { transcript: entry.id, index: sentence.index, sentence },
+        [id, sentence.index],
+        { transcript: id, index: sentence.index, sentence },
       ]),
+      ...removed.map(({ index }) => [SENTENCES, [id, index], null]),
     ]);
-  }
-
-  /** @param {string} id @param {number} index */
-  removeSentence(id, index) {
-    return this.#write([[SENTENCES, [id, index], null]]);
   }
 
   /** @param {string} id @param {Sentence[]} sentences all that it has */

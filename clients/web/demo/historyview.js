@@ -7,12 +7,12 @@ import { PENCIL, clock } from './transcript.js';
 export class HistoryView {
   /**
    * @param {HTMLDialogElement} dialog
-   * @param {import('./history.js').History} history
+   * @param {import('./archive.js').Archive} archive
    * @param {import('./undo.js').Undo} undo
    * @param {{onOpen: (id: string) => void, onRemoved: (id: string) => void, isBusy: () => boolean}} page
    */
-  constructor(dialog, history, undo, page) {
-    Object.assign(this, { dialog, history, undo, page });
+  constructor(dialog, archive, undo, page) {
+    Object.assign(this, { dialog, archive, history: archive.history, undo, page });
     this.list = dialog.querySelector('ol');
     dialog.querySelector('.exports').addEventListener('click', ({ target }) => {
       if (target.dataset.all) this.#exportAll(target.dataset.all);
@@ -77,8 +77,11 @@ export class HistoryView {
       isDone = true;
       const title = field.value.trim();
       if (isWanted && title && title !== titleOf(entry)) {
-        await this.#save({ ...entry, title });
-        this.undo.offer(t('undo.renamed'), () => this.#save(entry));
+        await this.archive.rename(entry, title);
+        this.undo.offer(t('undo.renamed'), async () => {
+          await this.archive.rename(entry, entry.title);
+          await this.refresh();
+        });
       }
       await this.refresh();
     };
@@ -88,11 +91,6 @@ export class HistoryView {
       event.preventDefault(); // neither closes the dialog
       finish(event.key === 'Enter');
     });
-  }
-
-  async #save(entry) {
-    await this.history.save(entry);
-    await this.refresh();
   }
 
   async #remove(entry) {
