@@ -82,7 +82,7 @@ describe('with the real server', { skip: !SERVER, timeout: 280_000 }, () => {
       const browser = await launch({ microphone: fileURLToPath(new URL(file, DATA)) });
       try {
         const page = await visit(browser, SERVER, { settings: { punctuation: false, itn: false } });
-        await page.click('#record');
+        await page.click('#mic');
         await page.waitForSelector('.sentences .open');
         await keepScreenshot(page, 'microphone-interim');
         await page.waitForSelector('.sentences .final', { timeout: 20_000 });
