@@ -3,11 +3,18 @@
 import asyncio
 
 import dashscope
-import httpx2
 import pytest
 from dashscope.audio.asr import VocabularyService, VocabularyServiceException
 
-from tests.support.serving import LOUD, connected, finish_task, names, run_task, serving
+from tests.support.serving import (
+    LOUD,
+    connected,
+    finish_task,
+    http_client,
+    names,
+    run_task,
+    serving,
+)
 
 KEY, OTHER = "sk-mine", "sk-other"
 WORDS = [{"text": "天地玄黄", "weight": 4, "lang": "zh"}, {"text": "Lake Tai", "weight": 5}]
@@ -26,7 +33,7 @@ async def served(tmp_path, monkeypatch):
 
 async def post(served, path, json=None, key=KEY, **options):
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    async with httpx2.AsyncClient(trust_env=False) as client:
+    async with http_client() as client:
         return await client.post(served.http + path, json=json, headers=headers, **options)
 
 

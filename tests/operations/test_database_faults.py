@@ -9,7 +9,6 @@ import sqlite3
 import subprocess
 import time
 
-import httpx2
 import pytest
 
 from tests.support.encoding import can_encode, encode
@@ -18,6 +17,7 @@ from tests.support.serving import (
     connected,
     error,
     finish_task,
+    http_client,
     names,
     run_task,
     serving,
@@ -32,7 +32,7 @@ UNAVAILABLE = (503, "ServiceUnavailable")
 
 async def act(served, action, **given):
     message = {"model": "speech-biasing", "input": {"action": action, **given}}
-    async with httpx2.AsyncClient(trust_env=False, timeout=20) as client:
+    async with http_client(timeout=20) as client:
         answer = await client.post(served.http + PATH, json=message)
     return answer.status_code, answer.json()
 
