@@ -63,6 +63,7 @@ COPY --chmod=755 deploy/docker/entrypoint.sh deploy/docker/healthcheck.py /usr/l
 
 ENV PATH=/opt/asr-server/bin:$PATH \
     PYTHONUNBUFFERED=1 \
+    ASR_HOST=0.0.0.0 \
     ASR_MODEL_DIR=/models \
     ASR_DATABASE_URL=sqlite:////data/asr_server.sqlite3
 USER 10001:10001

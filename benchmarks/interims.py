@@ -191,7 +191,7 @@ def main(
     silence_ms: Annotated[int, typer.Option(help="max_sentence_silence.")] = 800,
 ) -> None:
     """Print a table of medians and 95th percentiles in milliseconds."""
-    backend = load_backend(model, punctuation, device="auto", slots=1)
+    backend = load_backend(model, punctuation, device="auto", max_tasks=1)
     options = StreamOptions(EndpointingOptions(max_sentence_silence_ms=silence_ms))
     table = Table(
         "set", "recordings", "first text", "lag", "revised", "final", "bounds", "steps a second"

@@ -55,7 +55,7 @@ def listed(manifest: Path) -> list[dict[str, Any]]:
 
 def decode(device: str, dtype: str, recordings: list[Pcm]) -> tuple[list[list[str]], float]:
     """Return the tokens of every recording, and the seconds that decoding took."""
-    backend = load_backend(EMBEDDED / "asr", device=device, dtype=dtype, slots=BATCH)
+    backend = load_backend(EMBEDDED / "asr", device=device, dtype=dtype, max_tasks=BATCH)
     tokens: list[list[str]] = []
     began = time.perf_counter()
     for begin in track(range(0, len(recordings), BATCH), dtype):

@@ -12,6 +12,7 @@ import pytest
 from asr_server.app import create_app
 from asr_server.process import heap_trim
 from asr_server.settings import Settings
+from tests.support.fake_backend import FakeBackend
 
 FROZEN_GC = heap_trim.frozen_gc
 PIECE = 64 * 1024
@@ -69,7 +70,7 @@ def test_objects_that_exist_at_the_start_are_exempt_from_garbage_collection():
 
 @pytest.mark.usefixtures("_freezing")
 async def test_a_loaded_server_has_frozen_objects():
-    server = create_app(Settings(model="fake", database_url="sqlite://"))
+    server = create_app(Settings(database_url="sqlite://"), load=FakeBackend)
     async with server.router.lifespan_context(server):
         assert gc.get_freeze_count() > 0
     assert gc.get_freeze_count() == 0

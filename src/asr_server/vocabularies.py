@@ -6,6 +6,7 @@ Calls block while the database works; the event loop makes them through `run`.
 import asyncio
 import contextlib
 import logging
+import os
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -166,8 +167,10 @@ class Vocabularies:
             if self._engine is None:
                 file, backend = self._url.database, self._url.get_backend_name()
                 if backend == "sqlite" and file and file != ":memory:":
-                    folder = Path(file.removeprefix("file:")).parent  # SQLite takes URIs too
-                    folder.mkdir(parents=True, exist_ok=True)
+                    path = Path(file.removeprefix("file:"))  # SQLite takes URIs too
+                    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                    if not file.startswith("file:"):
+                        _create_file(path)
                 timeout_s = 0.8 * self._timeout_s  # sooner than `run`'s: its error has a reason
                 timeouts: dict[str, dict[str, float]] = {
                     "sqlite": {"timeout": timeout_s},
@@ -189,6 +192,12 @@ class Vocabularies:
             engine, self._engine = self._engine, None
         if engine is not None:
             engine.dispose()
+
+
+def _create_file(file: Path) -> None:
+    """Create a missing database for this user only; SQLite gives its journals the same mode."""
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
 def _create_tables(engine: sa.Engine) -> None:

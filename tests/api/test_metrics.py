@@ -7,8 +7,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from asr_server import __version__
-from asr_server.asr.fake import FakeBackend
 from asr_server.observability.metrics import Metrics
+from tests.support.fake_backend import FakeBackend
 from tests.support.serving import (
     FRAME,
     LOUD,

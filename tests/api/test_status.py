@@ -92,7 +92,7 @@ async def test_without_javascript_the_page_is_a_table(served):
 
 
 async def test_the_page_needs_no_key_and_shows_none():
-    async with serving(api_keys=("secret",)) as server:
+    async with serving(api_keys=("a-secret-of-16-letters",)) as server:
         for path in ("/status", "/status/data", "/metrics"):
             answer = await get(server, path)
             assert answer.status_code == 200

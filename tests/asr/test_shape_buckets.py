@@ -23,7 +23,7 @@ from tests.support.chunks import speechlike
 
 model, dtype = sys.argv[1:]
 backend = load_backend(
-    Path(model), EMBEDDED / "punctuation", warm=True, dtype=dtype, slots=24, max_batch=24
+    Path(model), EMBEDDED / "punctuation", warm=True, dtype=dtype, max_tasks=24, max_batch=24
 )
 print("warm", flush=True)
 

@@ -63,9 +63,41 @@ def test_a_server_prints_its_address_serves_and_stops_on_sigterm(tmp_path, tiny_
             assert client.protocol.extensions == []  # no deflate
         assert server.stop() == 0
     assert f"model  {tiny_model}" in server.said
+    assert f"page   http://127.0.0.1:{port}/" in server.said
+    assert "Only programs and pages of this machine can connect; they need no key." in server.said
     assert "from dashscope.audio.asr import Recognition" in server.said
     assert "very-secret" not in server.said
     assert "Traceback" not in server.said
+
+
+@pytest.mark.parametrize(
+    ("variables", "bound", "expected"),
+    [
+        ({}, "127.0.0.1", "Only programs and pages of this machine"),
+        ({"ASR_API_KEYS": "k" * 16}, "0.0.0.0", None),
+        ({"ASR_HOST": "0.0.0.0"}, "0.0.0.0", "no API key is configured: every client that reaches"),
+    ],
+)
+def test_the_log_names_the_address_and_who_may_connect(tmp_path, variables, bound, expected):
+    options = ("--model", "demo", "--port", "0", "--log-format", "json")
+    with serving(*options, cwd=tmp_path, **variables) as server:
+        server.port()
+        server.stop()
+    messages = [record["message"] for record in server.records]
+    assert any(line.startswith(f"asr-server listens on ws://{bound}:") for line in messages)
+    openness = [line for line in messages if "machine" in line or "API key" in line]
+    assert [line for line in openness if expected and expected in line] == openness
+    assert len(openness) == (expected is not None)
+
+
+def test_a_blank_or_short_key_refuses_to_start_and_is_not_quoted(tmp_path):
+    done = asr_server("serve", "--model", "demo", cwd=tmp_path, ASR_API_KEYS="")
+    assert done.returncode == 2
+    assert "ASR_API_KEYS: it is set but blank" in done.stderr
+    done = asr_server("serve", "--model", "demo", cwd=tmp_path, ASR_API_KEYS="too-short")
+    assert done.returncode == 2
+    assert "ASR_API_KEYS: a key is 9 long; at least 16 characters are needed" in done.stderr
+    assert "too-short" not in done.stderr
 
 
 def test_a_port_in_use_is_an_error_not_a_hang(tmp_path, tiny_model):

@@ -3,13 +3,15 @@
 import base64
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 from websockets.sync.client import connect
 
-from tests.support.processes import free_port, launched
+from tests.support.processes import ROOT, environment, free_port, launched
 from tests.support.serving import LOUD, finish_task, run_task
 
 IMPATIENT = ["--ws-ping-interval", "0.2", "--ws-ping-timeout", "0.2"]
@@ -49,6 +51,28 @@ def test_both_commands_start_a_server_that_recognises(command, port):
     options = ["--port", str(port)] if "uvicorn" in command else []
     with running(*command, *options, port=port):
         assert '"sentence_end":true' in recognise(port)
+
+
+def test_a_hand_started_uvicorn_without_keys_logs_its_address_and_warns(port):
+    command = ["-m", "uvicorn", "main:app", "--host", "0.0.0.0", "--port", str(port)]
+    with launched(*command, port=port) as server:
+        server.stop()
+    assert f"running on http://0.0.0.0:{port}" in server.said
+    assert server.said.count("every client that reaches 0.0.0.0 may use the server") == 1
+
+
+def test_a_hand_started_uvicorn_with_a_blank_key_does_not_start(port):
+    done = subprocess.run(
+        [sys.executable, "-m", "uvicorn", "main:app", "--port", str(port)],
+        cwd=ROOT,
+        env=environment(ASR_MODEL="fake", ASR_API_KEYS=" "),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert "ASR_API_KEYS: it is set but blank" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_hand_started_uvicorn_does_not_ping(port):

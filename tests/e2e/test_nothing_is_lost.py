@@ -26,7 +26,7 @@ TIMEOUT_S = 60
 
 @pytest.fixture(scope="module", params=[1, 2], ids=["one worker", "two workers"])
 def backend(request: pytest.FixtureRequest) -> PyTorchBackend:
-    return load_backend(MODEL, workers=request.param, slots=8)
+    return load_backend(MODEL, step_threads=request.param, max_tasks=8)
 
 
 def recording(name: str) -> Pcm:

@@ -118,9 +118,9 @@ async def test_a_refused_connection_is_no_failure_either():
 
 
 async def test_a_wrong_key_is_an_error():
-    async with serving(api_keys=("sk-right",)) as served:
-        right = await run_client(Target(served.url, "sk-right", pace=0), RECORDING)
-        wrong = await run_client(Target(served.url, "sk-wrong", pace=0), RECORDING)
+    async with serving(api_keys=("sk-the-right-key-1",)) as served:
+        right = await run_client(Target(served.url, "sk-the-right-key-1", pace=0), RECORDING)
+        wrong = await run_client(Target(served.url, "sk-a-wrong-key-12", pace=0), RECORDING)
         assert right.finished
         assert (wrong.error, wrong.refused) == ("HTTP 401", False)
 

@@ -13,13 +13,13 @@ from AsrClient import AsrClient, Parameters, Retry
 
 from asr_server.access import ANONYMOUS
 from asr_server.asr.engine import Engine
-from asr_server.asr.load import build_engine
 from asr_server.settings import Settings
 from asr_server.vocabularies import Vocabularies
 from asr_server.websocket.connection import Connection
 from asr_server.websocket.limits import ConcurrencyLimit
 from asr_server.websocket.server_context import ServerContext
 from tests.support import processes
+from tests.support.fake_backend import FakeBackend
 from tests.support.processes import await_state, free_port, launched, state_of
 from tests.support.scripted_socket import Socket
 from tests.support.serving import (
@@ -190,7 +190,7 @@ async def test_a_device_that_hangs_cannot_block_the_exit():
     script = """
 import asyncio, threading
 import numpy as np
-from asr_server.asr.fake import FakeBackend
+from tests.support.fake_backend import FakeBackend
 from asr_server.asr.engine import Engine
 from asr_server.settings import Settings
 from asr_server.asr.types import StreamOptions
@@ -292,7 +292,7 @@ async def test_a_rolling_restart_loses_no_sentence(drain_timeout_s):
 
 @pytest.fixture
 async def connection():
-    engine = build_engine(Settings(), "fake")
+    engine = Engine(FakeBackend, Settings())
     await engine.start()
     server = ServerContext(
         engine, Settings(), Vocabularies(Settings(database_url="sqlite://")), ConcurrencyLimit(0)

@@ -13,10 +13,10 @@ import websockets
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr_server.asr.fake import TEXT, FakeBackend
 from asr_server.observability import logs
 from asr_server.settings import Settings
 from asr_server.vocabularies import Vocabularies
+from tests.support.fake_backend import TEXT, FakeBackend
 from tests.support.loggers import separate_logging
 from tests.support.processes import free_port, launched
 from tests.support.serving import (
@@ -30,7 +30,7 @@ from tests.support.serving import (
     texts,
 )
 
-KEY = "sk-very-secret"
+KEY = "sk-very-secret-key"
 
 
 @contextlib.contextmanager

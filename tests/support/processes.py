@@ -52,7 +52,7 @@ class Running:
         """The port it listens on, once it says so."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
-            if found := re.search(r"listens on ws://127\.0\.0\.1:(\d+)/", self.said):
+            if found := re.search(r"listens on ws://[\d.]+:(\d+)/", self.said):
                 return int(found[1])
             if self.process.poll() is not None:
                 break
@@ -89,7 +89,7 @@ class Running:
 def launched(*command: str, port: int, **variables: str) -> Iterator[Running]:
     """A server with the fake backend, started by any command, once it is ready."""
     process = subprocess.Popen(
-        [sys.executable, *command],
+        [sys.executable, "-m", "tests.support.with_fake_backend", *command],
         cwd=ROOT,
         env=environment(ASR_MODEL="fake", ASR_HOST="127.0.0.1", ASR_PORT=str(port), **variables),
         stdout=subprocess.DEVNULL,

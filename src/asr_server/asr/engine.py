@@ -58,7 +58,7 @@ class Engine:
         self.lost = asyncio.Event()
         """Set when only a new process can use the device again."""
         self._metrics.slots.set(settings.max_tasks)
-        self._metrics.used_slots.set_function(lambda: self.open_streams)
+        self._metrics.used_slots.set_function(lambda: self.used_slots)
         self._metrics.live_delay.set_function(
             lambda: self._scheduler.delay_s if self._scheduler else 0.0
         )
@@ -128,11 +128,6 @@ class Engine:
         return stream
 
     # What there is to know ----------------------------------------------------------------------
-
-    @property
-    def ready(self) -> bool:
-        """Return whether streams can be opened."""
-        return self.state == "ready"
 
     @property
     def device(self) -> str:
