@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from asr_server.process import heap_trim
 
@@ -27,6 +27,10 @@ gc.disable()  # while tests are collected: it would walk through half a million 
 
 # A deadline would test how busy the machine is.
 settings.register_profile("default", deadline=None)
+# `make fuzz`. Every example counts, so no health check may end the run.
+settings.register_profile(
+    "fuzz", deadline=None, max_examples=10_000, suppress_health_check=list(HealthCheck)
+)
 settings.load_profile("default")
 
 

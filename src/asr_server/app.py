@@ -19,6 +19,7 @@ from asr_server.api import health, page, status, tokens, vocabularies
 from asr_server.asr.engine import Engine
 from asr_server.asr.load import build_engine
 from asr_server.asr.types import Backend, LoadError
+from asr_server.audio.decoder_pool import DecoderPool, decoder_pool
 from asr_server.errors import AsrError, InternalError, MethodNotAllowed, UnknownPath
 from asr_server.models.registry import Choice, choose
 from asr_server.observability import gpu
@@ -66,11 +67,13 @@ def create_app(
     settings: Settings,
     choice: Choice | None = None,
     load: Callable[[], Backend] | None = None,
+    decoders: DecoderPool | None = None,
 ) -> FastAPI:
     """Return the server as an ASGI application; it accepts connections once the model is warm.
 
     Without a `choice` of the model, finds the settings' model, and downloads it if they allow that.
-    `load` makes another backend, which then needs no model: for tests.
+    For tests, `load` makes another backend, which then needs no model, and a pool of decoders that
+    is given is shared with other servers, and left open.
     """
     metrics = Metrics()
     name, notice = settings.model, None
@@ -83,6 +86,7 @@ def create_app(
     keys = (key.get_secret_value() for key in settings.api_keys)
     access = Access(keys, settings.api_keys_file or "")
     lists = Vocabularies(settings)
+    pool = decoders or decoder_pool()
     server = ServerContext(
         engine,
         settings,
@@ -90,6 +94,7 @@ def create_app(
         ConcurrencyLimit(settings.max_tasks_per_key),
         metrics,
         ConcurrencyLimit(settings.max_tasks_per_address),
+        pool,
     )
     connections = ConnectionManager(access, server)
 
@@ -111,6 +116,7 @@ def create_app(
         except Exception:
             log.critical("the engine does not start", exc_info=True)
             raise
+        pool.start()
         signals = GracefulShutdown(connections.drain)
         signals.begin()
         watchers = [
@@ -127,6 +133,8 @@ def create_app(
             signals.end()
             for watcher in watchers:
                 watcher.cancel()
+            if decoders is None:
+                pool.close()
             await engine.stop()
             lists.close()
 

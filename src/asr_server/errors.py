@@ -89,6 +89,10 @@ class MessageTooLong(InvalidParameter):
 class DecodeError(InvalidParameter):
     message = "Failed to decode audio"
 
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(f"{self.message}: {detail}" if detail else None)
+        self.detail = detail
+
 
 class AudioTooLong(InvalidParameter):
     def __init__(self, seconds: float) -> None:

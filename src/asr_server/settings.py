@@ -100,6 +100,8 @@ class Settings(BaseSettings):
     """Whether to download a missing model at startup; `auto` does so only if `model` is `auto`."""
     hub: HubChoice = "auto"
     """Model hub to download from; `auto` takes the hub that answers first."""
+    model_revision: str = ""
+    """Tag or commit of the recognition model on the hub; empty takes the newest."""
     modelscope_endpoint: str = _shared("modelscope_endpoint", "https://modelscope.cn")
     """URL of ModelScope or of a mirror; `MODELSCOPE_ENDPOINT` sets it too."""
     modelscope_cache: str = _shared("modelscope_cache", "~/.cache/modelscope")

@@ -10,11 +10,11 @@ import jiwer
 import numpy as np
 import pytest
 
-from asr_server.audio.decode import open_decoder
-from asr_server.audio.units import SAMPLE_RATE, Pcm, from_ms
+from asr_server.audio.units import Pcm, from_ms
 from asr_server.models.registry import EMBEDDED
 from tests.support.backends import load_backend
 from tests.support.chunks import transcribe_together
+from tests.support.decoding import decode_wave
 
 DATA = Path(__file__).parents[1] / "data"
 DELAYS_MS = (0, 300)
@@ -26,8 +26,7 @@ AGREEMENT = 0.995
 def recordings() -> list[Pcm]:
     sounds = []
     for entry in json.loads((DATA / "manifest.json").read_text("utf-8")):
-        decoder = open_decoder("wav", SAMPLE_RATE)
-        sounds += [decoder.feed((DATA / entry["file"]).read_bytes())]
+        sounds.append(decode_wave((DATA / entry["file"]).read_bytes()))
     return [np.pad(sound, (from_ms(delay), 0)) for sound in sounds for delay in DELAYS_MS]
 
 

@@ -19,6 +19,7 @@ from asr_server.app import create_app
 from asr_server.asr.engine import Engine
 from asr_server.process.serving import Server, options
 from asr_server.settings import Settings
+from tests.support.decoding import POOL
 from tests.support.fake_backend import FakeBackend
 
 RATE = 16_000
@@ -80,7 +81,8 @@ async def serving(uvicorn: dict[str, Any] | None = None, **overrides: Any) -> As
     settings = Settings(
         **{"model": "fake", "host": "127.0.0.1", "port": 0, **NO_LOAD_LIMIT, **overrides}
     )
-    app = create_app(settings, load=FakeBackend if settings.model == "fake" else None)
+    load = FakeBackend if settings.model == "fake" else None
+    app = create_app(settings, load=load, decoders=POOL)
     ports: asyncio.Queue[int] = asyncio.Queue()
     server = PromptServer(Config(app, **{**options(settings), **(uvicorn or {})}), ports.put_nowait)
     running = asyncio.create_task(server.serve(), name="uvicorn")

@@ -1,4 +1,4 @@
-"""Run a Python command, `main.py` or `-m MODULE`, whose server has the fake backend."""
+"""Run a Python command, `main.py`, `-m MODULE` or `-c CODE`, whose server has the fake backend."""
 
 import runpy
 import sys
@@ -10,10 +10,12 @@ from tests.support.fake_backend import FakeBackend
 if __name__ == "__main__":
     app.create_app = partial(app.create_app, load=FakeBackend)
     sys.path.insert(0, "")
-    _, *command = sys.argv
-    as_module = command[0] == "-m"
-    sys.argv = command[as_module:]
-    if as_module:
-        runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
-    else:
-        runpy.run_path(sys.argv[0], run_name="__main__")
+    _, *sys.argv = sys.argv
+    match sys.argv:
+        case ["-m", module, *_]:
+            del sys.argv[0]
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
+        case ["-c", code, *_]:
+            exec(code)
+        case [script, *_]:
+            runpy.run_path(script, run_name="__main__")

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from asr_server.text.disfluency import fluent
 from asr_server.text.tokens import Unit
+from tests.text.cases import said_and_shown
 
 MARKS = "，。？"
 
@@ -75,6 +76,11 @@ def test_fillers_and_false_starts_are_removed(said: str, shown: str):
 )
 def test_intended_repetitions_are_kept(said: str):
     assert text(fluent(units(said))) == said
+
+
+@pytest.mark.parametrize(("said", "shown"), said_and_shown("disfluency"))
+def test_a_repetition_is_removed_unless_its_second_copy_begins_a_word(said: str, shown: str):
+    assert text(fluent(units(said))) == shown
 
 
 def test_a_sentence_of_fillers_alone_is_kept():

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr_server.text.punctuation import ENDS, MARKS, punctuated, unpunctuated
-from asr_server.text.tokens import Unit
+from asr_server.text.punctuation import ENDS, MARKS, inside_number, punctuated, unpunctuated
+from asr_server.text.tokens import Token, Unit
+from tests.text.cases import said_and_shown
 
 
 def units(text: str, marks: dict[int, str] | None = None) -> list[Unit]:
@@ -90,6 +91,28 @@ def test_without_a_model_a_question_is_recognised_by_its_words(said: str):
 )
 def test_without_a_model_a_statement_ends_with_a_full_stop(said: str):
     assert punctuated(units(said), final=True)[-1].mark in {"。", "."}
+
+
+@pytest.mark.parametrize(("said", "mark"), said_and_shown("end mark"))
+def test_without_a_model_the_meaning_decides_the_end(said: str, mark: str):
+    assert punctuated(units(said), final=True)[-1].mark == mark
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "pause", "inside"),
+    [
+        ("八", "零", 0, True),
+        ("八", "零", 3200, True),
+        ("八", "零", 3201, False),
+        ("八", "号", 0, False),
+        ("号", "八", 0, False),
+    ],
+)
+def test_two_digits_without_a_pause_are_inside_a_number(
+    left: str, right: str, pause: int, inside: bool
+):
+    tokens = Token(left, 0, 1600, 0.9), Token(right, 1600 + pause, 3200 + pause, 0.9)
+    assert inside_number(*tokens) == inside
 
 
 def test_only_the_last_clause_decides_the_end():

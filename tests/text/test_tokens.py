@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asr_server.text.tokens import Token, detokenise, needs_space
+from tests.text.cases import said_and_shown
 
 
 def tokens(*pieces: str) -> list[Token]:
@@ -42,6 +43,11 @@ def written(*pieces: str) -> str:
     ],
 )
 def test_pieces_become_text(pieces: str, text: str):
+    assert written(*pieces.split()) == text
+
+
+@pytest.mark.parametrize(("pieces", "text"), said_and_shown("english"))
+def test_letters_and_names_are_written_as_usual(pieces: str, text: str):
     assert written(*pieces.split()) == text
 
 

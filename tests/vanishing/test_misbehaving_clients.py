@@ -141,7 +141,7 @@ async def test_a_text_frame_that_is_not_utf8_is_closed_with_1007(served):
     writer.write(b"\x81\x82" + b"\0\0\0\0" + b"\xff\xfe")
     async with within(1):
         frames = await reader.read()
-    assert b'"error_message":"Invalid payload data"' in frames
+    assert b'"error_message":"Invalid payload data: the text frame is not UTF-8."' in frames
     assert struct.pack(">BBH", 0x88, 18, 1007) + b"InvalidParameter" in frames
     writer.close()
 

@@ -127,6 +127,12 @@ class Engine:
         scheduler.add(stream)
         return stream
 
+    def decoder_waited(self, waited_s: float) -> None:
+        """Count how long a message of compressed live audio waited for a processor."""
+        self._metrics.decoder_delay.observe(waited_s)
+        if self._scheduler is not None:
+            self._scheduler.decoder_waited(waited_s)
+
     # What there is to know ----------------------------------------------------------------------
 
     @property

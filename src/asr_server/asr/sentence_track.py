@@ -7,6 +7,7 @@ from asr_server.asr.splitting import forced_cut, semantic_cut
 from asr_server.asr.types import ChunkGeometry, DecodeResult, Kind, StreamOptions
 from asr_server.audio.units import Samples, from_ms
 from asr_server.recognition import Hypothesis
+from asr_server.text.punctuation import inside_number
 from asr_server.text.tokens import Token
 
 HANGOVER: Samples = from_ms(320)
@@ -225,9 +226,11 @@ def _count_stable(tokens: tuple[Token, ...], audio_end: Samples, first: bool) ->
 
 
 def _with_marks(tokens: tuple[Token, ...], marks: tuple[str, ...]) -> tuple[Token, ...]:
+    """Return the tokens with their marks; a number spoken without a pause has none inside."""
     if not marks:
         return tokens
+    inside = (*map(inside_number, tokens, tokens[1:]), False)
     return tuple(  # not `replace`, which takes four times as long
-        Token(token.piece, token.begin, token.end, token.confidence, mark)
-        for token, mark in zip(tokens, marks, strict=True)
+        Token(token.piece, token.begin, token.end, token.confidence, "" if number else mark)
+        for token, mark, number in zip(tokens, marks, inside, strict=True)
     )

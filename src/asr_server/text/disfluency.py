@@ -2,12 +2,14 @@
 
 Conservative: units that may be intended stay. 啊 after a word is a particle (好啊), 额 in 额外 is a
 syllable, 谢谢, 对对对 and 看看 are words; only function words that are never doubled count as a
-false start, and only if more text follows.
+false start, and only if more text follows in which the second copy begins no word of the lexicon:
+把把手拧开 is 把, 把手.
 """
 
 from collections.abc import Sequence
 
 from asr_server.text.tokens import Unit
+from asr_server.text.words import LONGEST, WORDS
 
 FILLERS = frozenset({"嗯", "呃", "um", "uh", "er", "hmm"})
 """Never words."""
@@ -15,7 +17,11 @@ FILLERS = frozenset({"嗯", "呃", "um", "uh", "er", "hmm"})
 OPENERS = frozenset({"啊", "额", "哎", "诶", "欸", "唉", "哦"})
 """Fillers at the begin of the sentence or after a mark."""
 
-NO_FILLER_BEFORE = frozenset("外度头角定满呀哟哈")
+HESITATIONS = frozenset("额诶欸")
+AFTER_WHICH_HESITATED = frozenset("我你您他她它们这那就但把被从在和跟想要去是会能")
+"""The former are fillers within a sentence too if one of the latter precedes: 我额想去."""
+
+NO_FILLER_BEFORE = frozenset("外度头角定满呀哟哈尔济吉骨")
 """Characters that form a word with an opener: 额外, 额度, 哎呀."""
 
 DOUBLED = frozenset("我你他她它这那就但把被从")
@@ -23,6 +29,10 @@ DOUBLED = frozenset("我你他她它这那就但把被从")
 
 STARTS = DOUBLED | frozenset("因所如然")
 """First characters of false starts: 这个这个, 因为因为."""
+
+INFLECTED = DOUBLED - frozenset("那把被从")
+SAME_WORD = frozenset("们个些样里边种么是儿会要次")
+"""With the latter, one of the former is only inflected: 我我们, 就就是."""
 
 INTENDED = frozenset({"你好", "那么", "就算"})
 """Repeated on purpose."""
@@ -43,8 +53,9 @@ def _without_fillers(units: Sequence[Unit]) -> list[Unit]:
     opening = True  # at the begin or after a mark
     for index, unit in enumerate(units):
         after = units[index + 1].text if index + 1 < len(units) and not unit.mark else ""
-        opener = opening and unit.text in OPENERS and after not in NO_FILLER_BEFORE
-        if unit.text not in FILLERS and not opener:
+        hesitated = unit.text in HESITATIONS and kept and kept[-1].text in AFTER_WHICH_HESITATED
+        opener = (opening and unit.text in OPENERS) or (hesitated and not kept[-1].mark and after)
+        if unit.text not in FILLERS and not (opener and after not in NO_FILLER_BEFORE):
             kept.append(unit)
             opening = bool(unit.mark)
         elif kept and unit.mark not in PAUSES and not kept[-1].mark:
@@ -75,6 +86,26 @@ def _false_start(units: list[Unit], index: int) -> int:
             continue
         same = all(a.text == b.text for a, b in zip(first, again, strict=True))
         unbroken = all(not unit.mark for unit in first[:-1]) and first[-1].mark in PAUSES
-        if same and unbroken and "".join(unit.text for unit in first) not in INTENDED:
+        if not same or not unbroken or "".join(unit.text for unit in first) in INTENDED:
+            continue
+        if not _word_begins(units, index + length, index + 2 * length):
             return length
     return 0
+
+
+def _word_begins(units: list[Unit], begin: int, end: int) -> bool:
+    """Return whether a word begins among the units from `begin` to `end` and goes on behind them.
+
+    他说他说的对 is intended too: 他说的.
+    """
+    text = "".join(unit.text for unit in units[begin : end + LONGEST])
+    size = len("".join(unit.text for unit in units[begin:end]))
+    if size > 1 and text[size : size + 1] == "的":
+        return True
+    if size == 1 and text[0] in INFLECTED and text[1:2] in SAME_WORD:
+        return False
+    return any(
+        text[first:last] in WORDS
+        for first in range(size)
+        for last in range(size + 1, min(first + LONGEST, len(text)) + 1)
+    )

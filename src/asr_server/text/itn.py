@@ -14,15 +14,18 @@ import re
 from collections.abc import Sequence
 from itertools import pairwise
 
-from asr_server.text.itn_rules import KEPT, RULES, Span
-from asr_server.text.numerals import DIGIT, NUMERAL
+from asr_server.text.itn_rules import RULES, Span
+from asr_server.text.number_tokens import ANY_NUMBER, AS_TOKENS, tokenise
+from asr_server.text.numerals import NUMERAL
 from asr_server.text.tokens import Unit, merged, needs_space
 
 _HAS_NUMERAL = re.compile(f"[{NUMERAL}]")
 _OPEN_NUMBER = re.compile(f"(?:[{NUMERAL}]+(?:点|分之?)?)+$")
-_CODE = re.compile(f"{DIGIT}{{3,}}")
-_NEXT = re.compile(f"(?P<kept>{KEPT})|负|[{NUMERAL}]+")
-_RULE = re.compile("|".join(f"(?P<{rule.name}>{rule.pattern})" for rule in RULES))
+_CODE = re.compile("[零〇幺一二三四五六七八九]{3,}")
+_NEXT = re.compile(f"[负{ANY_NUMBER}]|[百千]分之".translate(AS_TOKENS))
+_RULE = re.compile(
+    "|".join(f"(?P<{rule.name}>{rule.pattern})" for rule in RULES).translate(AS_TOKENS)
+)
 _STARTS = [*(_RULE.groupindex[rule.name] for rule in RULES), _RULE.groups + 1]
 _GROUPS = {
     rule.name: range(first + 1, after)
@@ -36,28 +39,28 @@ def rewrites(text: str) -> list[Span]:
     """Return the rewrites of a text in order; the text between them stays."""
     if not _HAS_NUMERAL.search(text):
         return []
+    tokens = tokenise(text)
+
+    def part(begin: int, end: int) -> Span:
+        """Return a part of the text, given by tokens."""
+        begin, end = tokens.begins[begin], tokens.begins[end]
+        return begin, end, text[begin:end]
+
     found: list[Span] = []
     position = 0
-    while here := _NEXT.search(text, position):
+    while here := _NEXT.search(tokens.kinds, position):
         position = here.end()
-        if here["kept"] or _continues_digits(text, here.start(), found):
-            continue
-        match = _RULE.match(text, here.start())
+        begin = tokens.begins[here.start()]
+        if text[begin - 1 : begin].isdecimal() or (found and found[-1][1] == begin):
+            continue  # it would join the number before
+        match = _RULE.match(tokens.kinds, here.start())
         if not match:
             continue
         name = match.lastgroup or ""
-        groups = [g for g in _GROUPS[name] if match[g] is not None]
-        try:
-            found += _BY_NAME[name].spans(match, groups)
-        except ValueError:  # the parts form no number
-            continue
+        numbers = [part(*match.span(g)) for g in _GROUPS[name] if match[g] is not None]
+        found += _BY_NAME[name].spans(part(*match.span()), numbers)
         position = match.end()
     return found
-
-
-def _continues_digits(text: str, start: int, found: list[Span]) -> bool:
-    """Return whether digits precede directly, so that more of them would join that number."""
-    return text[start - 1 : start].isdecimal() or bool(found and found[-1][1] == start)
 
 
 def normalise(text: str) -> str:

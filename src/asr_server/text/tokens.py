@@ -4,8 +4,9 @@ A sentence is detokenised as a whole, never chunk by chunk: the rest of a piece 
 ("hel@@") may come in the next chunk.
 
 Spacing follows DashScope: a space between two Latin words, none between 汉字 and Latin ("听because
-of you"), none beside a punctuation mark. Consecutive letters are an acronym ("n b d" is NBD), a
-single letter beside 汉字 is a capital (A股, 5G, 小S), and so is the English "I".
+of you"), none beside a punctuation mark. Consecutive letters are an acronym ("n b d" is NBD) and a
+single letter is a capital (A股, 5G, "plan B"), but for the article, the rest of a contraction ("it
+s") and names (iPhone, i7).
 """
 
 import re
@@ -39,6 +40,15 @@ class Token:
     mark: str = ""
     """Predicted punctuation after the token, or nothing."""
 
+
+_I_NAMES = {
+    "i" + name.lower(): "i" + name
+    for name in ("Phone", "Pad", "Mac", "Pod", "OS", "Cloud", "Watch", "Tunes")
+}
+"""Names with a small letter, by how the recogniser writes them."""
+
+_CONTRACTED = frozenset("i you we he she it they that what there who where how let".split())
+"""Words before "s", "m" or "d" without an apostrophe (it s), as those in n before "t" (don t)."""
 
 _PARTS = re.compile(r"[A-Za-z0-9']+|[^A-Za-z0-9']")
 
@@ -115,28 +125,48 @@ def _split(unit: Unit) -> list[Unit]:
 
 
 def _capitals(units: list[Unit]) -> list[Unit]:
-    """Join runs of single letters to acronyms; capitalise a single letter among 汉字."""
+    """Join runs of single letters to acronyms; write single letters as capitals."""
     shown: list[Unit] = []
     run: list[Unit] = []  # consecutive single letters
     for index, unit in enumerate(units):
         if not _is_letter(unit):
-            shown.append(unit)
+            name = _name(unit.text)
+            shown.append(unit._replace(text=name) if name else unit)
+            if len(run) == 1 and not run[0].mark and (name := _name(run[0].text + unit.text)):
+                shown[-2:] = [merged((run[0], unit), name)]
+            run = []
             continue
-        run.append(unit)
-        after = units[index + 1] if index + 1 < len(units) and not unit.mark else None
-        if after and _is_letter(after):
+        run = [*run, unit] if run and not run[-1].mark else [unit]
+        after = units[index + 1].text if index + 1 < len(units) and not unit.mark else ""
+        if len(after) == 1 and _is_word(after):
             continue
-        before = shown[-1] if shown and not shown[-1].mark else None
-        among_latin = any(n and n.text[0].isascii() and n.text.isalpha() for n in (before, after))
-        shown.append(_acronym(run, capital=len(run) > 1 or not among_latin))
-        run = []
+        before = shown[-1].text if shown and not shown[-1].mark else ""
+        shown.append(merged(run, _letters("".join(u.text for u in run), before, after)))
     return shown
 
 
+def _letters(letters: str, before: str, after: str) -> str:
+    """Return single letters as they are written between two words."""
+    article = letters == "a" and _is_word(after)
+    contraction = (letters in {*"smd"} and before in _CONTRACTED) or (letters, before[-1:]) == (
+        "t",
+        "n",
+    )
+    processor = letters == "i" and after in {*"三五七九"}
+    return (
+        letters if article or contraction or processor else _I_NAMES.get(letters, letters.upper())
+    )
+
+
+def _name(text: str) -> str:
+    """Return the written form of a name with a small letter: iphone15 -> iPhone15; or nothing."""
+    stem = text.lower().rstrip("0123456789")
+    return _I_NAMES[stem] + text[len(stem) :] if stem in _I_NAMES else ""
+
+
+def _is_word(text: str) -> bool:
+    return text.isascii() and text.isalpha()
+
+
 def _is_letter(unit: Unit) -> bool:
-    return len(unit.text) == 1 and unit.text.isascii() and unit.text.isalpha()
-
-
-def _acronym(run: list[Unit], *, capital: bool) -> Unit:
-    text = "".join(letter.text for letter in run)
-    return merged(run, text.upper() if capital or text == "i" else text)
+    return len(unit.text) == 1 and _is_word(unit.text)

@@ -166,7 +166,12 @@ class Connection:
         server.acquire(self._caller, self._address)
         try:
             self._audio = AudioInput.open(
-                task, hotwords, server.engine, server.settings.max_lead_s, server.metrics
+                task,
+                hotwords,
+                server.engine,
+                server.decoders,
+                server.settings.max_lead_s,
+                server.metrics,
             )
         except BaseException:
             server.release(self._caller, self._address)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from asr_server.access import Caller
 from asr_server.asr.engine import Engine
+from asr_server.audio.decoder_pool import DecoderPool, decoder_pool
 from asr_server.errors import Throttled
 from asr_server.observability.metrics import Metrics
 from asr_server.settings import Settings
@@ -23,6 +24,7 @@ class ServerContext:
     metrics: Metrics = field(default_factory=Metrics)
     address_limit: ConcurrencyLimit = field(default_factory=lambda: ConcurrencyLimit(0))
     """Running tasks of each client address."""
+    decoders: DecoderPool = field(default_factory=decoder_pool)
 
     def acquire(self, caller: Caller, address: str) -> None:
         """Count a task that begins. Raises Throttled."""
