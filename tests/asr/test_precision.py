@@ -31,8 +31,8 @@ def recordings() -> list[Pcm]:
 
 
 def decode(device: str, dtype: str, recordings: list[Pcm]) -> list[list[str]]:
-    slots = len(recordings)
-    options = {"device": device, "dtype": dtype, "slots": slots, "max_batch": slots}
+    count = len(recordings)
+    options = {"device": device, "dtype": dtype, "max_tasks": count, "max_batch": count}
     # A CPU computes the same without the warm-up (test_tracing.py), a GPU captures graphs in it.
     backend = load_backend(EMBEDDED / "asr", warm=device == "cuda", **options)
     return transcribe_together(backend, recordings)
