@@ -71,7 +71,9 @@ export function finals(page) {
   return page.$$eval('.sentences .final p', (all) => all.map((p) => p.textContent));
 }
 
+/** Write a picture of the page to tests/artifacts if SCREENSHOTS is set. */
 export async function keepScreenshot(page, name, options = {}) {
+  if (!process.env.SCREENSHOTS) return;
   await mkdir(ARTIFACTS, { recursive: true });
   const path = new URL(`${name}.png`, ARTIFACTS).pathname;
   await page.screenshot({ path, animations: 'disabled', ...options });
