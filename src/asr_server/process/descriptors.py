@@ -53,7 +53,10 @@ def _raise_limit() -> int | None:
 
 
 def log_seldom(loop: asyncio.AbstractEventLoop) -> None:
-    """Log that no descriptor is left once a minute; asyncio logs a stack for each attempt."""
+    """Log once a minute that no descriptor is left; asyncio logs a stack for each attempt.
+
+    asyncio also schedules a retry for each attempt, and each one fails once the listener is closed.
+    """
     seldom = OncePerMinute(log, logging.ERROR)
     former = loop.get_exception_handler()
 
@@ -61,6 +64,8 @@ def log_seldom(loop: asyncio.AbstractEventLoop) -> None:
         error = context.get("exception")
         if isinstance(error, OSError) and error.errno in OUT_OF_DESCRIPTORS:
             seldom("no connection is accepted: %s", error.strerror)
+        elif isinstance(error, ValueError) and "_start_serving" in context["message"]:
+            log.debug("the listener is closed")
         elif former is not None:
             former(loop, context)
         else:

@@ -24,6 +24,10 @@ log = logging.getLogger(__name__)
 
 OPEN = "no API key is configured: every client that reaches %s may use the server; see ASR_API_KEYS"
 
+MAX_ACCEPTS = 512
+"""Connections that wait to be accepted, and attempts of asyncio per turn of the event loop, even
+those without a descriptor."""
+
 KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S, KEEPALIVE_PROBES = 60, 10, 6
 
 
@@ -66,6 +70,7 @@ class UvicornCompat:
         at_socket = uvicorn.uds or uvicorn.fd is not None
         if not (self._settings.keyed or at_socket or is_loopback(uvicorn.host)):
             log.warning(OPEN, uvicorn.host)
+        uvicorn.backlog = min(uvicorn.backlog, MAX_ACCEPTS)
         uvicorn.ws_max_size = self._settings.max_message_bytes
         uvicorn.ws_ping_interval = None  # DashScope's SDK cannot answer while it has no audio
         uvicorn.ws_per_message_deflate = False  # PCM does not compress
