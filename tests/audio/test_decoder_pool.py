@@ -63,8 +63,9 @@ async def test_every_start_method_decodes(pool, mp3):
     assert abs(len(await decode_stream([mp3], "mp3", pool=pool)) - len(TONE)) < 1700
 
 
-async def test_streams_are_decoded_side_by_side(pool, mp3):
-    decoded = await asyncio.gather(*(decode_stream([mp3], "mp3", pool=pool) for _ in range(5)))
+@linux
+async def test_streams_are_decoded_side_by_side(fork_pool, mp3):
+    decoded = await asyncio.gather(*(decode_stream([mp3], "mp3", pool=fork_pool) for _ in range(5)))
     assert len({len(samples) for samples in decoded}) == 1
 
 
@@ -104,7 +105,7 @@ async def test_streams_that_come_and_go_leave_nothing(pool, mp3):
     files = Path("/proc/self/fd") if sys.platform == "linux" else Path(os.devnull)
     before = len(os.listdir(files)) if files.is_dir() else 0
     threads = threading.active_count()
-    for number in range(50 if isinstance(pool, ForkPool) else 5):
+    for number in range(50 if isinstance(pool, ForkPool) else 2):
         decoder = Decoder("mp3", RATE, pool)
         await feed(decoder, mp3[: 100 * number])
         decoder.close()
@@ -191,6 +192,19 @@ def test_a_decoder_process_can_only_decode(attempt):
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+
+
+@linux
+def test_a_decoder_that_hangs_in_one_piece_is_ended_by_the_system():
+    code = (
+        "from asr_server.audio import decoder_process\n"
+        "decoder_process.STALL_CPU_S = 0\n"
+        "decoder_process._limit_stall()\n"
+        "while True: pass\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run([sys.executable, "-c", code], env=environment)
+    assert done.returncode == -signal.SIGXCPU
 
 
 @linux

@@ -2,7 +2,8 @@
 
 A format that the server can decode while it arrives is sent as it is, so that the server's decoder
 is part of what is measured. All other formats that FFmpeg reads, video among them, are decoded
-here: an MP4 whose index stands at its end cannot be read from a stream.
+here: an MP4 whose index stands at its end cannot be read from a stream. They are the user's own
+files, so FFmpeg runs in the user's own process.
 """
 
 import sys
