@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from itertools import count
@@ -45,6 +45,8 @@ with suppress(ImportError):  # Windows has no such limits
 STREAMS = 8
 FILES = 1024
 WARM_UP_S = 8.0
+APART_S = 0.6
+"""Between the starts of two streams: a burst of starts is refused on a small machine."""
 LEAD_S = 1.0
 """How long an attack runs before the streams begin."""
 RSS_MB = 50.0
@@ -68,7 +70,7 @@ class Server:
 
 
 async def observe(
-    server: Server, recordings: tuple[Recording, ...], name: str, seconds: float
+    server: Server, recordings: Sequence[Recording], name: str, seconds: float
 ) -> Observed:
     """Run the streams beside an attack, then wait until the server is as before."""
     clock = asyncio.get_running_loop().time
@@ -119,12 +121,12 @@ async def observe(
 async def _stream(
     number: int,
     url: str,
-    recordings: tuple[Recording, ...],
+    recordings: Sequence[Recording],
     until: float,
     records: list[TaskRecord],
 ) -> None:
     clock = asyncio.get_running_loop().time
-    await asyncio.sleep(0.37 * number)
+    await asyncio.sleep(APART_S * number)
     target = Target(f"{url}/api-ws/v1/inference", timeout_s=15)
     for turn in count(number):
         recording = recordings[turn % len(recordings)]
@@ -234,7 +236,8 @@ def main(
         raise typer.BadParameter(f"{', '.join(unknown)}; known: {', '.join(known)}")
     output.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix="attacks-"))
-    recordings = tuple(one for one in read_recordings([], 1.0, 0.8) if one.duration_s < seconds / 2)
+    by_length = sorted(read_recordings([], 1.0, 0.8), key=lambda one: one.duration_s)
+    recordings = tuple(one for one in by_length if one.duration_s < seconds / 2) or by_length[:1]
     kept = json.loads(output.read_text(encoding="utf-8"))["attacks"] if output.exists() else {}
     about = f"{processor()}, commit {_commit(checkout)}"
     results: dict[str, Any] = {"environment": about, "seconds": seconds, "attacks": kept}
