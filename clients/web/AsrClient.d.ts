@@ -1,5 +1,6 @@
 /**
- * Return the WebSocket address: http becomes ws, and a bare host gets the protocol's path.
+ * Return the WebSocket address: http becomes ws, a host or a folder gets the protocol's path.
+ * A folder ends in a slash, as in `https://example.com/asr/`.
  * @param {string} url
  */
 export function websocketUrl(url: string): string;
@@ -68,7 +69,7 @@ export const PATH: "/api-ws/v1/inference";
  */
 /**
  * @typedef {object} Options
- * @property {string} [url] of the server; a bare host gets the protocol's path. A page's default: its origin.
+ * @property {string} [url] of the server; a host or folder/ gets the protocol's path. A page's default: its folder.
  * @property {string} [apiKey] sent as a header by Node, as `?api_key=` by browsers
  * @property {string} [model]
  * @property {Record<string, unknown>} [parameters] of the task, under their protocol names
@@ -153,7 +154,7 @@ export class AsrClient {
     /** Close the open sentence now, as when a push-to-talk key is released; more may follow. */
     flush(): void;
     /**
-     * End the audio. Resolves with all sentences after the last final.
+     * End the audio. Resolves with all sentences after the last final, also if it is over already.
      * @returns {Promise<Sentence[]>}
      */
     stop(): Promise<Sentence[]>;
@@ -167,7 +168,7 @@ export class AsrClient {
     /** cancel(), and close the connection. */
     close(): void;
     /**
-     * Yield the final sentences of the running stream, from the first one on.
+     * Yield the final sentences of the stream, from the first one on.
      * @returns {AsyncGenerator<Sentence, void, void>}
      */
     sentences(): AsyncGenerator<Sentence, void, void>;
@@ -276,7 +277,7 @@ export type EventMap = {
 export type ErrorCode = "permission-denied" | "no-microphone" | "unsupported" | "server-away" | "busy" | "unauthorized" | "task-failed" | "bad-audio" | "closed";
 export type Options = {
     /**
-     * of the server; a bare host gets the protocol's path. A page's default: its origin.
+     * of the server; a host or folder/ gets the protocol's path. A page's default: its folder.
      */
     url?: string | undefined;
     /**

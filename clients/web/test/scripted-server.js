@@ -43,6 +43,8 @@ export class ScriptedServer {
   connections = 0;
   requests = [];
   refuseWith = 0; // an HTTP status
+  refuseEmpty = false; // whether a task without audio fails
+  oneSentence = ''; // 'by itself' or 'on finish-task': how such a task ends
   failRun = []; // [code, message], answered to run-task
   dropAfter = []; // bytes of a task after which its connection is cut
   failAfter = []; // [bytes, code, message]
@@ -105,11 +107,21 @@ export class ScriptedServer {
       const { header, payload } = JSON.parse(data);
       if (header.action === 'run-task') task = this.#runTask(ws, header, payload);
       if (header.action === 'finish-task' && task) {
-        if (task.open.length) this.#result(ws, task, true);
-        send(ws, task, 'task-finished', { output: {}, usage: null });
+        this.#finish(ws, task);
         task = null;
       }
     });
+  }
+
+  #finish(ws, task) {
+    if (task.isFinished) return;
+    if (this.refuseEmpty && !task.audio.length) {
+      this.#fail(ws, task, 'NO_VALID_AUDIO_ERROR', 'NO_VALID_AUDIO_ERROR');
+      return;
+    }
+    if (task.open.length) this.#result(ws, task, true);
+    if (!task.isFinished) send(ws, task, 'task-finished', { output: {}, usage: null });
+    task.isFinished = true;
   }
 
   #runTask(ws, header, payload) {
@@ -120,10 +132,16 @@ export class ScriptedServer {
       decoded: 0,
       open: [],
       silent: 0,
+      sentences: 0,
+      isFinished: false,
     };
     this.tasks.push(task);
     if (this.replay) {
-      for (const message of this.replay) ws.send(message);
+      ws.send(this.replay[0]);
+      ws.on('message', (data, isBinary) => {
+        const isFinish = !isBinary && JSON.parse(data).header.action === 'finish-task';
+        for (const message of isFinish ? this.replay.slice(1) : []) ws.send(message);
+      });
       return null;
     }
     if (this.failRun.length) {
@@ -146,7 +164,10 @@ export class ScriptedServer {
       this.#fail(ws, task, code, message);
       return;
     }
-    while (task.audio.length >= (task.decoded + 1) * BLOCK) this.#decodeBlock(ws, task);
+    while (task.audio.length >= (task.decoded + 1) * BLOCK) {
+      if (this.oneSentence && task.sentences) return;
+      this.#decodeBlock(ws, task);
+    }
   }
 
   #decodeBlock(ws, task) {
@@ -182,6 +203,9 @@ export class ScriptedServer {
     };
     if (isFinal) Object.assign(task, { open: [], silent: 0 });
     send(ws, task, 'result-generated', { output: { sentence } });
+    if (!isFinal) return;
+    task.sentences += 1;
+    if (this.oneSentence === 'by itself') this.#finish(ws, task);
   }
 
   #fail(ws, task, code, message) {
