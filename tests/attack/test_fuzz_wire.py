@@ -221,7 +221,7 @@ class Wire:
                         case Binary(data):
                             await socket.send(data)
             # Not `wait_closed`: the server closes the socket some time after the close frame.
-            while socket.protocol.close_rcvd is None and socket.state is not State.CLOSED:
+            while socket.protocol.close_rcvd is None and socket.state is not State.CLOSED:  # noqa: ASYNC110
                 await asyncio.sleep(0.001)
             with contextlib.suppress(websockets.ConnectionClosed):
                 while socket.recv_messages.frames.queue:
