@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -165,7 +165,7 @@ def create_app(
 
 async def _respond(metrics: Metrics, _: Request, error: Exception) -> Response:
     """Answer an HTTP request that failed; the client gets no details of a bug."""
-    headers = {}
+    headers: Mapping[str, str] = {}
     if isinstance(error, HTTPException):  # Starlette's own, of the router
         headers = error.headers or {}  # `Allow`
         error = MethodNotAllowed() if error.status_code == 405 else UnknownPath()

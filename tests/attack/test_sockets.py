@@ -7,14 +7,21 @@ import logging
 import sys
 from contextlib import AsyncExitStack
 
-import httpx2
 import pytest
 
 from asr_server.observability.logs import OncePerMinute
 from asr_server.process import descriptors
 from tests.support.attacks.flood import endless_post, frame, handshake, tcp, upgraded
 from tests.support.processes import free_port, launched
-from tests.support.serving import connected, finish_task, names, run_task, serving, within
+from tests.support.serving import (
+    connected,
+    finish_task,
+    http_client,
+    names,
+    run_task,
+    serving,
+    within,
+)
 
 QUICK = {"request_head_timeout_s": 0.2, "request_body_timeout_s": 0.2}
 
@@ -24,7 +31,7 @@ def root(served) -> str:
 
 
 async def healthy(served) -> bool:
-    async with httpx2.AsyncClient(trust_env=False) as http:
+    async with http_client() as http:
         return (await http.get(f"{served.http}/healthz")).status_code == 200
 
 
@@ -156,7 +163,7 @@ async def test_without_descriptors_the_server_logs_one_line_and_recovers():
         async with AsyncExitStack() as stack:
             for _ in range(200):
                 await stack.enter_async_context(tcp(f"ws://127.0.0.1:{port}"))
-            async with httpx2.AsyncClient(trust_env=False, timeout=20) as http:
+            async with http_client(timeout=20) as http:
                 answer = await http.get(f"http://127.0.0.1:{port}/healthz")
                 assert answer.status_code == 200
         server.stop()

@@ -12,7 +12,8 @@ import websockets.sync.client as websockets
 from asr_server.cli.serve import LOCAL, _greet
 from asr_server.models.registry import Choice
 from asr_server.settings import Settings
-from tests.support.processes import asr_server, serving
+from tests.support.command_line import asr_server
+from tests.support.processes import serving
 from tests.support.serving import finish_task, run_task
 
 
@@ -51,7 +52,7 @@ def test_an_option_overrules_the_environment_and_that_the_env_file(tmp_path, tin
 
 def test_a_server_prints_its_address_serves_and_stops_on_sigterm(tmp_path, tiny_model):
     options = ("--model", str(tiny_model), "--port", "0", "--log-format", "text")
-    with serving(*options, cwd=tmp_path) as server:
+    with serving(*options, cwd=tmp_path, ASR_MAX_TASKS="1") as server:
         port = server.port()
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz") as answer:
             assert json.load(answer)["status"] == "ok"

@@ -1,4 +1,4 @@
-"""Starts `uvicorn main:app` and `python main.py` in a checkout and recognises with them."""
+"""Start `uvicorn main:app` in a checkout; operations/test_drain.py starts `python main.py`."""
 
 import base64
 import contextlib
@@ -7,29 +7,25 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from tests.support.processes import ROOT, environment, free_port, launched
+from tests.support.processes import ROOT, Running, environment, free_port, launched
 from tests.support.serving import LOUD, finish_task, run_task
 
 IMPATIENT = ["--ws-ping-interval", "0.2", "--ws-ping-timeout", "0.2"]
 """Pings that would come within the test; uvicorn's own come every 20 s."""
 
 
-@pytest.fixture
-def port() -> int:
-    return free_port()
-
-
-@contextmanager
-def running(*command: str, port: int) -> Iterator[None]:
-    """Run a command that serves on `port`; fail if its log has a traceback."""
+@pytest.fixture(scope="module")
+def uvicorn() -> Iterator[tuple[Running, int]]:
+    """Run `uvicorn main:app` on all addresses; fail if its log has a traceback."""
+    port = free_port()
+    command = ("-m", "uvicorn", "main:app", "--host", "0.0.0.0", "--port", str(port), *IMPATIENT)
     with launched(*command, port=port) as server:
-        yield
+        yield server, port
         server.stop()
     assert "Traceback" not in server.said
 
@@ -54,22 +50,14 @@ def flood(port: int) -> int | None:
         return client.protocol.close_code
 
 
-@pytest.mark.parametrize(
-    "command",
-    [["main.py"], ["-m", "uvicorn", "main:app", "--host", "127.0.0.1"]],
-    ids=["python main.py", "uvicorn main:app"],
-)
-def test_both_commands_start_a_server_that_recognises(command, port):
-    options = ["--port", str(port)] if "uvicorn" in command else []
-    with running(*command, *options, port=port):
-        assert '"sentence_end":true' in recognise(port)
-        assert flood(port) == 1008
+def test_a_hand_started_uvicorn_recognises(uvicorn):
+    _, port = uvicorn
+    assert '"sentence_end":true' in recognise(port)
+    assert flood(port) == 1008
 
 
-def test_a_hand_started_uvicorn_without_keys_logs_its_address_and_warns(port):
-    command = ["-m", "uvicorn", "main:app", "--host", "0.0.0.0", "--port", str(port)]
-    with launched(*command, port=port) as server:
-        server.stop()
+def test_a_hand_started_uvicorn_without_keys_logs_its_address_and_warns(uvicorn):
+    server, port = uvicorn
     assert f"running on http://0.0.0.0:{port}" in server.said
     assert server.said.count("every client that reaches 0.0.0.0 may use the server") == 1
 
@@ -87,9 +75,9 @@ def test_a_blank_key_refuses_to_start_with_a_sentence():
     assert "Traceback" not in done.stderr
 
 
-def test_a_hand_started_uvicorn_does_not_ping(port):
-    command = ["-m", "uvicorn", "main:app", "--host", "127.0.0.1", "--port", str(port), *IMPATIENT]
-    with running(*command, port=port), socket.create_connection(("127.0.0.1", port)) as client:
+def test_a_hand_started_uvicorn_does_not_ping(uvicorn):
+    _, port = uvicorn
+    with socket.create_connection(("127.0.0.1", port)) as client:
         key = base64.b64encode(os.urandom(16)).decode()
         client.sendall(
             "GET /api-ws/v1/inference HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
