@@ -34,7 +34,7 @@ from asr_server.load.figures import figures
 from asr_server.load.load_generator import RETRY_PAUSE_S
 from asr_server.load.recordings import Recording, read_recordings
 from asr_server.load.task_record import TaskRecord
-from benchmarks.attack_figures import RECOVERY_S, Observed, held, line
+from benchmarks.attack_figures import Observed, held, line
 from benchmarks.attack_process import find_attacks
 from benchmarks.environment import processor
 from benchmarks.server_process import ServerProcess, server_process
@@ -51,6 +51,8 @@ LEAD_S = 1.0
 """How long an attack runs before the streams begin."""
 RSS_MB = 50.0
 """Growth of memory that counts as none."""
+RECOVERY_S = 60.0
+"""Longest time after an attack until memory is back and every connection is closed."""
 BASELINE = "nothing"
 RESULTS = Path("benchmarks/results/attacks.json")
 
@@ -70,7 +72,11 @@ class Server:
 
 
 async def observe(
-    server: Server, recordings: Sequence[Recording], name: str, seconds: float
+    server: Server,
+    recordings: Sequence[Recording],
+    name: str,
+    seconds: float,
+    recovery_s: float = RECOVERY_S,
 ) -> Observed:
     """Run the streams beside an attack, then wait until the server is as before."""
     clock = asyncio.get_running_loop().time
@@ -91,7 +97,7 @@ async def observe(
     refused = await _refused(attacking) if attacking else {}
     over = clock()
     back_s: float | None = None
-    while back_s is None and clock() < over + RECOVERY_S:
+    while back_s is None and clock() < over + recovery_s:
         rss.append(await _rss_mb(server))
         left_open = await _open(server.url)
         if rss[-1] <= rss_before + RSS_MB and left_open == {}:
@@ -224,6 +230,7 @@ def main(
     output: Annotated[Path, typer.Option(help="File for the figures.")] = RESULTS,
     only: Annotated[str, typer.Option(help="Attacks, by commas; all without.")] = "",
     seconds: Annotated[float, typer.Option(help="Length of each attack.")] = 20,
+    recovery_s: Annotated[float, typer.Option(help="Longest wait after each attack.")] = RECOVERY_S,
     url: Annotated[str, typer.Option(help="A running server, as ws://127.0.0.1:8000.")] = "",
     pid: Annotated[int | None, typer.Option(help="Its process, for memory.")] = None,
     log: Annotated[Path | None, typer.Option(help="Its log, as JSON lines.")] = None,
@@ -249,7 +256,7 @@ def main(
             asyncio.run(observe(server, recordings, BASELINE, WARM_UP_S))
         while waiting:
             name = waiting.pop(0)
-            seen = asyncio.run(observe(server, recordings, name, seconds))
+            seen = asyncio.run(observe(server, recordings, name, seconds, recovery_s))
             results["attacks"][name] = asdict(seen)
             output.write_text(json.dumps(results, indent=1), encoding="utf-8")
             console.print(f"{name}: {line(seen)}")
