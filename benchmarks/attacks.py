@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from itertools import count
@@ -34,7 +34,7 @@ from asr_server.load.figures import figures
 from asr_server.load.load_generator import RETRY_PAUSE_S
 from asr_server.load.recordings import Recording, read_recordings
 from asr_server.load.task_record import TaskRecord
-from benchmarks.attack_figures import RECOVERY_S, Observed, held, line
+from benchmarks.attack_figures import Observed, held, line
 from benchmarks.attack_process import find_attacks
 from benchmarks.environment import processor
 from benchmarks.server_process import ServerProcess, server_process
@@ -45,10 +45,14 @@ with suppress(ImportError):  # Windows has no such limits
 STREAMS = 8
 FILES = 1024
 WARM_UP_S = 8.0
+APART_S = 0.6
+"""Between the starts of two streams: a burst of starts is refused on a small machine."""
 LEAD_S = 1.0
 """How long an attack runs before the streams begin."""
 RSS_MB = 50.0
 """Growth of memory that counts as none."""
+RECOVERY_S = 60.0
+"""Longest time after an attack until memory is back and every connection is closed."""
 BASELINE = "nothing"
 RESULTS = Path("benchmarks/results/attacks.json")
 
@@ -68,7 +72,11 @@ class Server:
 
 
 async def observe(
-    server: Server, recordings: tuple[Recording, ...], name: str, seconds: float
+    server: Server,
+    recordings: Sequence[Recording],
+    name: str,
+    seconds: float,
+    recovery_s: float = RECOVERY_S,
 ) -> Observed:
     """Run the streams beside an attack, then wait until the server is as before."""
     clock = asyncio.get_running_loop().time
@@ -89,7 +97,7 @@ async def observe(
     refused = await _refused(attacking) if attacking else {}
     over = clock()
     back_s: float | None = None
-    while back_s is None and clock() < over + RECOVERY_S:
+    while back_s is None and clock() < over + recovery_s:
         rss.append(await _rss_mb(server))
         left_open = await _open(server.url)
         if rss[-1] <= rss_before + RSS_MB and left_open == {}:
@@ -119,12 +127,12 @@ async def observe(
 async def _stream(
     number: int,
     url: str,
-    recordings: tuple[Recording, ...],
+    recordings: Sequence[Recording],
     until: float,
     records: list[TaskRecord],
 ) -> None:
     clock = asyncio.get_running_loop().time
-    await asyncio.sleep(0.37 * number)
+    await asyncio.sleep(APART_S * number)
     target = Target(f"{url}/api-ws/v1/inference", timeout_s=15)
     for turn in count(number):
         recording = recordings[turn % len(recordings)]
@@ -222,6 +230,7 @@ def main(
     output: Annotated[Path, typer.Option(help="File for the figures.")] = RESULTS,
     only: Annotated[str, typer.Option(help="Attacks, by commas; all without.")] = "",
     seconds: Annotated[float, typer.Option(help="Length of each attack.")] = 20,
+    recovery_s: Annotated[float, typer.Option(help="Longest wait after each attack.")] = RECOVERY_S,
     url: Annotated[str, typer.Option(help="A running server, as ws://127.0.0.1:8000.")] = "",
     pid: Annotated[int | None, typer.Option(help="Its process, for memory.")] = None,
     log: Annotated[Path | None, typer.Option(help="Its log, as JSON lines.")] = None,
@@ -234,7 +243,8 @@ def main(
         raise typer.BadParameter(f"{', '.join(unknown)}; known: {', '.join(known)}")
     output.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix="attacks-"))
-    recordings = tuple(one for one in read_recordings([], 1.0, 0.8) if one.duration_s < seconds / 2)
+    by_length = sorted(read_recordings([], 1.0, 0.8), key=lambda one: one.duration_s)
+    recordings = tuple(one for one in by_length if one.duration_s < seconds / 2) or by_length[:1]
     kept = json.loads(output.read_text(encoding="utf-8"))["attacks"] if output.exists() else {}
     about = f"{processor()}, commit {_commit(checkout)}"
     results: dict[str, Any] = {"environment": about, "seconds": seconds, "attacks": kept}
@@ -246,7 +256,7 @@ def main(
             asyncio.run(observe(server, recordings, BASELINE, WARM_UP_S))
         while waiting:
             name = waiting.pop(0)
-            seen = asyncio.run(observe(server, recordings, name, seconds))
+            seen = asyncio.run(observe(server, recordings, name, seconds, recovery_s))
             results["attacks"][name] = asdict(seen)
             output.write_text(json.dumps(results, indent=1), encoding="utf-8")
             console.print(f"{name}: {line(seen)}")

@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import pytest
 import websockets
 from hypothesis import example, given, note
 from hypothesis import strategies as st
+from websockets.protocol import State
 
 from asr_client.protocol import DEFAULT_MODEL
 from tests.support.serving import LOUD, Served, connected, finish_task, run_task, serving, within
@@ -207,9 +209,9 @@ class Wire:
 
     async def _converse(self, frames: list[Frame]) -> tuple[list[str], int, str]:
         events: list[str] = []
-        async with within(ANSWER_S), connected(self.served) as client:
+        async with within(ANSWER_S), connected(self.served, max_queue=None) as client:
             socket = client.socket
-            try:
+            with contextlib.suppress(websockets.ConnectionClosed):
                 for frame in [*frames, Text.of(BROKEN)]:
                     match frame:
                         case Text(data):
@@ -218,19 +220,20 @@ class Wire:
                             await socket.send(list(parts), text=True)
                         case Binary(data):
                             await socket.send(data)
-                while True:
+            # Not `wait_closed`: the server closes the socket some time after the close frame.
+            while socket.protocol.close_rcvd is None and socket.state is not State.CLOSED:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+            with contextlib.suppress(websockets.ConnectionClosed):
+                while socket.recv_messages.frames.queue:
                     events.append(json.loads(await socket.recv())["header"]["event"])
-            except websockets.ConnectionClosed:
-                while not (unread := socket.recv_messages).closed and unread.frames.queue:
-                    events.append(json.loads(await socket.recv())["header"]["event"])
-            await socket.wait_closed()
-            assert socket.close_code is not None
-            assert socket.close_reason is not None
+            close = socket.protocol.close_rcvd
+            assert close is not None, "the connection was lost without a close frame"
+            socket.transport.abort()
             for _ in range(400):
                 if not self.served.engine.open_streams:
                     break
                 await asyncio.sleep(0.005)
-            return events, socket.close_code, socket.close_reason
+            return events, close.code, close.reason
 
 
 @pytest.fixture(scope="module")
