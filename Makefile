@@ -1,6 +1,8 @@
 # One word per task. Everything lives in ./venv; a stamp file makes the second call instant.
 PYTHON ?= python3
 BIN := venv/bin
+# Python compiles what is imported; pip would compile three times as much for a minute.
+INSTALL := $(BIN)/python -m pip install -q --no-compile
 # Without bytecode every process compiles the package anew, and pytest every test.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -12,16 +14,17 @@ setup: venv/.installed  ## create ./venv and install the server, exactly as lock
 venv/.installed: requirements.lock requirements-torch.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14) and "asr-server needs Python 3.10 to 3.13: make setup PYTHON=python3.12")'
 	test -x $(BIN)/python || $(PYTHON) -m venv venv
-	$(BIN)/python -m pip install -q --no-deps -r requirements.lock
-	$(BIN)/python -m pip install -q -r requirements-torch.lock
-	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
+	$(INSTALL) --no-deps -r requirements.lock
+	$(INSTALL) -r requirements-torch.lock
+	$(INSTALL) --no-deps --no-build-isolation -e .
+	$(BIN)/python -c 'import asr_server.app, asr_server.asr.run.backend'
 	@touch $@
 
 run: setup  ## start on port 8000 with the best model at hand
 	$(BIN)/asr-server serve --model auto
 
 venv/.installed-dev: venv/.installed requirements-dev.lock
-	$(BIN)/python -m pip install -q --no-deps -r requirements-dev.lock
+	$(INSTALL) --no-deps -r requirements-dev.lock
 	@touch $@
 
 test: venv/.installed-dev  ## run the tests that need no GPU and no network, on all cores

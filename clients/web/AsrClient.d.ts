@@ -10,6 +10,11 @@ export function websocketUrl(url: string): string;
  * @returns {Sentence | null}
  */
 export function readSentence(output: any, index: number, shiftMs?: number): Sentence | null;
+/**
+ * Return the format of a file by its magic number; 'pcm' if unknown.
+ * @param {Uint8Array} bytes
+ */
+export function formatOf(bytes: Uint8Array): string;
 /** @param {Int16Array} pcm @returns {{rmsDb: number, peakDb: number}} relative to full scale */
 export function levelOf(pcm: Int16Array): {
     rmsDb: number;

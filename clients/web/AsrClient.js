@@ -1231,8 +1231,11 @@ const MAGIC = [
   ['mp3', [0xff, 0xf2]],
 ];
 
-/** @param {Uint8Array} bytes @returns {string} the format by its magic number; 'pcm' if unknown */
-function formatOf(bytes) {
+/**
+ * Return the format of a file by its magic number; 'pcm' if unknown.
+ * @param {Uint8Array} bytes
+ */
+export function formatOf(bytes) {
   const isMp4 = String.fromCharCode(...bytes.subarray(4, 8)) === 'ftyp';
   if (isMp4) return 'm4a';
   return MAGIC.find(([, magic]) => magic.every((byte, i) => bytes[i] === byte))?.[0] ?? 'pcm';

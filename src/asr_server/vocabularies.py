@@ -74,6 +74,7 @@ class Vocabularies:
         self._timeout_s = settings.database_timeout_s
         self._engine: sa.Engine | None = None
         self._opening = threading.Lock()
+        self._closed = False
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="database")
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -144,9 +145,12 @@ class Vocabularies:
             session.delete(_find(session, caller, id))
 
     def close(self) -> None:
-        """Close all connections."""
+        """Close all connections; does not wait for a database that does not answer."""
+        self._closed = True
         self._threads.shutdown(wait=False, cancel_futures=True)
-        self._disconnect()
+        if self._opening.acquire(blocking=False):
+            self._opening.release()
+            self._disconnect()
 
     @contextlib.contextmanager
     def _session(self) -> Iterator[Session]:
@@ -164,6 +168,8 @@ class Vocabularies:
 
     def _connected(self) -> sa.Engine:
         with self._opening:
+            if self._closed:
+                raise OSError("the server stops")
             if self._engine is None:
                 file, backend = self._url.database, self._url.get_backend_name()
                 if backend == "sqlite" and file and file != ":memory:":

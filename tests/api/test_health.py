@@ -9,7 +9,7 @@ from asr_server import app
 from asr_server.models.registry import Choice
 from asr_server.settings import Settings
 from tests.support.engines import engine_with
-from tests.support.serving import serving
+from tests.support.serving import http_client, serving
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ async def served():
 
 
 async def get(served, path, **options):
-    async with httpx2.AsyncClient(trust_env=False) as client:
+    async with http_client() as client:
         return await client.get(served.http + path, **options)
 
 
@@ -53,5 +53,5 @@ async def test_healthz_warns_about_the_demo_model(monkeypatch):
     monkeypatch.setattr(app, "choose", lambda settings: demo)
     monkeypatch.setattr(app, "build_engine", lambda *_: engine_with())
     transport = httpx2.ASGITransport(app.create_app(Settings(model="demo")))
-    async with httpx2.AsyncClient(transport=transport, base_url="http://x") as client:
+    async with http_client(transport=transport, base_url="http://x") as client:
         assert (await client.get("/healthz")).json()["notice"] == demo.notice

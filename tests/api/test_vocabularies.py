@@ -3,11 +3,18 @@
 import asyncio
 
 import dashscope
-import httpx2
 import pytest
 from dashscope.audio.asr import VocabularyService, VocabularyServiceException
 
-from tests.support.serving import LOUD, connected, finish_task, names, run_task, serving
+from tests.support.serving import (
+    LOUD,
+    connected,
+    finish_task,
+    http_client,
+    names,
+    run_task,
+    serving,
+)
 
 KEY, OTHER = "sk-0123456789abcdef", "sk-of-another-client"
 WORDS = [{"text": "天地玄黄", "weight": 4, "lang": "zh"}, {"text": "Lake Tai", "weight": 5}]
@@ -26,7 +33,7 @@ async def served(tmp_path, monkeypatch):
 
 async def post(served, path, json=None, key=KEY, **options):
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    async with httpx2.AsyncClient(trust_env=False) as client:
+    async with http_client() as client:
         return await client.post(served.http + path, json=json, headers=headers, **options)
 
 
@@ -148,7 +155,7 @@ async def test_a_malformed_request_is_refused(served, message):
 
 async def test_an_endless_request_is_refused(served):
     headers = {"Authorization": KEY, "Content-Type": "application/json"}
-    async with httpx2.AsyncClient(trust_env=False) as client:
+    async with http_client() as client:
         answer = await client.post(served.http + PATH, content=b"[" * (2 << 20), headers=headers)
     assert answer.status_code == 400
     assert "longer than" in answer.json()["message"]

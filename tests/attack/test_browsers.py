@@ -3,14 +3,13 @@
 import json
 import logging
 
-import httpx2
 import pytest
 import websockets
 
 from asr_client.protocol import PATH
 from tests.support.attacks import requests
 from tests.support.attacks.requests import CUSTOMIZATION, FOREIGN, REBOUND
-from tests.support.serving import names, run_task, serving
+from tests.support.serving import http_client, names, run_task, serving
 
 LISTING = requests.customization("list_vocabulary")
 
@@ -24,7 +23,7 @@ async def served(tmp_path):
 async def ask(served, method="GET", path="/metrics", body=None, **headers):
     if body is not None:
         headers = {**requests.JSON, **headers}
-    async with httpx2.AsyncClient(trust_env=False) as client:
+    async with http_client() as client:
         return await client.request(
             method, served.http + path, headers=headers, content=body and json.dumps(body)
         )

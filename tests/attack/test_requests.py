@@ -5,7 +5,6 @@ import json
 import logging
 import time
 
-import httpx2
 import pytest
 
 from tests.support.attacks import requests
@@ -14,6 +13,7 @@ from tests.support.serving import (
     connected,
     error,
     finish_task,
+    http_client,
     names,
     run_task,
     serving,
@@ -32,7 +32,7 @@ async def served(tmp_path, caplog):
 
 async def post(served, body, **options):
     content = body if isinstance(body, bytes) else json.dumps(body)
-    async with httpx2.AsyncClient(trust_env=False) as client:
+    async with http_client() as client:
         return await client.post(
             served.http + requests.CUSTOMIZATION,
             content=content,
@@ -121,7 +121,7 @@ async def test_a_body_of_another_type_is_refused_and_its_type_named(served):
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_an_unknown_path_is_answered_404_in_dashscopes_form(served, method):
-    async with httpx2.AsyncClient(trust_env=False) as client:
+    async with http_client() as client:
         answer = await client.request(method, served.http + "/nowhere")
         status = await client.get(served.http + "/status/nowhere")
     for refused in (answer, status):
@@ -132,9 +132,10 @@ async def test_an_unknown_path_is_answered_404_in_dashscopes_form(served, method
 
 
 async def test_another_method_is_answered_405_in_dashscopes_form(served):
-    async with httpx2.AsyncClient(trust_env=False) as client:
+    async with http_client() as client:
         answer = await client.get(served.http + requests.CUSTOMIZATION)
     assert (answer.status_code, answer.json()["code"]) == (405, "MethodNotAllowed")
+    assert answer.headers["allow"] == "POST"
 
 
 ATTACKS = (
@@ -165,7 +166,7 @@ KEY = "sk-0123456789abcdef"
 async def test_guessed_keys_are_delayed_and_leave_one_line_and_a_right_key_is_not_delayed(caplog):
     async with serving(api_keys=(KEY,)) as served:
         attacking = asyncio.create_task(requests.guessed_keys(f"ws://127.0.0.1:{served.port}"))
-        async with httpx2.AsyncClient(trust_env=False, base_url=served.http) as client:
+        async with http_client(base_url=served.http) as client:
             while True:
                 began = time.monotonic()
                 headers = {"Authorization": "Bearer guess-0000000000"}

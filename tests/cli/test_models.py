@@ -3,7 +3,7 @@
 import pytest
 
 from asr_server.models.catalog import CATALOG, PRODUCTION, PUNCTUATION
-from tests.support.processes import asr_server
+from tests.support.command_line import asr_server
 
 
 @pytest.fixture

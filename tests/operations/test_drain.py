@@ -7,7 +7,6 @@ import time
 import wave
 from pathlib import Path
 
-import httpx2
 import pytest
 import websockets
 from AsrClient import AsrClient, Parameters, Retry
@@ -32,6 +31,7 @@ from tests.support.serving import (
     connected,
     error,
     finish_task,
+    http_client,
     names,
     run_task,
     texts,
@@ -84,7 +84,7 @@ async def test_an_open_task_gets_all_its_results_and_new_connections_are_refused
             server.process.send_signal(number)
             await until_draining(port)
             assert await idle.closed() == 1001
-            async with httpx2.AsyncClient(trust_env=False) as http:
+            async with http_client() as http:
                 alive = await http.get(f"http://127.0.0.1:{port}/healthz")
                 assert alive.status_code == 200
             with pytest.raises(websockets.InvalidStatus) as refusal:
@@ -114,7 +114,7 @@ async def test_asr_server_serve_drains_with_the_real_recogniser(tmp_path):
         "inverse_text_normalization_enabled": False,
     }
     options = ("--model", "demo", "--host", "127.0.0.1", "--port", "0")
-    with processes.serving(*options, cwd=tmp_path) as server:
+    with processes.serving(*options, cwd=tmp_path, ASR_MAX_TASKS="1") as server:
         port = server.port()
         async with connected(at(port)) as client:
             await client.say(run_task(**plain))
@@ -130,6 +130,7 @@ async def test_asr_server_serve_drains_with_the_real_recogniser(tmp_path):
         assert server.ended() == 0
     (line,) = [r for r in server.records if r["message"] == "task finished"]
     assert line["characters"] == len(expected["text"])
+    assert "DEMO MODEL" in server.said
 
 
 async def test_a_task_open_after_the_drain_timeout_fails_with_a_retryable_error():

@@ -29,6 +29,7 @@ from tests.support.serving import (
     connected,
     error,
     finish_task,
+    http_client,
     names,
     run_task,
     serving,
@@ -87,7 +88,7 @@ async def outcome(engine):
 
 
 async def ready(served):
-    async with httpx2.AsyncClient(trust_env=False) as client:
+    async with http_client() as client:
         answer = await client.get(served.http + "/readyz")
     return answer.status_code, answer.json()
 
@@ -112,7 +113,7 @@ async def recognised(served):
 
 async def test_before_the_model_is_loaded_the_server_is_alive_but_not_ready():
     transport = httpx2.ASGITransport(app.create_app(Settings(), load=FakeBackend))
-    async with httpx2.AsyncClient(transport=transport, base_url="http://x") as client:
+    async with http_client(transport=transport, base_url="http://x") as client:
         answer = await client.get("/readyz")
         assert (answer.status_code, answer.json()) == (503, {"status": "loading"})
         assert (await client.get("/healthz")).status_code == 200
@@ -206,7 +207,7 @@ async def test_readiness_shows_why_a_restart_failed_until_one_succeeds():
                 503,
                 {"status": "failed", "reason": "see the log"},
             )
-            async with httpx2.AsyncClient(trust_env=False) as http:
+            async with http_client() as http:
                 assert (await http.get(served.http + "/healthz")).status_code == 200
             breaks.clear()
             assert await until(served, "ready") == (200, {"status": "ready"})

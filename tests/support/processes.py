@@ -1,5 +1,6 @@
 """The command line as a user runs it: a process of its own."""
 
+import http.client
 import json
 import os
 import re
@@ -13,8 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
 from typing import Any
-
-import httpx2
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "asr_server.cli.main"]
@@ -129,11 +128,14 @@ def await_state(
 
 def state_of(port: int) -> str:
     """What `/readyz` says, or nothing if there is no answer."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
-        answer = httpx2.get(f"http://127.0.0.1:{port}/readyz", trust_env=False)
-    except httpx2.TransportError:
+        connection.request("GET", "/readyz")
+        return str(json.load(connection.getresponse())["status"])
+    except (OSError, http.client.HTTPException):
         return ""
-    return str(answer.json()["status"])
+    finally:
+        connection.close()
 
 
 def free_port() -> int:

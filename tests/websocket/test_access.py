@@ -5,11 +5,19 @@ import json
 import logging
 import time
 
-import httpx2
 import pytest
 import websockets
 
-from tests.support.serving import LOUD, connected, error, finish_task, names, run_task, serving
+from tests.support.serving import (
+    LOUD,
+    connected,
+    error,
+    finish_task,
+    http_client,
+    names,
+    run_task,
+    serving,
+)
 
 KEY, OTHER = "sk-let-me-in-please", "sk-of-another-client"
 
@@ -75,7 +83,7 @@ async def test_refused_clients_cannot_fill_the_log(guarded, caplog):
 
 
 async def test_a_token_opens_no_task_once_it_has_expired(guarded):
-    async with httpx2.AsyncClient(trust_env=False, base_url=guarded.http) as http:
+    async with http_client(base_url=guarded.http) as http:
         headers = {"Authorization": KEY}
         issued = await http.post("/api/v1/tokens?expire_in_seconds=1", headers=headers)
     token = issued.json()

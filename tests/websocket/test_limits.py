@@ -1,13 +1,12 @@
 """The rate limit refuses an address over its limit, at constant cost."""
 
-import httpx2
 import pytest
 import websockets
 
 from asr_server.access import ANONYMOUS
 from asr_server.errors import Throttled
 from asr_server.websocket.limits import ConcurrencyLimit, TokenBuckets, client_address
-from tests.support.serving import connected, serving
+from tests.support.serving import connected, http_client, serving
 
 
 def test_an_address_may_spend_its_minute_at_once_and_then_one_token_as_it_is_refilled():
@@ -92,7 +91,7 @@ def test_a_task_limit_of_zero_refuses_no_task():
 
 async def test_handshakes_and_requests_are_counted_together_and_refused_with_429():
     async with serving(max_requests_per_minute=2) as served, connected(served):
-        async with httpx2.AsyncClient(trust_env=False) as client:
+        async with http_client() as client:
             assert (await client.get(served.http + "/healthz")).status_code == 200
             refused = await client.get(served.http + "/healthz")
         assert refused.status_code == 429

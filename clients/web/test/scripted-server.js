@@ -49,6 +49,8 @@ export class ScriptedServer {
   dropAfter = []; // bytes of a task after which its connection is cut
   failAfter = []; // [bytes, code, message]
   replay = null; // messages to send instead, after run-task
+  apiKey = ''; // required if given
+  prefix = ''; // the path below which a proxy has the server
   health = { status: 'ok', model: 'scripted', device: 'cpu', notice: null };
   #port = 0;
 
@@ -59,8 +61,9 @@ export class ScriptedServer {
     const wss = new WebSocketServer({ noServer: true });
     this.http.on('upgrade', (request, socket, head) => {
       this.requests.push(request);
-      if (this.refuseWith) {
-        socket.end(`HTTP/1.1 ${this.refuseWith} No\r\ncontent-length: 0\r\n\r\n`);
+      const status = this.refuseWith || this.#refusal(new URL(request.url, this.url));
+      if (status) {
+        socket.end(`HTTP/1.1 ${status} No\r\ncontent-length: 0\r\n\r\n`);
         return;
       }
       this.sockets.add(socket);
@@ -77,16 +80,30 @@ export class ScriptedServer {
     await new Promise((resolve) => this.http.close(resolve));
   }
 
+  /** Return the status that refuses a handshake, or 0. */
+  #refusal({ pathname, searchParams }) {
+    if (this.prefix && pathname !== `${this.prefix}/api-ws/v1/inference`) return 404;
+    return this.apiKey && searchParams.get('api_key') !== this.apiKey ? 401 : 0;
+  }
+
   /** The demo page as the real server serves it. */
   async #answer(request, response) {
-    const path = new URL(request.url, 'http://localhost').pathname;
+    const { pathname } = new URL(request.url, 'http://localhost');
+    const path = pathname.startsWith(this.prefix) ? pathname.slice(this.prefix.length) : '';
     response.setHeader('access-control-allow-origin', '*');
     if (path === '/healthz') {
       response.setHeader('content-type', 'application/json');
       response.end(JSON.stringify(this.health));
       return;
     }
+    if (path === '/api/v1/tokens' || path === '/readyz') {
+      const isKnown = !this.apiKey || request.headers.authorization === `Bearer ${this.apiKey}`;
+      response.statusCode = isKnown || path === '/readyz' ? 200 : 401;
+      response.end();
+      return;
+    }
     try {
+      if (!path.startsWith('/')) throw new Error('below another path');
       response.setHeader('content-type', TYPES[extname(path)] ?? TYPES['.html']);
       response.end(await readFile(fileOf(path)));
     } catch {
@@ -221,6 +238,5 @@ function send(ws, task, event, payload, more = {}) {
 
 function fileOf(path) {
   if (path.startsWith('/samples/')) return new URL(path.slice(9), SAMPLES);
-  const isLibrary = path === '/AsrClient.js' || path === '/pcm-worklet.js';
-  return new URL(isLibrary ? path.slice(1) : `demo/${path.slice(1) || 'index.html'}`, WEB);
+  return new URL(path === '/' ? 'index.html' : path.slice(1), WEB);
 }
