@@ -54,7 +54,7 @@ def test_a_missing_recording_is_named_with_its_line(tmp_path):
         ("a.wav 你好", "line 1: not JSON"),
         ('{"file": "a.wav"}\n{"file": b.wav}', "line 2: not JSON"),
         ('[\n{"file": "a.wav"},\n{"file"', "line 3: not JSON"),
-        ('[{"file": "a.wav"},\n{"file": "b.wav"}', "line 2: the list has no end"),
+        ('[{"file": "a.wav"},\n{"file": "wav/b.wav"}', "line 2: the list has no end"),
         ('["a.wav"]', "line 1: not a JSON object"),
         ("[" * 100_000, "the list has no end"),
         ('{"text": "你好"}', r"line 1: lacks the recording \(`file`\)"),

@@ -16,18 +16,17 @@ recogniser = Recognition(
 result = recogniser.call("a.wav")
 for sentence in result.get_sentence():
     print(sentence["text"])`,
-    Python: `from AsrClient import AsrClient
+    Python: `from AsrClient import transcribe
 
 url = "${ws}"
-async with AsrClient(url) as asr:
-    async for s in asr.transcribe("a.wav"):
-        print(s.begin_ms, s.text)`,
+for s in transcribe("a.wav", url):
+    print(s.begin_ms, s.text)`,
     JavaScript: `import { AsrClient } from './AsrClient.js';
 
 const url = '${ws}';
 const asr = new AsrClient({ url });
-asr.on('interim', ({ text }) => show(text));
-asr.on('final', ({ text }) => keep(text));
+asr.on('final', ({ text }) =>
+  console.log(text));
 await asr.start('microphone');
 // ...
 await asr.stop();`,
