@@ -52,7 +52,12 @@ export async function diagnose({ http }, key) {
   try {
     await readHealth({ http });
   } catch {
-    return 'server-away';
+    // Without CORS the browser hides the answer, but tells that there was one.
+    const isThere = await request(http, { mode: 'no-cors' }).then(
+      () => true,
+      () => false,
+    );
+    return isThere && http.origin !== location.origin ? 'refused' : 'server-away';
   }
   try {
     const headers = key ? { Authorization: `Bearer ${key}` } : {};
