@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -150,7 +150,7 @@ def create_app(
     app.add_exception_handler(AsrError, respond)
     app.add_exception_handler(HTTPException, respond)
     app.add_exception_handler(Exception, respond)
-    app.router.default = _unknown_path
+    app.router.default = partial(_unknown_path, metrics)
     # The guard has refused other origins already.
     app.add_middleware(
         CORSMiddleware, allow_origins=["*"], allow_methods=["*"], allow_headers=["*"]
@@ -165,15 +165,20 @@ def create_app(
 
 async def _respond(metrics: Metrics, _: Request, error: Exception) -> Response:
     """Answer an HTTP request that failed; the client gets no details of a bug."""
+    headers: Mapping[str, str] = {}
     if isinstance(error, HTTPException):  # Starlette's own, of the router
+        headers = error.headers or {}  # `Allow`
         error = MethodNotAllowed() if error.status_code == 405 else UnknownPath()
     shown = error if isinstance(error, AsrError) else InternalError()
     metrics.errors.labels(shown.code).inc()
-    return error_response(shown)
+    response = error_response(shown)
+    response.headers.update(headers)
+    return response
 
 
-async def _unknown_path(scope: Scope, receive: Receive, send: Send) -> None:
+async def _unknown_path(metrics: Metrics, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer a request or a handshake to a path without a route."""
+    metrics.errors.labels(UnknownPath.code).inc()
     await refuse(scope, receive, send, error_response(UnknownPath()))
 
 

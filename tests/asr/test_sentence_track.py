@@ -156,3 +156,14 @@ def test_no_token_ends_after_the_audio_of_its_chunk() -> None:
     track.accept(Kind.FLUSH, from_ms(500), fired(("今", 1_200, 0.9)))
     (final,) = track.finals()
     assert (final.tokens[0].begin, final.tokens[0].end) == (from_ms(100), from_ms(500))
+
+
+def test_a_mark_inside_digits_without_a_pause_is_dropped_and_cuts_no_sentence() -> None:
+    track = SentenceTrack(0, 0, GEOMETRY, StreamOptions(semantic=True), 0)
+    track.advance(STRIDE)
+    track.accept(Kind.COMMIT, STRIDE, decoded("八零零零零", "。----"))
+    assert track.split() is None
+    track.end(STRIDE, STRIDE + 2_000)
+    track.accept(Kind.FLUSH, track.audio_end, decoded("号", "。----。"))
+    (final,) = track.finals()
+    assert [token.mark for token in final.tokens] == ["", "", "", "", "", "。"]

@@ -135,6 +135,7 @@ async def test_another_method_is_answered_405_in_dashscopes_form(served):
     async with http_client() as client:
         answer = await client.get(served.http + requests.CUSTOMIZATION)
     assert (answer.status_code, answer.json()["code"]) == (405, "MethodNotAllowed")
+    assert answer.headers["allow"] == "POST"
 
 
 ATTACKS = (

@@ -4,10 +4,14 @@ import json
 import socket
 import time
 import urllib.request
+from pathlib import Path
 
 import pytest
 import websockets.sync.client as websockets
 
+from asr_server.cli.serve import LOCAL, _greet
+from asr_server.models.registry import Choice
+from asr_server.settings import Settings
 from tests.support.command_line import asr_server
 from tests.support.processes import serving
 from tests.support.serving import finish_task, run_task
@@ -71,23 +75,21 @@ def test_a_server_prints_its_address_serves_and_stops_on_sigterm(tmp_path, tiny_
 
 
 @pytest.mark.parametrize(
-    ("variables", "bound", "expected"),
+    ("given", "bound", "local"),
     [
-        ({}, "127.0.0.1", "Only programs and pages of this machine"),
-        ({"ASR_API_KEYS": "k" * 16}, "0.0.0.0", None),
-        ({"ASR_HOST": "0.0.0.0"}, "0.0.0.0", "no API key is configured: every client that reaches"),
+        ({}, "127.0.0.1", True),
+        ({"api_keys": "k" * 16}, "0.0.0.0", False),
+        ({"host": "0.0.0.0"}, "0.0.0.0", False),
+        ({"host": "::1"}, "[::1]", False),
     ],
 )
-def test_the_log_names_the_address_and_who_may_connect(tmp_path, variables, bound, expected):
-    options = ("--model", "demo", "--port", "0", "--log-format", "json")
-    with serving(*options, cwd=tmp_path, **variables) as server:
-        server.port()
-        server.stop()
-    messages = [record["message"] for record in server.records]
-    assert any(line.startswith(f"asr-server listens on ws://{bound}:") for line in messages)
-    openness = [line for line in messages if "machine" in line or "API key" in line]
-    assert [line for line in openness if expected and expected in line] == openness
-    assert len(openness) == (expected is not None)
+def test_the_log_names_the_address_and_who_may_connect(caplog, given, bound, local):
+    caplog.set_level("INFO")
+    settings = Settings(log_format="json", **given)
+    _greet(settings, Choice("my-model", Path("my-model"), None), 8000)
+    listens, *others = caplog.messages
+    assert listens == f"asr-server listens on ws://{bound}:8000/api-ws/v1/inference"
+    assert others == ([" ".join(LOCAL.split())] if local else [])
 
 
 def test_a_blank_or_short_key_refuses_to_start_and_is_not_quoted(tmp_path):

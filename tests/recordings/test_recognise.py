@@ -130,8 +130,14 @@ async def test_an_unknown_model_ends_the_run(speech, here):
 
 
 async def test_a_file_without_samples_is_an_error_and_not_silence(tmp_path, here):
-    with pytest.raises(TaskFailed, match="NO_VALID_AUDIO"):
+    with pytest.raises(RecordingError, match="there is no sound in it"):
         await sentences_of(recording(tmp_path / "empty.wav"), here)
+
+
+@pytest.mark.parametrize("format", ["wav", "pcm", "mp3"])
+async def test_stdin_without_a_byte_is_an_error_and_not_silence(format, here):
+    with pytest.raises(RecordingError, match="there is no sound in it"):
+        [s async for s in recognise(OpenRecording(lambda: iter(()), format, 16_000), here)]
 
 
 async def test_a_recording_that_breaks_off_raises_and_frees_its_slot(speech, here):
@@ -190,6 +196,7 @@ async def test_a_lost_connection_fails_one_recording_and_not_the_run(speech):
         ("absent.wav", None, "there is no such file"),
         ("notes.wav", b"not a sound at all", "cannot be read as sound"),
         ("notes.mp4", b"", "cannot be read as sound"),
+        (".", None, "it is a folder; name the files in it"),
     ],
 )
 def test_an_unreadable_recording_is_an_error_at_once(tmp_path, name, content, reason):

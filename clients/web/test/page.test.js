@@ -279,10 +279,10 @@ describe('the demo page', { skip: !existsSync(CHROMIUM), timeout: 280_000 }, () 
   test('opened as a file, the page refers to the page in one file', async () => {
     const context = await browser.newContext();
     const page = await context.newPage();
-    await page.goto(new URL('../demo/index.html', import.meta.url).href);
+    await page.goto(new URL('../index.html', import.meta.url).href);
     await page.waitForSelector('#alert:not([hidden])');
     const link = await page.getAttribute('#alert a', 'href');
-    assert.equal(link, '../standalone.html');
+    assert.equal(link, './standalone.html');
   });
 
   test('the page in one file works without a server for it, the microphone too', async () => {

@@ -86,7 +86,7 @@ describe('with the real server', { skip: !SERVER, timeout: 280_000 }, () => {
     test('speech into the microphone appears on the page', async () => {
       const { text } = await sample('phone.wav');
       const page = await visit(browser, SERVER, { settings: { punctuation: false, itn: false } });
-      await page.click('#record');
+      await page.click('#mic');
       await page.waitForSelector('.sentences .open');
       await keepScreenshot(page, 'microphone-interim');
       await page.waitForSelector('.sentences .final', { timeout: 20_000 });

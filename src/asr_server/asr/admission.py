@@ -31,8 +31,8 @@ DELAY_WINDOW_S = 1.0
 """Of busy time: pauses between steps say nothing about how long work takes."""
 VAD_WEIGHT = 1 / 16
 """Weight of the last VAD step in the EWMA of VAD time: steps are many and short."""
-DECODER_WEIGHT = 1 / 16
-"""Weight of the last message of compressed audio in the EWMA of its queueing delay."""
+FRAME_S = 0.2
+"""Longest usual time between two messages of a live stream."""
 IDLE_WINDOW_S = 3.0
 STREAMS_WINDOW_S = 4.0
 """Longer than the delay's: a stream counts at once but costs something only when speech begins."""
@@ -117,7 +117,8 @@ class Admission:
     def decoder_waited(self, now: float, waited_s: float) -> None:
         """Note how long a message of compressed live audio waited for a processor."""
         delay = self._decoder_delay_at(now)
-        self._decoder_delay = delay + (waited_s - delay) * DECODER_WEIGHT
+        passed = min(now - self._decoder_at, FRAME_S)  # after a pause one message is not all
+        self._decoder_delay = delay + (waited_s - delay) * _weight(passed, DELAY_WINDOW_S)
         self._decoder_at = now
 
     # Estimates ----------------------------------------------------------------------------------
@@ -157,8 +158,9 @@ class Admission:
         return self._vad_delay * (1 - _weight(idle, IDLE_WINDOW_S))
 
     def _decoder_delay_at(self, now: float) -> float:
-        """Return the EWMA of the decoders' queueing delay, decayed since the last message."""
-        return self._decoder_delay * (1 - _weight(now - self._decoder_at, IDLE_WINDOW_S))
+        """Return the EWMA of the decoders' queueing delay, decayed while no message comes."""
+        idle = max(0.0, now - self._decoder_at - FRAME_S)
+        return self._decoder_delay * (1 - _weight(idle, IDLE_WINDOW_S))
 
     @property
     def _burst(self) -> float:

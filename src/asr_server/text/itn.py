@@ -22,7 +22,7 @@ from asr_server.text.tokens import Unit, merged, needs_space
 _HAS_NUMERAL = re.compile(f"[{NUMERAL}]")
 _OPEN_NUMBER = re.compile(f"(?:[{NUMERAL}]+(?:点|分之?)?)+$")
 _CODE = re.compile("[零〇幺一二三四五六七八九]{3,}")
-_NEXT = re.compile(f"[负{ANY_NUMBER}]|[百千]分之".translate(AS_TOKENS))
+_NEXT = re.compile(f"[负{ANY_NUMBER}]|百分|千分之".translate(AS_TOKENS))
 _RULE = re.compile(
     "|".join(f"(?P<{rule.name}>{rule.pattern})" for rule in RULES).translate(AS_TOKENS)
 )

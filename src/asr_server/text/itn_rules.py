@@ -136,7 +136,7 @@ RULES = (
         f"{VAGUE}几{ANY}|[{tens(10, 10)}](?P<unit>[{COUNTED}])(?:八(?P=unit)|半)",
         KEPT,
     ),
-    Rule("vague_part", f"千分之{NUMBER}(?={MEASURE})|{NUMBER}块{ZERO_PAIR}毛", KEPT),
+    Rule("vague_part", f"千分之{NUMBER}(?={MEASURE})|{NUMBER}块{ZERO_PAIR}毛|百分{LARGE}", KEPT),
     Rule("percent_twice", f"[百千]分之(?:[百千]分之{NUMBER}|{ANY}分之{ANY})", KEPT),
     Rule("fraction_of_decimal", f"{INTEGER}分之{DECIMAL}", KEPT),
     Rule("vague_minutes", f"{HOUR}点[{NEAR_PAIR}](?=分)", KEPT),
@@ -148,6 +148,7 @@ RULES = (
     Rule("percent_all", f"百分之百{NO_MORE}", "100%"),
     Rule("permille", f"千分之({NUMBER})", "{}‰"),
     Rule("mixed_fraction", f"({INTEGER})又({INTEGER})分之({INTEGER})", "{0}又{2}/{1}"),
+    Rule("fraction_below", f"负({INTEGER})分之({INTEGER})", "-{1}/{0}"),
     Rule("fraction", f"({INTEGER})分之({INTEGER})", "{1}/{0}"),
     # numbers with signs and points
     Rule(
@@ -196,7 +197,7 @@ RULES = (
     ),
     Rule("within", f"(?<![这那头])([{FEW[1:]}两])(?=(?:天|日|年|周|个月|个工作日)[之以]?内)"),
     # money and measures that go on after their unit
-    Rule("yuan", f"({NUMBER})元([{FEW}])角(?:([{FEW}])分)?"),
+    Rule("yuan", f"({NUMBER})元([{FEW}])[角毛](?:([{FEW}])分)?"),
     Rule("kuai_mao", f"({NUMBER})块({ONE})毛(?:({LAST})分?)?"),
     Rule("kuai", f"({NUMBER})块({LAST})(?!折)"),
     Rule("jin_liang", f"({NUMBER})斤({ONE})两"),
@@ -209,7 +210,7 @@ RULES = (
     # beside Latin letters: model names, units, plates
     Rule("latin_zero", f"(?<=[A-Za-z])(零)([{TEN_TO_99}])"),
     Rule("latin_teens", f"(?<=[A-Za-z])([{tens(11, 99)}])"),
-    Rule("after_latin", f"(?<=[A-Za-z])({DIGITS})"),
+    Rule("after_latin", f"(?<=[A-Za-z])({DIGITS}|{NEAR_PAIR}(?=[A-Z]))"),
     Rule("latin_floor", f"(?<![A-Za-z][A-Z])(?<=[A-Z])({ONE})(?=[层座栋区口楼馆门号])"),
     Rule(
         "after_latin_one",

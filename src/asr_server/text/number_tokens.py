@@ -72,6 +72,8 @@ _FRACTION = re.compile(f"[{''.join(DIGITS).replace('两', '')}]+[万亿]?")
 _LUNAR_DAY = re.compile("(?<![民刑行年最当])初$")
 _ACCIDENT = re.compile("起(?:重大|严重|交通|刑事|民事)?[事案纠火命抢盗]")
 _LATIN1 = re.compile("[\x80-\xff]")
+_KILO = frozenset("克米瓦卡赫帕焦伏")
+"""Units before which 千 may be a part of the unit."""
 _ASCENDING = "一二三四五六七八九"
 _LISTS = frozenset("三二一 一二一 五四三二一 一三五 二四六 一三五七 二四六八".split())
 """Counting and weekdays."""
@@ -161,6 +163,8 @@ def _numerals(run: str, before: str, after: str) -> list[Token]:
         return [(VAGUE, 1)]
     if run == "一" and right and right in _ONLY_WORDS:
         return [(APART, 1)]
+    if left == "点" and before[0] in _NUMERALS and run[-1] == "千" and right in _KILO:
+        return [*_numerals(run[:-1], before, "千" + after), ("千", 1)] if run[1:] else [("千", 1)]
     if left == "点" and before[0] in _NUMERALS and _FRACTION.fullmatch(run):
         return [(SCALED, len(run))] if run[-1] in _SCALES else _digits(run, left, after)
     if _SCALES.isdisjoint(run):
@@ -201,6 +205,8 @@ def counted(after: str) -> bool:
 
 def _integer(run: str, after: str) -> list[Token]:
     """Return the tokens of a number with scales, and of what follows it in the same run."""
+    if run[-1] == "千" and after[:1] in _KILO and len(run) > 1 and not WELL_FORMED.fullmatch(run):
+        return [*_integer(run[:-1], "千" + after), ("千", 1)]  # 十[千米], but 三千米
     if run in _TEN_TO_99 and run[-2:] != "十一":
         return [(_TEN_TO_99[run], len(run))]
     if len(run) == 1:

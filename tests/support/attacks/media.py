@@ -246,7 +246,8 @@ async def _attack(
 
 @contextlib.asynccontextmanager
 async def _task(url: str, task_id: str, format: str) -> AsyncIterator[websockets.ClientConnection]:
-    async with websockets.connect(url + protocol.PATH, compression=None, proxy=None) as socket:
+    options = {"compression": None, "proxy": None, "close_timeout": 0.5}
+    async with websockets.connect(url + protocol.PATH, **options) as socket:
         parameters = {"format": format, "sample_rate": RATE}
         await socket.send(protocol.run_task(task_id, protocol.DEFAULT_MODEL, parameters))
         await socket.recv()
