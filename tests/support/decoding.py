@@ -4,6 +4,7 @@ import asyncio
 import atexit
 import time
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -39,8 +40,9 @@ def decode(data: bytes, format: str, rate: int = SAMPLE_RATE, cut: int = 1000) -
 
 
 def decode_wave(data: bytes) -> Pcm:
-    """Return the samples of an uncompressed WAVE file."""
-    return decode(data, "wav", cut=len(data))
+    """Return the samples of an uncompressed WAVE file, whether or not an event loop runs."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(decode, data, "wav", cut=len(data)).result()
 
 
 def processes(pool: DecoderPool) -> list[int]:
