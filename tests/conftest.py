@@ -62,7 +62,13 @@ def _collected() -> Iterator[None]:
     gc.collect()
 
 
-SLOWEST = ("test_web_client", "test_shape_buckets", "test_precision", "test_real_server")
+SLOWEST = (
+    "test_web_client",
+    "test_precision",
+    "test_real_server",
+    "test_shape_buckets",
+    "test_drain",
+)
 """Files whose tests take longest. A worker that begins one of them last would end long after the
 others."""
 

@@ -131,8 +131,9 @@ async def test_the_final_latency_counts_from_the_end_of_speech(served):
         await client.say(finish_task())
         await client.until("task-finished")
         now = await scrape_until(served, "asr_open_tasks", 0)
-    assert 0.3 <= now["asr_final_latency_seconds_sum"] < 2
-    assert now["asr_tail_latency_seconds_sum"] < 0.3
+    final, tail = (now[f"asr_{name}_latency_seconds_sum"] for name in ("final", "tail"))
+    assert 0.3 <= final < 5
+    assert tail <= final - 0.3
 
 
 async def test_the_lag_of_the_event_loop_is_sampled(monkeypatch):

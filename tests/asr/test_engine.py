@@ -486,7 +486,7 @@ async def test_a_dead_device_fails_every_task_and_is_restarted(
                 raise RuntimeError("device lost")
             return super().detect(works)
 
-    engine = engine_with(Mortal, step_timeout_s=0.2)
+    engine = engine_with(Mortal, step_timeout_s=1.0)
     await engine.start()
     bystander = engine.open(StreamOptions())
     for _ in range(2 if fault == "every step fails" else 1):

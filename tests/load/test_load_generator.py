@@ -61,7 +61,7 @@ async def test_a_recording_is_sent_in_real_time_and_its_results_are_stamped(serv
     assert len(record.texts) == 1
     assert record.sent == len(RECORDING.frames) == len(record.late)
     assert clock() - began >= RECORDING.duration_s
-    assert record.finish_sent - record.began == pytest.approx(RECORDING.duration_s, abs=0.1)
+    assert -0.1 < record.finish_sent - record.began - RECORDING.duration_s < 1
     assert all(0.3 < one.at - record.began < RECORDING.duration_s + 0.5 for one in record.results)
 
 
@@ -71,7 +71,7 @@ async def test_unpaced_audio_is_sent_at_once_and_gives_the_same_text(served):
         run_client(Target(served.url, parameters=SHORT, pace=0), RECORDING),
     )
     assert fast.texts == paced.texts != ()
-    assert fast.finish_sent - fast.began < 0.5
+    assert fast.finish_sent - fast.began < RECORDING.duration_s / 2
 
 
 async def test_a_client_finishes_early_when_time_is_up(served):
@@ -160,13 +160,13 @@ async def test_frames_that_a_server_does_not_read_are_not_counted_as_late():
     async with serve(deaf, "127.0.0.1", 0, max_size=None, max_queue=1, close_timeout=0) as at:
         url = f"ws://127.0.0.1:{at.sockets[0].getsockname()[1]}/"
         running = asyncio.create_task(run_client(Target(url, pace=100), big))
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(1.0)
         assert not running.done()
         at.close(close_connections=True)
         closed.set()
         record = await running
     assert record.sent < 40
-    assert max(late for _, late in record.late) < 0.2
+    assert max(late for _, late in record.late) < 0.5
 
 
 async def test_a_load_generator_keeps_all_streams_open_and_measures_them(served, monkeypatch):

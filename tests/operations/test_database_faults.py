@@ -64,7 +64,7 @@ async def assert_only_vocabularies_fail(served, id, *, reading=True):
 @pytest.fixture
 async def served(tmp_path):
     url = f"sqlite:///{tmp_path}/lists.sqlite3"
-    async with serving(database_url=url, database_timeout_s=0.5) as served:
+    async with serving(database_url=url, database_timeout_s=1.0) as served:
         yield served
 
 

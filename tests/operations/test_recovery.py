@@ -153,7 +153,7 @@ async def test_a_device_that_dies_or_hangs_is_restarted_and_readiness_shows_that
                     raise torch.AcceleratorError(LAUNCH_FAILURE)
             return super().decode(works)
 
-    with running(Mortal, step_timeout_s=0.3):
+    with running(Mortal, step_timeout_s=1.0):
         async with serving() as served:
             may_load.clear()
             async with connected(served) as client:

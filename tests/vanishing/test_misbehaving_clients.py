@@ -24,6 +24,8 @@ from tests.support.serving import (
 )
 
 SPEECH = LOUD + QUIET + LOUD
+SOON_S = 3
+"""A server answers in milliseconds, if the machine that tests it does nothing else."""
 
 
 @pytest.fixture
@@ -59,7 +61,7 @@ async def eventually(true) -> None:
 
 
 async def still_serves(served) -> None:
-    async with within(2), connected(served) as client:
+    async with within(SOON_S), connected(served) as client:
         await client.say(run_task(), LOUD, finish_task())
         assert len(texts(await client.until("task-finished"))) == 1
 
@@ -122,10 +124,10 @@ async def test_a_client_that_reads_nothing_until_it_has_sent_everything_gets_eve
     ["", "{", "null", "\0" * 100, "{}" * 50_000, '{"header":' * 20_000, "晚上好", '"\\ud800"'],
     ids=["empty", "cut", "null", "zeros", "long", "deep", "words", "surrogate"],
 )
-async def test_garbage_in_a_text_frame_is_answered_within_a_second(served, neighbour, garbage):
+async def test_garbage_in_a_text_frame_is_answered_soon(served, neighbour, garbage):
     async with connected(served) as client:
         await start(client)
-        async with within(1):
+        async with within(SOON_S):
             await client.say(garbage)
             assert error(await client.until()) == ("InvalidParameter", "Invalid payload data")
             assert await client.closed() == 1007
@@ -139,17 +141,17 @@ async def test_a_text_frame_that_is_not_utf8_is_closed_with_1007(served):
     )
     await reader.readuntil(b"\r\n\r\n")
     writer.write(b"\x81\x82" + b"\0\0\0\0" + b"\xff\xfe")
-    async with within(1):
+    async with within(SOON_S):
         frames = await reader.read()
     assert b'"error_message":"Invalid payload data: the text frame is not UTF-8."' in frames
     assert struct.pack(">BBH", 0x88, 18, 1007) + b"InvalidParameter" in frames
     writer.close()
 
 
-async def test_a_20_mb_frame_is_refused_with_1009_within_a_second(served, neighbour):
+async def test_a_20_mb_frame_is_refused_with_1009_soon(served, neighbour):
     async with connected(served, max_size=None) as client:
         await start(client)
-        async with within(1):
+        async with within(SOON_S):
             with contextlib.suppress(websockets.ConnectionClosed):
                 await client.say(b"\0" * 20_000_000)
             assert await client.closed() == 1009
@@ -174,19 +176,19 @@ async def test_an_odd_number_of_bytes_is_no_error(served, neighbour):
 
 
 @pytest.mark.parametrize("audio", [b"", b"\0"], ids=["no audio", "half a sample"])
-async def test_an_empty_task_is_answered_within_a_second(served, neighbour, audio):
+async def test_an_empty_task_is_answered_soon(served, neighbour, audio):
     async with connected(served) as client:
         await start(client)
-        async with within(1):
+        async with within(SOON_S):
             await client.say(audio, finish_task())
             assert error(await client.until())[0] == "NO_VALID_AUDIO_ERROR"
             assert await client.closed() == 1000
 
 
-async def test_silence_alone_is_answered_within_a_second(served, neighbour):
+async def test_silence_alone_is_answered_soon(served, neighbour):
     async with connected(served) as client:
         await start(client)
-        async with within(1):
+        async with within(SOON_S):
             await client.say(QUIET * 10, finish_task())
             assert names(await client.until("task-finished")) == ["task-finished"]
 
