@@ -19,28 +19,30 @@ ARG PIP_INDEX_URL=https://pypi.org/simple
 ARG TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu
 WORKDIR /build
 RUN python -m venv --without-pip /opt/asr-server
-COPY requirements.lock requirements-dev.lock ./
+COPY requirements.lock requirements-torch.lock requirements-dev.lock ./
 # PyPI's torch is the CUDA build; the CPU build comes from PyTorch's index. psycopg is for vocabularies
 # in PostgreSQL. torch's headers and tests are not needed at run time.
-RUN case "$VARIANT" in \
+RUN sed -n '/^psycopg/,/[^\\]$/p' requirements-dev.lock > requirements-postgres.lock \
+    && pip --python /opt/asr-server install --no-deps -r requirements.lock -r requirements-postgres.lock \
+    && case "$VARIANT" in \
         cpu) pip --python /opt/asr-server install --no-deps --index-url "$TORCH_INDEX_URL" \
-            "$(grep '^torch==' requirements.lock)" ;; \
-        cuda) ;; \
+            -r requirements-torch.lock ;; \
+        cuda) pip --python /opt/asr-server install -r requirements-torch.lock ;; \
         *) echo "VARIANT is cpu or cuda, not $VARIANT" >&2; exit 1 ;; \
     esac \
-    && pip --python /opt/asr-server install -r requirements.lock \
-    && pip --python /opt/asr-server install -c requirements-dev.lock "psycopg[binary]" \
     && rm -rf /opt/asr-server/lib/python3*/site-packages/torch/include \
         /opt/asr-server/lib/python3*/site-packages/torch/test
 
 FROM python AS wheel
 ARG PIP_INDEX_URL=https://pypi.org/simple
 WORKDIR /build
-COPY pyproject.toml setup.py README.md LICENSE NOTICE ./
+COPY pyproject.toml setup.py README.md LICENSE NOTICE requirements.lock ./
 COPY clients/web clients/web
 COPY tests/data tests/data
 COPY src src
-RUN pip wheel --no-deps --wheel-dir /dist .
+RUN sed -n '/^setuptools==/,/[^\\]$/p' requirements.lock > setuptools.lock \
+    && pip install --no-deps -r setuptools.lock \
+    && pip wheel --no-deps --no-build-isolation --wheel-dir /dist .
 
 FROM python AS server
 ARG VERSION=unreleased
@@ -63,6 +65,7 @@ COPY --chmod=755 deploy/docker/entrypoint.sh deploy/docker/healthcheck.py /usr/l
 
 ENV PATH=/opt/asr-server/bin:$PATH \
     PYTHONUNBUFFERED=1 \
+    ASR_HOST=0.0.0.0 \
     ASR_MODEL_DIR=/models \
     ASR_DATABASE_URL=sqlite:////data/asr_server.sqlite3
 USER 10001:10001

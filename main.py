@@ -14,5 +14,5 @@ except (ModelError, SettingsError) as error:
     raise SystemExit(f"Not started: {error}") from error
 
 if __name__ == "__main__":
-    address = f"ws://{settings.host}:%d/api-ws/v1/inference"
+    address = f"ws://{settings.listen_host}:%d/api-ws/v1/inference"
     raise SystemExit(serve(app, settings, lambda port: print("Listening on", address % port)))

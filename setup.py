@@ -13,6 +13,7 @@ STATIC = Path("asr_server", "api", "static")
 FILES = {
     "clients/web/AsrClient.js": "",
     "clients/web/pcm-worklet.js": "",
+    "clients/web/index.html": "",
     "clients/web/demo/*": "demo",
     "tests/data/*.wav": "samples",
     "tests/data/manifest.json": "samples",

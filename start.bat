@@ -12,10 +12,11 @@ if not defined PYTHON set PYTHON=python
 
 :installed
 rem Install again if the requirements differ from the installed ones, as after an update.
-copy /y /b requirements.lock+pyproject.toml venv\.wanted >nul || goto failed
+copy /y /b requirements.lock+requirements-torch.lock+pyproject.toml venv\.wanted >nul || goto failed
 fc /b venv\.wanted venv\.installed >nul 2>nul && goto run
-venv\Scripts\python -m pip install -q -r requirements.lock || goto failed
-venv\Scripts\python -m pip install -q --no-deps -e . || goto failed
+venv\Scripts\python -m pip install -q --no-deps -r requirements.lock || goto failed
+venv\Scripts\python -m pip install -q -r requirements-torch.lock || goto failed
+venv\Scripts\python -m pip install -q --no-deps --no-build-isolation -e . || goto failed
 move /y venv\.wanted venv\.installed >nul || goto failed
 
 :run

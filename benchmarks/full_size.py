@@ -69,7 +69,7 @@ def write_speech() -> Path:
 
 def _shift_for_pace() -> float:
     """Return the bias shift that makes the mean CIF weight of ten frames `PACE`."""
-    backend = load_backend(MODEL, slots=1)
+    backend = load_backend(MODEL, max_tasks=1)
     predictor = backend.paraformer.predictor
     outputs: list[torch.Tensor] = []
     hook = predictor.cif_output.register_forward_hook(

@@ -32,12 +32,12 @@ from asr_server.asr.hotwords import HotwordSearch
 from asr_server.asr.load import build_engine
 from asr_server.asr.run.evidence import EvidenceGatherer
 from asr_server.asr.types import StreamOptions
-from asr_server.audio.decode import open_decoder
-from asr_server.audio.units import SAMPLE_RATE, Pcm
+from asr_server.audio.units import Pcm
 from asr_server.recognition import EndOfStream
 from asr_server.settings import Settings
 from asr_server.text.tokens import Token
 from benchmarks.environment import describe
+from tests.support.decoding import decode_wave
 
 SEED = 7
 LIST_SIZE = 500
@@ -121,8 +121,7 @@ class Texts(NamedTuple):
 
 def read(path: Path) -> list[Pcm]:
     """Return a recording at 16 kHz, in pieces."""
-    decoder = open_decoder("wav", SAMPLE_RATE)
-    return [decoder.feed(path.read_bytes()), decoder.finish()]
+    return [decode_wave(path.read_bytes())]
 
 
 async def recognise(engine: Engine, path: Path, hotwords: Sequence[tuple[str, int]]) -> str:

@@ -32,7 +32,6 @@ from rich.table import Table
 from asr_server.asr.run.backend import PyTorchBackend
 from asr_server.asr.stream import Stream
 from asr_server.asr.types import Kind, StreamOptions
-from asr_server.audio.decode import open_decoder
 from asr_server.audio.endpointer import EndpointingOptions
 from asr_server.audio.units import SAMPLE_RATE, Pcm, Samples, from_ms, to_ms
 from asr_server.load.figures import revisions
@@ -42,6 +41,7 @@ from asr_server.recognition import EndOfStream, Hypothesis
 from asr_server.state.sentence import render
 from benchmarks.environment import describe
 from tests.support.backends import load_backend
+from tests.support.decoding import decode_wave
 
 FRAME: Samples = from_ms(100)
 SILENCE: Samples = from_ms(2_000)
@@ -191,7 +191,7 @@ def main(
     silence_ms: Annotated[int, typer.Option(help="max_sentence_silence.")] = 800,
 ) -> None:
     """Print a table of medians and 95th percentiles in milliseconds."""
-    backend = load_backend(model, punctuation, device="auto", slots=1)
+    backend = load_backend(model, punctuation, device="auto", max_tasks=1)
     options = StreamOptions(EndpointingOptions(max_sentence_silence_ms=silence_ms))
     table = Table(
         "set", "recordings", "first text", "lag", "revised", "final", "bounds", "steps a second"
@@ -201,9 +201,7 @@ def main(
         lines = manifest.read_text("utf-8").splitlines()[:recordings]
         for line in track(lines, manifest.stem):
             entry = json.loads(line)
-            decoder = open_decoder("wav", SAMPLE_RATE)
-            data = (manifest.parent / entry["file"]).read_bytes()
-            samples = np.concatenate((decoder.feed(data), decoder.finish()))
+            samples = decode_wave((manifest.parent / entry["file"]).read_bytes())
             figures.seconds += (len(samples) + SILENCE) / SAMPLE_RATE
             hypotheses = asyncio.run(follow(backend, samples, options, figures.steps))
             note(figures, entry["characters"], hypotheses, silence_ms)

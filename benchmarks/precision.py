@@ -14,18 +14,17 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import jiwer
-import numpy as np
 import torch
 import typer
 from rich.console import Console
 from rich.progress import track
 
-from asr_server.audio.decode import open_decoder
 from asr_server.audio.units import SAMPLE_RATE, Pcm
 from asr_server.models.registry import EMBEDDED
 from benchmarks.environment import describe
 from tests.support.backends import load_backend
 from tests.support.chunks import transcribe_together
+from tests.support.decoding import decode_wave
 
 RESULTS = Path("benchmarks/results/precision.json")
 MANIFESTS = (Path("build/demo_model/test_sets/A.jsonl"), Path("tests/data/manifest.json"))
@@ -38,8 +37,7 @@ PRECISIONS = {
 
 def read(path: Path) -> Pcm:
     """Return a recording at 16 kHz."""
-    decoder = open_decoder("wav", SAMPLE_RATE)
-    return np.concatenate((decoder.feed(path.read_bytes()), decoder.finish()))
+    return decode_wave(path.read_bytes())
 
 
 def listed(manifest: Path) -> list[dict[str, Any]]:
@@ -55,7 +53,7 @@ def listed(manifest: Path) -> list[dict[str, Any]]:
 
 def decode(device: str, dtype: str, recordings: list[Pcm]) -> tuple[list[list[str]], float]:
     """Return the tokens of every recording, and the seconds that decoding took."""
-    backend = load_backend(EMBEDDED / "asr", device=device, dtype=dtype, slots=BATCH)
+    backend = load_backend(EMBEDDED / "asr", device=device, dtype=dtype, max_tasks=BATCH)
     tokens: list[list[str]] = []
     began = time.perf_counter()
     for begin in track(range(0, len(recordings), BATCH), dtype):

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import plotting
+from benchmarks import attack_figures, plotting
 from benchmarks.environment import processor_of
 from benchmarks.goals import CHUNK_DELAY_S
 
@@ -73,6 +73,19 @@ def main() -> None:
             f"{environment(event_loop)}. How late a task that sleeps 5 ms wakes in the server's "
             "event loop while the streams exceed the machine's capacity.",
             table(EVENT_LOOP, [event_loop_row(row) for row in event_loop["rows"]]),
+        ]
+    if attacked := _load("attacks"):
+        before = _load("attacks_before") or {"attacks": {}}
+        parts += [
+            "## Beside attacks",
+            f"{attacked['environment']}; before: {before.get('environment', 'not measured')}. "
+            "Eight live streams of the demo model beside each attack of "
+            f"`tests/support/attacks`, {attacked['seconds']:.0f} s each; default settings. "
+            "Before → now. Memory is that of all processes of the server, compared with the "
+            "moment before the attack.",
+            table(
+                attack_figures.TABLE, attack_figures.rows(before["attacks"], attacked["attacks"])
+            ),
         ]
     parts.append(_text("whole_server.md"))
     (HERE / "RESULTS.md").write_text("\n\n".join(parts) + "\n", "utf-8")

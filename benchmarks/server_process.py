@@ -29,14 +29,19 @@ class ServerProcess:
 
 
 @contextmanager
-def server_process(log: Path, *arguments: str, **settings: str) -> Iterator[ServerProcess]:
+def server_process(
+    log: Path, *arguments: str, source: Path | None = None, **settings: str
+) -> Iterator[ServerProcess]:
     """Start `asr-server serve ARGUMENTS` with `ASR_` settings; kill the process at the end.
 
-    SIGTERM to this process ends it too. For the main thread only.
+    `source` is the directory of another version's packages. SIGTERM to this process ends it too.
+    For the main thread only.
     """
     port = _free_port()
     command = [sys.executable, "-m", "asr_server.cli.main", "serve", "--host", "127.0.0.1"]
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("ASR_")}
+    if source is not None:
+        inherited["PYTHONPATH"] = str(source)
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     with log.open("wb") as output:
         process = subprocess.Popen(

@@ -90,7 +90,7 @@ def engine_steps(
         warm=True,
         device=device,
         dtype=dtype,
-        slots=most,
+        max_tasks=most,
         max_batch=most,
     )
     stride, context = backend.geometry.stride, backend.geometry.context
@@ -125,7 +125,7 @@ def gemm_limit(
 
     Of 8-bit layers the integer product only, in the quicker of the two ways there are.
     """
-    paraformer = load_backend(model, device=device, dtype=dtype, slots=1).paraformer
+    paraformer = load_backend(model, device=device, dtype=dtype, max_tasks=1).paraformer
     torch.set_num_threads(threads)
     config = paraformer.config
     products = []

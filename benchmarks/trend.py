@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 MAX_BATCHES, MIN_BATCHES = 16, 8
 CONFIDENCE = 0.95
@@ -38,6 +37,8 @@ def trend(x: Sequence[float], y: Sequence[float]) -> Trend | None:
     """Return the trend of samples in the order of x, or None where they are too few."""
     if len(x) < 2 * MIN_BATCHES:
         return None
+    from scipy import stats  # takes a second
+
     for batches in range(min(MAX_BATCHES, len(x) // 2), MIN_BATCHES - 1, -1):
         at = np.array([part.mean() for part in np.array_split(np.asarray(x, float), batches)])
         means = np.array([part.mean() for part in np.array_split(np.asarray(y, float), batches)])

@@ -1,5 +1,6 @@
 """What every test shares: workers, one thread of torch for each, garbage collection by module."""
 
+import contextlib
 import gc
 import importlib.util
 import os
@@ -7,7 +8,9 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
+
+from asr_server.process import heap_trim
 
 # Before torch is loaded. Where threads outnumber cores, waiting threads that spin make a step ten
 # times slower. Servers that tests start as processes inherit these variables.
@@ -20,8 +23,14 @@ os.environ.setdefault("NO_PROXY", "127.0.0.1,localhost")
 if "funasr" not in sys.modules and (_funasr := importlib.util.find_spec("funasr")):
     sys.modules["funasr"] = importlib.util.module_from_spec(_funasr)
 
+gc.disable()  # while tests are collected: it would walk through half a million new objects
+
 # A deadline would test how busy the machine is.
 settings.register_profile("default", deadline=None)
+# `make fuzz`. Every example counts, so no health check may end the run.
+settings.register_profile(
+    "fuzz", deadline=None, max_examples=10_000, suppress_health_check=list(HealthCheck)
+)
 settings.load_profile("default")
 
 
@@ -35,18 +44,22 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1) + 1
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _servers_do_not_freeze() -> Iterator[None]:
+    """Leave out what each server does at its start and end: what is loaded stays frozen.
+
+    A collection among all loaded objects takes half a second. tests/test_heap_trim.py restores it.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(heap_trim, "frozen_gc", contextlib.nullcontext)
+        yield
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _collected() -> Iterator[None]:
-    """Collect garbage among all objects once a module, instead of whenever a server starts."""
+    """Collect the garbage of a module's tests, so that its warnings appear beside them."""
     yield
-    gc.unfreeze()
     gc.collect()
-
-
-@pytest.fixture(autouse=True)
-def _loaded_objects_are_frozen(_collected: None) -> None:
-    """Exempt what is loaded from collections; the server of the last test ended the exemption."""
-    gc.freeze()  # unasked: `gc.get_freeze_count` walks through half a million objects
 
 
 SLOWEST = ("test_web_client", "test_shape_buckets", "test_precision", "test_real_server")
@@ -57,3 +70,9 @@ others."""
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Move the slowest tests to the front."""
     items.sort(key=lambda item: not any(name in item.nodeid for name in SLOWEST))
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage again, but not among what was loaded."""
+    gc.freeze()
+    gc.enable()

@@ -1,18 +1,20 @@
 """The documents, checked against what they describe."""
 
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import dashscope
 import pytest
 
 from asr_server.models.registry import DEMO, resolve
 from asr_server.observability.metrics import Metrics
 from asr_server.settings import Settings
-from tests.support.processes import ROOT, asr_server, environment, serving
-from tools import settings_docs
+from tests.support.background import serving_on_a_thread
+from tests.support.command_line import asr_server
+from tests.support.processes import ROOT
+from tests.support.serving import SMALL_DEMO
+from tools import print_settings, settings_docs
 
 README = ROOT / "README.md"
 OPERATIONS = [settings_docs.ENGLISH, settings_docs.CHINESE]
@@ -54,24 +56,20 @@ def test_the_commands_shown_exist(path, tmp_path):
             assert command[0] in ("venv/bin/pre-commit", "venv/bin/pip")
 
 
-def test_every_setting_is_in_the_example_file():
-    printed = subprocess.run(
-        [sys.executable, "tools/print_settings.py"],
-        cwd=ROOT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-    )
+def test_every_setting_is_in_the_example_file(capsys):
+    print_settings.main()
+    printed = capsys.readouterr().out
     current = (ROOT / ".env.example").read_text(encoding="utf-8")
-    assert current == printed.stdout, "run: python tools/print_settings.py > .env.example"
+    assert current == printed, "run: python tools/print_settings.py > .env.example"
 
 
 def test_the_example_file_holds_the_defaults(tmp_path, monkeypatch):
     for name in ("MODELSCOPE_ENDPOINT", "MODELSCOPE_CACHE", "HF_ENDPOINT", "HF_HOME"):
         monkeypatch.delenv(name, raising=False)
     example = (ROOT / ".env.example").read_text(encoding="utf-8")
-    (tmp_path / "env").write_text(re.sub("^#(ASR_)", r"\1", example, flags=re.MULTILINE))
+    # A key setting that is present but blank is refused.
+    lines = re.sub("^#(ASR_(?!API_KEYS))", r"\1", example, flags=re.MULTILINE)
+    (tmp_path / "env").write_text(lines)
     assert Settings(_env_file=tmp_path / "env") == Settings(_env_file=None)
 
 
@@ -114,18 +112,11 @@ def test_links_within_the_page_lead_somewhere(page):
 
 
 @pytest.mark.skipif(resolve(DEMO, Settings()) is None, reason="the demo model is not here")
-def test_the_readmes_client_prints_what_was_said(tmp_path):
+def test_the_readmes_client_prints_what_was_said(monkeypatch, capsys):
     [snippet] = code_blocks(README, "python")
-    with serving("--model", DEMO, "--port", "0", cwd=tmp_path) as server:
-        snippet = snippet.replace("127.0.0.1:8000", f"127.0.0.1:{server.port()}")
-        done = subprocess.run(
-            [sys.executable, "-c", snippet],
-            cwd=ROOT,
-            env=environment(),
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            timeout=60,
-        )
-        assert "DEMO MODEL" in server.said
-    assert "您好" in done.stdout, done.stderr
+    for name in ("api_key", "base_websocket_api_url"):  # the snippet sets them
+        monkeypatch.setattr(f"dashscope.{name}", getattr(dashscope, name))
+    monkeypatch.chdir(ROOT)
+    with serving_on_a_thread(**SMALL_DEMO) as served:
+        exec(snippet.replace("127.0.0.1:8000", f"127.0.0.1:{served.port}"), {})
+    assert "您好" in capsys.readouterr().out

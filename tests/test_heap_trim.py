@@ -12,7 +12,9 @@ import pytest
 from asr_server.app import create_app
 from asr_server.process import heap_trim
 from asr_server.settings import Settings
+from tests.support.fake_backend import FakeBackend
 
+FROZEN_GC = heap_trim.frozen_gc
 PIECE = 64 * 1024
 """Bytes that the C library allocates from a heap and not from the system."""
 
@@ -39,6 +41,14 @@ async def test_holes_in_the_heap_return_to_the_system(monkeypatch):
     assert sum(map(np.sum, kept)) == len(kept) * PIECE
 
 
+@pytest.fixture
+def _freezing(monkeypatch):
+    """Let servers freeze what is loaded, which tests/conftest.py has left out."""
+    monkeypatch.setattr(heap_trim, "frozen_gc", FROZEN_GC)
+    yield
+    gc.freeze()
+
+
 class Cycle:
     """Refers to itself, so that only the garbage collector frees it."""
 
@@ -46,6 +56,7 @@ class Cycle:
         self.itself = self
 
 
+@pytest.mark.usefixtures("_freezing")
 def test_objects_that_exist_at_the_start_are_exempt_from_garbage_collection():
     loaded, dropped = Cycle(), weakref.ref(Cycle())
     with heap_trim.frozen_gc():
@@ -57,8 +68,9 @@ def test_objects_that_exist_at_the_start_are_exempt_from_garbage_collection():
     assert any(each is loaded for each in gc.get_objects())
 
 
+@pytest.mark.usefixtures("_freezing")
 async def test_a_loaded_server_has_frozen_objects():
-    server = create_app(Settings(model="fake", database_url="sqlite://"))
+    server = create_app(Settings(database_url="sqlite://"), load=FakeBackend)
     async with server.router.lifespan_context(server):
         assert gc.get_freeze_count() > 0
     assert gc.get_freeze_count() == 0

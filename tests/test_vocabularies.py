@@ -54,6 +54,27 @@ def lists(url):
     vocabularies.close()
 
 
+@pytest.mark.skipif(os.name != "posix", reason="Windows has other permissions")
+def test_only_the_servers_user_can_read_a_new_file(tmp_path):
+    file = tmp_path / "data" / "lists.sqlite3"
+    lists = stored(f"sqlite:///{file}")
+    lists.create(ME, "demo", MODEL, WORDS)
+    lists.close()
+    assert [oct(path.stat().st_mode & 0o777) for path in (file, file.parent)] == ["0o600", "0o700"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has other permissions")
+def test_the_modes_of_an_existing_file_and_directory_are_kept(tmp_path):
+    file = tmp_path / "lists.sqlite3"
+    file.touch()
+    file.chmod(0o660)
+    tmp_path.chmod(0o750)
+    lists = stored(f"sqlite:///{file}")
+    lists.create(ME, "demo", MODEL, WORDS)
+    lists.close()
+    assert [oct(path.stat().st_mode & 0o777) for path in (file, tmp_path)] == ["0o660", "0o750"]
+
+
 def test_a_vocabulary_is_stored_unchanged(lists):
     id = lists.create(ME, "demo", MODEL, WORDS)
     kept = lists.get(ME, id)

@@ -21,7 +21,11 @@ PART = re.compile(r"(<!-- generated: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 SAMPLES = {
     "AudioTooLong": (60,),
     "IdleTimeout": (23,),
+    "MessageTooLong": (4 * 1024 * 1024,),
     "ModelNotFound": ("whisper",),
+    "RequestTimeout": ("body", 30),
+    "TaskTooLong": (3600,),
+    "TooManyMessages": (200,),
     "UnsupportedFormat": ("midi",),
 }
 """Constructor arguments of some errors."""

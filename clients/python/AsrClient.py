@@ -102,6 +102,8 @@ __all__ = [
 
 
 RETRYABLE_CODES = ("InternalError", "SystemError", "ServiceUnavailable", "GatewayTimeout")
+NO_AUDIO = "NO_VALID_AUDIO_ERROR"
+"""The code of a task that ended without a sample."""
 
 
 class AsrError(Exception):
@@ -134,7 +136,7 @@ class TaskFailed(AsrError):
     """The server refused or ended the task; see `code`."""
 
     def __init__(self, message: str, code: str = "") -> None:
-        super().__init__(f"{code}: {message}" if code else message, code)
+        super().__init__(f"{code}: {message}" if code not in ("", message) else message, code)
         self.retryable = code.startswith(RETRYABLE_CODES) or self.is_idle_timeout
 
     @property
@@ -165,25 +167,6 @@ def task_error(header: Mapping[str, Any]) -> AsrError:
     if code == "InvalidApiKey":
         return Unauthorized(message, code)
     return TaskFailed(message, code)
-
-
-def connection_error(address: str, error: Exception) -> AsrError:
-    """Return why no WebSocket could be opened, in words a user can act on."""
-    if isinstance(error, InvalidStatus):
-        status = error.response.status_code
-        if status in (401, 403):
-            return Unauthorized(f"{address} refused the API key (HTTP {status})", "InvalidApiKey")
-        if status in (429, 503):
-            return ServerBusy(f"{address} is busy (HTTP {status})")
-        away = ServerAway(f"{address} answered HTTP {status}; is this the address of the server?")
-        away.retryable = status >= 500
-        return away
-    if isinstance(error, InvalidURI):
-        wrong = ServerAway(f"{address} is not a WebSocket address")
-        wrong.retryable = False
-        return wrong
-    reason = "no answer in time" if isinstance(error, asyncio.TimeoutError) else str(error)
-    return ServerAway(f"cannot reach {address}: {reason}")
 
 
 # types -------------------------------------------------------------------------------------------
@@ -346,10 +329,15 @@ FRAME_MS = 100
 
 
 def websocket_url(url: str) -> str:
-    """Return the WebSocket address: http becomes ws, and a bare host gets the protocol's path."""
+    """Return the WebSocket address: http becomes ws, a host or a folder gets the protocol's path.
+
+    A folder ends in a slash, as in `https://example.com/asr/`.
+    """
     parts = urlsplit(url if "://" in url else f"ws://{url}")
     scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
-    path = PATH if parts.path in ("", "/") else parts.path
+    path = parts.path or "/"
+    if path.endswith("/") and not path.endswith(PATH + "/"):
+        path = path[:-1] + PATH
     return urlunsplit((scheme, parts.netloc, path, parts.query, ""))
 
 
@@ -749,6 +737,39 @@ def _proxy(url: str) -> dict[str, Any]:
     return {"proxy": None} if local and has_option else {}
 
 
+def connection_error(address: str, error: Exception) -> AsrError:
+    """Return why no WebSocket could be opened, in words a user can act on."""
+    if isinstance(error, InvalidStatus):
+        return _refusal(address, error.response.status_code, error.response.body)
+    if isinstance(error, InvalidURI):
+        return _permanent(f"{address} is not a WebSocket address")
+    reason = "no answer in time" if isinstance(error, asyncio.TimeoutError) else str(error)
+    return ServerAway(f"cannot reach {address}: {reason}")
+
+
+def _refusal(address: str, status: int, body: bytes | bytearray) -> AsrError:
+    """Return what an HTTP status instead of a WebSocket means; `body` may hold code and message."""
+    said: dict[str, Any] = {}
+    with contextlib.suppress(ValueError, TypeError):
+        said = dict(json.loads(body))
+    because = f"HTTP {status}: {said['message']}" if said.get("message") else f"HTTP {status}"
+    has_path = address.rstrip("/").endswith(PATH)
+    if status in (429, 503):
+        return ServerBusy(f"{address} is busy ({because})")
+    if status == 401 or (status == 403 and has_path):
+        code = str(said.get("code") or "InvalidApiKey")
+        return Unauthorized(f"{address} refused the API key ({because})", code)
+    if status >= 500:
+        return ServerAway(f"{address} failed ({because})")
+    return _permanent(f"{address} is no address of a server: it should end in {PATH} ({because})")
+
+
+def _permanent(message: str) -> ServerAway:
+    error = ServerAway(message)
+    error.retryable = False
+    return error
+
+
 class ConnectionPool:
     """Opens connections to one server and keeps an idle one for the next task."""
 
@@ -885,6 +906,7 @@ MAX_KEPT_S = 600  # audio kept for a resume; only silence or a very late server 
 MAX_KEPT_ENCODED = 64 << 20  # bytes; a longer compressed stream cannot be resumed
 GOOD_WHILE_S = 10  # a task that lasted this long was no failed attempt
 ENCODED_FRAME = 4096  # bytes of a compressed file in one message
+ONE_SENTENCE = "gummy-chat"  # models whose task ignores audio after its first final
 
 
 class Stream:
@@ -915,13 +937,16 @@ class Stream:
         self._bytes_per_ms = parameters.sample_rate * 2 / 1000
         frame = int(self._bytes_per_ms * FRAME_MS) // 2 * 2 if self._pcm else ENCODED_FRAME
         self._frame = frame_bytes or frame
+        self._one_sentence = self._pcm and model.startswith(ONE_SENTENCE)
         kept = int(MAX_KEPT_S * 1000 * self._bytes_per_ms) if self._pcm else MAX_KEPT_ENCODED
-        self._max_kept = kept if retry.attempts or retry.initial_attempts else 0
+        resends = retry.attempts or retry.initial_attempts or self._one_sentence
+        self._max_kept = kept if resends else 0
         self._buffer = AudioBuffer()
-        self._sent = 0  # position in the buffer up to which the running task has audio
-        self._flush_at: int | None = None
+        # Positions in the buffer: the running task began, has audio up to, is to finish at.
+        self._task_base = self._sent = self._flush_at = 0
         self._ended = False
         self._finals = 0
+        self._task_finals = 0
         self._covered_ms = 0  # the end of the last final
         self._sentence_open = False
         self._started = 0  # tasks the server accepted
@@ -1013,12 +1038,14 @@ class Stream:
     async def _recognise_everything(self) -> None:
         loop = asyncio.get_running_loop()
         failures = 0
-        while True:
+        while not self._all_sent:
             self._progress = False
             began = loop.time()
             try:
                 await self._recognise_one_task()
             except AsrError as error:
+                if self._all_sent and self._sent == self._task_base and error.code == NO_AUDIO:
+                    return
                 if self._progress or loop.time() - began > GOOD_WHILE_S:
                     failures = 0
                 self._check_retry(error, failures)
@@ -1026,10 +1053,12 @@ class Stream:
                 failures += 1
                 continue
             failures = 0
-            if self._ended and self._sent >= self._buffer.end:
-                return
             self._buffer.discard_before(self._sent)
             await self._wait_for_audio()
+
+    @property
+    def _all_sent(self) -> bool:
+        return self._ended and self._sent >= self._buffer.end
 
     def _check_retry(self, error: AsrError, failures: int) -> None:
         """Raise the error unless another task may continue the stream."""
@@ -1043,6 +1072,7 @@ class Stream:
         if isinstance(error, TaskFailed) and error.is_idle_timeout and self._pcm:
             if self._sentence_open:  # a pause in mid-sentence: close the sentence
                 self._flush_at = self._buffer.end
+                self._sent = self._buffer.base
             else:  # only silence was sent: drop it, and start a task when more audio comes
                 self._buffer.discard_before(self._even(self._sent - int(1000 * self._bytes_per_ms)))
                 await self._wait_for_audio()
@@ -1054,14 +1084,19 @@ class Stream:
 
     async def _recognise_one_task(self) -> None:
         connection = await self._connections.acquire()
+        if self._all_sent:  # the input ended meanwhile, without audio
+            await self._connections.release(connection)
+            return
         task = Task(connection, self._on_wire)
-        base = self._sent = self._buffer.base
+        self._task_base = self._sent = self._buffer.base
+        self._task_finals = 0
         try:
             await self._start(task)
             sender = asyncio.create_task(self._send(task), name="asr sender")
             try:
-                await self._receive(task, base)
+                await self._receive(task, self._task_base)
             finally:
+                is_finished = sender.done()
                 sender.cancel()
                 await asyncio.gather(sender, return_exceptions=True)
         except BaseException as error:
@@ -1069,6 +1104,8 @@ class Stream:
             if isinstance(error, ConnectionClosed):
                 raise ServerAway(f"the connection was lost: {error}") from error
             raise
+        if self._pcm and self._task_finals and (self._one_sentence or not is_finished):
+            self._sent = self._buffer.base  # the server ignored what came after its last final
         await self._connections.release(connection)
 
     async def _start(self, task: Task) -> None:
@@ -1084,26 +1121,26 @@ class Stream:
     async def _send(self, task: Task) -> None:
         """Send frames from the buffer until the end or a flush, then finish-task."""
         while not self._at_boundary():
-            while frame := self._next_frame():
+            if frame := self._next_frame():
                 await task.send(frame)
                 self._sent += len(frame)
                 self._room.set()
-            if not self._at_boundary():
+            else:
                 self._input.clear()
                 await self._input.wait()
-        self._flush_at = None
         await task.finish()
 
     def _at_boundary(self) -> bool:
-        if self._flush_at is not None and self._sent >= self._flush_at:
-            return True
-        return self._ended and self._sent >= self._buffer.end
+        is_flushed = self._task_base < self._flush_at <= self._sent
+        is_complete = self._one_sentence and self._task_finals > 0
+        return self._all_sent or is_flushed or is_complete
 
     def _next_frame(self) -> bytes:
         """Return a whole frame, or what is left before a boundary."""
-        boundary = self._buffer.end if self._flush_at is None else self._flush_at
+        flushes = self._flush_at > self._sent
+        boundary = self._flush_at if flushes else self._buffer.end
         size = min(self._frame, boundary - self._sent)
-        complete = size == self._frame or self._ended or self._flush_at is not None
+        complete = size == self._frame or self._ended or flushes
         return self._buffer.read(self._sent, size) if complete else b""
 
     async def _receive(self, task: Task, base: int) -> None:
@@ -1123,6 +1160,8 @@ class Stream:
             return
         self._sentence_open = False
         self._finals += 1
+        self._task_finals += 1
+        self._input.set()
         self._covered_ms = max(self._covered_ms, sentence.end_ms or 0)
         if self._pcm:
             covered = int(self._covered_ms * self._bytes_per_ms)
@@ -1644,15 +1683,15 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return the exit status."""
     parser = _arguments()
     options = parser.parse_args(arguments)
-    if options.devices:
-        print(load_sounddevice().query_devices())
-        return 0
-    if not options.files and not options.mic:
+    if not options.files and not options.mic and not options.devices:
         parser.error("give a FILE or --mic")
     if len(options.files) + options.mic > 1 and (options.srt or options.vtt):
         parser.error("--srt and --vtt are for one recording")
     try:
-        _write(options, asyncio.run(_recognise(options)))
+        if options.devices:
+            print(load_sounddevice().query_devices())
+        else:
+            _write(options, asyncio.run(_recognise(options)))
     except (AsrError, OSError) as error:
         print(f"AsrClient.py: {error}", file=sys.stderr)
         return 1

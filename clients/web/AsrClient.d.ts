@@ -1,5 +1,6 @@
 /**
- * Return the WebSocket address: http becomes ws, and a bare host gets the protocol's path.
+ * Return the WebSocket address: http becomes ws, a host or a folder gets the protocol's path.
+ * A folder ends in a slash, as in `https://example.com/asr/`.
  * @param {string} url
  */
 export function websocketUrl(url: string): string;
@@ -9,6 +10,11 @@ export function websocketUrl(url: string): string;
  * @returns {Sentence | null}
  */
 export function readSentence(output: any, index: number, shiftMs?: number): Sentence | null;
+/**
+ * Return the format of a file by its magic number; 'pcm' if unknown.
+ * @param {Uint8Array} bytes
+ */
+export function formatOf(bytes: Uint8Array): string;
 /** @param {Int16Array} pcm @returns {{rmsDb: number, peakDb: number}} relative to full scale */
 export function levelOf(pcm: Int16Array): {
     rmsDb: number;
@@ -68,7 +74,7 @@ export const PATH: "/api-ws/v1/inference";
  */
 /**
  * @typedef {object} Options
- * @property {string} [url] of the server; a bare host gets the protocol's path. A page's default: its origin.
+ * @property {string} [url] of the server; a host or folder/ gets the protocol's path. A page's default: its folder.
  * @property {string} [apiKey] sent as a header by Node, as `?api_key=` by browsers
  * @property {string} [model]
  * @property {Record<string, unknown>} [parameters] of the task, under their protocol names
@@ -153,7 +159,7 @@ export class AsrClient {
     /** Close the open sentence now, as when a push-to-talk key is released; more may follow. */
     flush(): void;
     /**
-     * End the audio. Resolves with all sentences after the last final.
+     * End the audio. Resolves with all sentences after the last final, also if it is over already.
      * @returns {Promise<Sentence[]>}
      */
     stop(): Promise<Sentence[]>;
@@ -167,7 +173,7 @@ export class AsrClient {
     /** cancel(), and close the connection. */
     close(): void;
     /**
-     * Yield the final sentences of the running stream, from the first one on.
+     * Yield the final sentences of the stream, from the first one on.
      * @returns {AsyncGenerator<Sentence, void, void>}
      */
     sentences(): AsyncGenerator<Sentence, void, void>;
@@ -276,7 +282,7 @@ export type EventMap = {
 export type ErrorCode = "permission-denied" | "no-microphone" | "unsupported" | "server-away" | "busy" | "unauthorized" | "task-failed" | "bad-audio" | "closed";
 export type Options = {
     /**
-     * of the server; a bare host gets the protocol's path. A page's default: its origin.
+     * of the server; a host or folder/ gets the protocol's path. A page's default: its folder.
      */
     url?: string | undefined;
     /**

@@ -30,6 +30,8 @@ const MAX_SOCKET_BYTES = 256 << 10; // handed to the socket but not sent yet
 const STABLE_TASK_MS = 10_000; // a task that ran this long resets the count of failed attempts
 const FINISH_TIMEOUT_MS = 60_000; // without any answer to finish-task
 const SEND_TIMEOUT_MS = 60_000; // without a byte leaving the socket: the network is down
+const ONE_SENTENCE = /^gummy-chat/; // models whose task ignores audio after its first final
+const NO_AUDIO = 'NO_VALID_AUDIO_ERROR'; // the code of a task that ended without a sample
 const RETRYABLE_CODES = /^(InternalError|SystemError|ServiceUnavailable|GatewayTimeout)/;
 const IDLE_TIMEOUT = /request timeout|response timeout/i;
 
@@ -75,7 +77,7 @@ const IDLE_TIMEOUT = /request timeout|response timeout/i;
 
 /**
  * @typedef {object} Options
- * @property {string} [url] of the server; a bare host gets the protocol's path. A page's default: its origin.
+ * @property {string} [url] of the server; a host or folder/ gets the protocol's path. A page's default: its folder.
  * @property {string} [apiKey] sent as a header by Node, as `?api_key=` by browsers
  * @property {string} [model]
  * @property {Record<string, unknown>} [parameters] of the task, under their protocol names
@@ -182,18 +184,22 @@ export class AsrClient {
    * @param {StartOptions} [options]
    */
   async start(source = null, options = {}) {
-    if (this.#stream) throw new AsrError('closed', 'stop() the running stream first');
+    await this.#start(source, options);
+  }
+
+  /** @param {Source | null} source @param {StartOptions} options @returns {Promise<Stream>} */
+  async #start(source, options) {
+    if (this.state !== 'idle') throw new AsrError('closed', 'stop() the running stream first');
     const stream = new Stream(this, (name, detail) => this.#emit(name, detail));
     this.#stream = stream;
     try {
       const audio = source === null ? null : await openSource(source, options, this);
       stream.begin(audio, options);
       await stream.started;
+      return stream;
     } catch (error) {
       stream.fail(asError(error));
       throw error;
-    } finally {
-      stream.finished.catch(() => {}).then(() => this.#release(stream));
     }
   }
 
@@ -211,11 +217,11 @@ export class AsrClient {
   }
 
   /**
-   * End the audio. Resolves with all sentences after the last final.
+   * End the audio. Resolves with all sentences after the last final, also if it is over already.
    * @returns {Promise<Sentence[]>}
    */
   async stop() {
-    const stream = this.#running();
+    const stream = this.#begun();
     await stream.endInput();
     return stream.finished;
   }
@@ -225,7 +231,7 @@ export class AsrClient {
    * @returns {Promise<Sentence[]>}
    */
   done() {
-    return this.#running().finished;
+    return this.#begun().finished;
   }
 
   /** Stop at once and drop the open sentence. */
@@ -242,11 +248,11 @@ export class AsrClient {
   }
 
   /**
-   * Yield the final sentences of the running stream, from the first one on.
+   * Yield the final sentences of the stream, from the first one on.
    * @returns {AsyncGenerator<Sentence, void, void>}
    */
   sentences() {
-    return this.#running().sentences();
+    return this.#begun().sentences();
   }
 
   /**
@@ -256,12 +262,11 @@ export class AsrClient {
    * @returns {AsyncGenerator<Sentence, void, void>}
    */
   async *transcribe(source, options = {}) {
-    await this.start(source, options);
-    const stream = this.#running();
+    const stream = await this.#start(source, options);
     try {
       yield* stream.sentences();
     } finally {
-      if (this.#stream === stream && stream.state !== 'idle') this.cancel();
+      if (this.#stream === stream && !stream.isOver) this.cancel();
     }
   }
 
@@ -284,14 +289,16 @@ export class AsrClient {
     this.#idle = connection;
   }
 
-  #running() {
+  /** Return the running stream, or the last one. */
+  #begun() {
     if (!this.#stream) throw new AsrError('closed', 'start() first');
     return this.#stream;
   }
 
-  /** @param {Stream} stream */
-  #release(stream) {
-    if (this.#stream === stream) this.#stream = null;
+  #running() {
+    const stream = this.#begun();
+    if (stream.isOver) throw stream.error ?? new AsrError('closed', 'the stream has ended');
+    return stream;
   }
 
   /**
@@ -314,17 +321,19 @@ export class AsrClient {
 
 function defaultUrl() {
   const page = globalThis.location;
-  return page?.protocol.startsWith('http') ? page.origin : 'ws://127.0.0.1:8000';
+  return page?.protocol.startsWith('http') ? new URL('.', page.href).href : 'ws://127.0.0.1:8000';
 }
 
 /**
- * Return the WebSocket address: http becomes ws, and a bare host gets the protocol's path.
+ * Return the WebSocket address: http becomes ws, a host or a folder gets the protocol's path.
+ * A folder ends in a slash, as in `https://example.com/asr/`.
  * @param {string} url
  */
 export function websocketUrl(url) {
   const full = new URL(url.includes('://') ? url : `ws://${url}`);
   full.protocol = full.protocol.replace('http', 'ws');
-  if (full.pathname === '/') full.pathname = PATH;
+  const path = full.pathname;
+  if (path.endsWith('/') && !path.endsWith(`${PATH}/`)) full.pathname = path.slice(0, -1) + PATH;
   return full.href;
 }
 
@@ -478,14 +487,21 @@ function openSocket(client) {
 /** @param {string} address @param {string} reason empty where the platform gives none */
 function connectionError(address, reason) {
   const status = Number(/response: (\d{3})/.exec(reason)?.[1] ?? 0);
-  if (status === 401 || status === 403) {
+  const hasPath = /\/api-ws\/v1\/inference\/?$/.test(address);
+  if (status === 401 || (status === 403 && hasPath)) {
     const serverCode = 'InvalidApiKey';
     return new AsrError('unauthorized', `${address} refused the API key`, { serverCode });
   }
   if (status === 429 || status === 503) {
     return new AsrError('busy', `${address} is busy (HTTP ${status})`, { retryable: true });
   }
-  return unreachable(`cannot reach ${address}${reason ? `: ${reason}` : ''}`);
+  if (status >= 400 && status < 500) {
+    const message = `${address} is no address of a server: it should end in ${PATH} (HTTP ${status})`;
+    return new AsrError('server-away', message);
+  }
+  // A browser does not report the status.
+  const hint = hasPath ? '' : `; the address should end in ${PATH}`;
+  return unreachable(`cannot reach ${address}${reason ? `: ${reason}` : ''}${hint}`);
 }
 
 /** @param {string} message */
@@ -495,7 +511,7 @@ function unreachable(message) {
 
 /** @param {{error_code?: string, error_message?: string}} header */
 function taskError({ error_code: serverCode = '', error_message: text = 'the task failed' }) {
-  const message = serverCode ? `${serverCode}: ${text}` : text;
+  const message = serverCode && serverCode !== text ? `${serverCode}: ${text}` : text;
   if (serverCode.startsWith('Throttling')) {
     return new AsrError('busy', message, { serverCode, retryable: true });
   }
@@ -552,24 +568,27 @@ class Stream {
   /** @type {Sentence[]} */
   #finals = [];
   #buffer = new ResendBuffer();
-  #sent = 0; // position of the running task in the buffer
-  /** @type {number | null} */
-  #flushAt = null;
+  // Positions in the buffer: the running task began, has audio up to, is to finish at.
+  #taskBase = 0;
+  #sent = 0;
+  #flushAt = 0;
   #ended = false;
   #sentenceOpen = false;
   #finalMs = 0; // the end of the last final
   #tasksStarted = 0;
   #hasResult = false; // of the running task
+  #taskFinals = 0;
   #inputChanged = new Condition(); // audio, a flush or the end was added
   #audioSent = new Condition(); // or the stream is over
   #finalAdded = new Condition();
   /** @type {AsrError | null} */
-  #error = null;
+  error = null;
   /** @type {Connection | null} */
   #connection = null;
   /** @type {Audio | null} */
   #source = null;
   #isPcm = true;
+  #isOneSentence = false;
   #bytesPerMs = (RATE * 2) / 1000;
   #sampleRate = RATE;
   #format = 'pcm';
@@ -607,8 +626,9 @@ class Stream {
     this.#sampleRate = audio?.sampleRate ?? options.sampleRate ?? RATE;
     this.#isPcm = this.#format === 'pcm';
     this.#bytesPerMs = (this.#sampleRate * 2) / 1000;
+    this.#isOneSentence = this.#isPcm && ONE_SENTENCE.test(this.client.model);
     this.#frame = this.#isPcm ? even(this.#bytesPerMs * FRAME_MS) : ENCODED_FRAME;
-    const isCancelled = this.#error !== null;
+    const isCancelled = this.error !== null;
     if (isCancelled || this.#ended) audio?.stop(); // while the source was being opened
     if (isCancelled) return;
     this.#run();
@@ -618,7 +638,7 @@ class Stream {
   /** @param {Chunk} chunk */
   async push(chunk) {
     if (this.#ended || this.isOver) {
-      throw this.#error ?? new AsrError('closed', 'the stream has ended');
+      throw this.error ?? new AsrError('closed', 'the stream has ended');
     }
     const bytes = toBytes(chunk, this.#isPcm);
     if (this.#isPcm && bytes.length > 1) this.#emitAudio(bytes);
@@ -647,11 +667,12 @@ class Stream {
   fail(error, emitEvent = true) {
     if (this.isOver) return;
     this.state = 'idle';
-    this.#error = error;
+    this.error = error;
     this.#connection?.close();
     Promise.resolve(this.#source?.stop()).catch(() => {});
     this.rejectStarted?.(error);
     this.rejectFinished?.(error);
+    this.#buffer.dropBefore(Infinity);
     for (const each of [this.#inputChanged, this.#audioSent, this.#finalAdded]) each.notify();
     if (emitEvent) this.emit('failed', error);
   }
@@ -665,7 +686,7 @@ class Stream {
       if (this.isOver) break;
       await this.#finalAdded.wait();
     }
-    if (this.#error && this.#error.message !== 'cancelled') throw this.#error;
+    if (this.error && this.error.message !== 'cancelled') throw this.error;
   }
 
   // tasks
@@ -686,18 +707,21 @@ class Stream {
     const durationMs = this.#isPcm ? Math.round(this.#buffer.end / this.#bytesPerMs) : 0;
     for (const each of [this.#audioSent, this.#finalAdded]) each.notify();
     this.emit('finished', { sentences, durationMs });
+    this.resolveStarted?.(); // a stream without audio needs no task
     this.resolveFinished?.(sentences);
   }
 
   async #runTasks() {
     let failures = 0;
-    while (!this.isOver) {
+    while (!this.isOver && !this.#isAllSent) {
       this.#hasResult = false;
       const begun = Date.now();
       try {
         await this.#runTask();
       } catch (thrown) {
         const error = asError(thrown);
+        const isEmpty = this.#isAllSent && this.#sent === this.#taskBase;
+        if (isEmpty && error.serverCode === NO_AUDIO) return;
         if (this.#hasResult || Date.now() - begun > STABLE_TASK_MS) failures = 0;
         this.#checkRetry(error, failures);
         await this.#recover(error, failures);
@@ -705,10 +729,13 @@ class Stream {
         continue;
       }
       failures = 0;
-      if (this.#ended && this.#sent >= this.#buffer.end) return;
       this.#buffer.dropBefore(this.#sent);
       await this.#waitForAudio();
     }
+  }
+
+  get #isAllSent() {
+    return this.#ended && this.#sent >= this.#buffer.end;
   }
 
   /** @param {AsrError} error @param {number} failures */
@@ -723,9 +750,10 @@ class Stream {
   /** @param {AsrError} error @param {number} failures */
   async #recover(error, failures) {
     if (error.isIdleTimeout && this.#isPcm) {
-      if (this.#sentenceOpen)
+      if (this.#sentenceOpen) {
         this.#flushAt = this.#buffer.end; // finish the open sentence
-      else await this.#waitAfterSilence();
+        this.#sent = this.#buffer.base;
+      } else await this.#waitAfterSilence();
       return;
     }
     const { firstDelayMs, maxDelayMs } = this.client.retry;
@@ -743,11 +771,17 @@ class Stream {
 
   async #runTask() {
     let { connection, isFresh } = await this.client.acquireConnection();
+    if (this.#isAllSent) {
+      this.client.reuseConnection(connection); // the input ended meanwhile, without audio
+      return;
+    }
     const taskId = newId();
-    this.#sent = this.#buffer.base;
+    this.#taskBase = this.#sent = this.#buffer.base;
+    this.#taskFinals = 0;
     const shiftMs = this.#isPcm ? Math.round(this.#buffer.base / this.#bytesPerMs) : 0;
     this.#connection = connection;
     const task = { isOver: false };
+    this.finishSent = false;
     try {
       try {
         await this.#startTask(connection, taskId);
@@ -766,6 +800,9 @@ class Stream {
       task.isOver = true;
       this.#connection = null;
       this.#inputChanged.notify();
+    }
+    if (this.#isPcm && this.#taskFinals > 0 && (this.#isOneSentence || !this.finishSent)) {
+      this.#sent = this.#buffer.base; // the server ignored what came after its last final
     }
     this.client.reuseConnection(connection);
   }
@@ -786,7 +823,7 @@ class Stream {
       },
       input: {},
     };
-    if (this.isOver) throw this.#error;
+    if (this.isOver) throw this.error;
     connection.send(command('run-task', taskId, payload));
     const { header = {} } = await connection.next(() => openTimeoutMs);
     if (header.event === 'task-failed') throw taskError(header);
@@ -813,31 +850,31 @@ class Stream {
       }
       if (task.isOver || this.isOver) return;
     }
-    this.#flushAt = null;
     connection.send(command('finish-task', taskId, { input: {} }));
     this.finishSent = true;
   }
 
   #atBoundary() {
-    if (this.#flushAt !== null && this.#sent >= this.#flushAt) return true;
-    return this.#ended && this.#sent >= this.#buffer.end;
+    const isFlushed = this.#taskBase < this.#flushAt && this.#flushAt <= this.#sent;
+    const isComplete = this.#isOneSentence && this.#taskFinals > 0;
+    return this.#isAllSent || isFlushed || isComplete;
   }
 
   /** Return a whole frame, or the rest before a boundary. */
   #nextFrame() {
-    const boundary = this.#flushAt ?? this.#buffer.end;
+    const flushes = this.#flushAt > this.#sent;
+    const boundary = flushes ? this.#flushAt : this.#buffer.end;
     const size = Math.min(this.#frame, boundary - this.#sent);
-    const isComplete = size === this.#frame || this.#ended || this.#flushAt !== null;
+    const isComplete = size === this.#frame || this.#ended || flushes;
     return this.#buffer.read(this.#sent, isComplete ? size : 0);
   }
 
   /** @param {Connection} connection @param {number} shiftMs @param {{isOver: boolean}} task */
   async #receive(connection, shiftMs, task) {
-    this.finishSent = false;
     while (!task.isOver) {
       const message = await connection.next(() => (this.finishSent ? FINISH_TIMEOUT_MS : Infinity));
       const { header = {}, payload } = message;
-      if (this.isOver) throw this.#error;
+      if (this.isOver) throw this.error;
       if (header.event === 'task-finished') return;
       if (header.event === 'task-failed') throw taskError(header);
       if (header.event !== 'result-generated') continue;
@@ -857,6 +894,8 @@ class Stream {
       return;
     }
     this.#finals.push(sentence);
+    this.#taskFinals += 1;
+    this.#inputChanged.notify();
     this.#finalMs = Math.max(this.#finalMs, sentence.endMs ?? 0);
     if (this.#isPcm) {
       const end = this.#finalMs * this.#bytesPerMs;
@@ -1054,6 +1093,23 @@ async function fromMediaStream(stream, client, ownsTracks) {
   return { chunks: tap.chunks(), format: 'pcm', sampleRate: RATE, isLive: true, stop: once(stop) };
 }
 
+/**
+ * Return why the worklet was not loaded; addModule() itself does not tell.
+ * @param {string | URL} url @param {Error} cause
+ */
+async function workletError(url, cause) {
+  const status = await fetch(url).then(
+    (response) => response.status,
+    () => 0,
+  );
+  if (status === 0 || status >= 500) {
+    const message = `cannot load ${url}: ${status ? `HTTP ${status}` : 'its server is unreachable'}`;
+    return new AsrError('server-away', message, { cause, retryable: true });
+  }
+  const reason = status === 200 ? cause.message : `HTTP ${status}; see the option workletUrl`;
+  return new AsrError('unsupported', `${url} cannot be loaded: ${reason}`, { cause });
+}
+
 /** An element can be connected to one audio graph only, permanently. */
 const elementGraphs = new WeakMap();
 
@@ -1088,9 +1144,8 @@ class Tap {
     if (!context.audioWorklet) {
       throw new AsrError('unsupported', 'AudioWorklet needs https, or localhost');
     }
-    await context.audioWorklet.addModule(workletUrl).catch((cause) => {
-      const message = `${workletUrl} cannot be loaded: ${cause.message}`;
-      throw new AsrError('unsupported', message, { cause });
+    await context.audioWorklet.addModule(workletUrl).catch(async (cause) => {
+      throw await workletError(workletUrl, cause);
     });
     // Without a user gesture the context stays suspended, so resume() is not awaited.
     if (context.state === 'suspended') context.resume();
@@ -1176,8 +1231,11 @@ const MAGIC = [
   ['mp3', [0xff, 0xf2]],
 ];
 
-/** @param {Uint8Array} bytes @returns {string} the format by its magic number; 'pcm' if unknown */
-function formatOf(bytes) {
+/**
+ * Return the format of a file by its magic number; 'pcm' if unknown.
+ * @param {Uint8Array} bytes
+ */
+export function formatOf(bytes) {
   const isMp4 = String.fromCharCode(...bytes.subarray(4, 8)) === 'ftyp';
   if (isMp4) return 'm4a';
   return MAGIC.find(([, magic]) => magic.every((byte, i) => bytes[i] === byte))?.[0] ?? 'pcm';

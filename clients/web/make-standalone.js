@@ -16,9 +16,25 @@ const MODULES = [
   'AsrClient.js',
   'demo/i18n.js',
   'demo/recording.js',
+  'demo/session.js',
   'demo/settings.js',
   'demo/snippets.js',
+  'demo/server.js',
+  'demo/files.js',
+  'demo/history.js',
+  'demo/undo.js',
+  'demo/truth.js',
+  'demo/zip.js',
+  'demo/output.js',
+  'demo/captions.js',
   'demo/transcript.js',
+  'demo/historyview.js',
+  'demo/player.js',
+  'demo/samples.js',
+  'demo/archive.js',
+  'demo/alert.js',
+  'demo/meters.js',
+  'demo/settingsview.js',
   'demo/waveform.js',
   'demo/wirelog.js',
   'demo/demo.js',
@@ -48,11 +64,11 @@ function script() {
   return `const modules = { worklet: ${worklet} };\n${parts}`.replaceAll('</script', '<\\/script');
 }
 
-const page = read('demo/index.html')
+const page = read('index.html')
   .replace('<!doctype html>', '<!doctype html>\n<!-- Built by make-standalone.js. -->')
   .replace(/<link rel="stylesheet".*>/, () => `<style>\n${read('demo/demo.css')}</style>`)
   .replace(
-    /<script src="\.\/theme\.js"><\/script>/,
+    /<script src="\.\/demo\/theme\.js"><\/script>/,
     () => `<script>\nglobalThis.isStandalone = true;\n${read('demo/theme.js')}</script>`,
   )
   .replace(

@@ -7,7 +7,7 @@ import http.client
 import os
 import sys
 
-LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
+LOOPBACK = {"": "127.0.0.1", "auto": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 """The loopback address for a server that listens on all addresses."""
 
 

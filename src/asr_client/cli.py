@@ -198,15 +198,15 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return the exit status."""
     parser = _arguments()
     options = parser.parse_args(arguments)
-    if options.devices:
-        print(load_sounddevice().query_devices())
-        return 0
-    if not options.files and not options.mic:
+    if not options.files and not options.mic and not options.devices:
         parser.error("give a FILE or --mic")
     if len(options.files) + options.mic > 1 and (options.srt or options.vtt):
         parser.error("--srt and --vtt are for one recording")
     try:
-        _write(options, asyncio.run(_recognise(options)))
+        if options.devices:
+            print(load_sounddevice().query_devices())
+        else:
+            _write(options, asyncio.run(_recognise(options)))
     except (AsrError, OSError) as error:
         print(f"AsrClient.py: {error}", file=sys.stderr)
         return 1

@@ -10,8 +10,14 @@ from typing import Any
 from websockets.exceptions import InvalidHandshake, InvalidURI
 
 from asr_client.audio import open_source
-from asr_client.connection import Connect, ConnectionPool, OnWire, Transport, open_websocket
-from asr_client.errors import connection_error
+from asr_client.connection import (
+    Connect,
+    ConnectionPool,
+    OnWire,
+    Transport,
+    connection_error,
+    open_websocket,
+)
 from asr_client.protocol import DEFAULT_MODEL, DEFAULT_URL, websocket_url, without_key
 from asr_client.stream import Stream
 from asr_client.types import Parameters, Retry, Sentence

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from importlib import metadata
@@ -10,10 +12,10 @@ from typing import Any, Literal, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus, InvalidURI
 
-from asr_client.errors import task_error
-from asr_client.protocol import Message, __version__, finish_task, parse_message, run_task
+from asr_client.errors import AsrError, ServerAway, ServerBusy, Unauthorized, task_error
+from asr_client.protocol import PATH, Message, __version__, finish_task, parse_message, run_task
 
 T = TypeVar("T")
 OnWire = Callable[[Literal["in", "out"], "str | bytes"], None]
@@ -62,6 +64,39 @@ def _proxy(url: str) -> dict[str, Any]:
     local = urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")
     has_option = int(metadata.version("websockets").partition(".")[0]) >= 15
     return {"proxy": None} if local and has_option else {}
+
+
+def connection_error(address: str, error: Exception) -> AsrError:
+    """Return why no WebSocket could be opened, in words a user can act on."""
+    if isinstance(error, InvalidStatus):
+        return _refusal(address, error.response.status_code, error.response.body)
+    if isinstance(error, InvalidURI):
+        return _permanent(f"{address} is not a WebSocket address")
+    reason = "no answer in time" if isinstance(error, asyncio.TimeoutError) else str(error)
+    return ServerAway(f"cannot reach {address}: {reason}")
+
+
+def _refusal(address: str, status: int, body: bytes | bytearray) -> AsrError:
+    """Return what an HTTP status instead of a WebSocket means; `body` may hold code and message."""
+    said: dict[str, Any] = {}
+    with contextlib.suppress(ValueError, TypeError):
+        said = dict(json.loads(body))
+    because = f"HTTP {status}: {said['message']}" if said.get("message") else f"HTTP {status}"
+    has_path = address.rstrip("/").endswith(PATH)
+    if status in (429, 503):
+        return ServerBusy(f"{address} is busy ({because})")
+    if status == 401 or (status == 403 and has_path):
+        code = str(said.get("code") or "InvalidApiKey")
+        return Unauthorized(f"{address} refused the API key ({because})", code)
+    if status >= 500:
+        return ServerAway(f"{address} failed ({because})")
+    return _permanent(f"{address} is no address of a server: it should end in {PATH} ({because})")
+
+
+def _permanent(message: str) -> ServerAway:
+    error = ServerAway(message)
+    error.retryable = False
+    return error
 
 
 class ConnectionPool:

@@ -11,13 +11,12 @@ AsrError
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from websockets.exceptions import InvalidStatus, InvalidURI
-
 RETRYABLE_CODES = ("InternalError", "SystemError", "ServiceUnavailable", "GatewayTimeout")
+NO_AUDIO = "NO_VALID_AUDIO_ERROR"
+"""The code of a task that ended without a sample."""
 
 
 class AsrError(Exception):
@@ -50,7 +49,7 @@ class TaskFailed(AsrError):
     """The server refused or ended the task; see `code`."""
 
     def __init__(self, message: str, code: str = "") -> None:
-        super().__init__(f"{code}: {message}" if code else message, code)
+        super().__init__(f"{code}: {message}" if code not in ("", message) else message, code)
         self.retryable = code.startswith(RETRYABLE_CODES) or self.is_idle_timeout
 
     @property
@@ -81,22 +80,3 @@ def task_error(header: Mapping[str, Any]) -> AsrError:
     if code == "InvalidApiKey":
         return Unauthorized(message, code)
     return TaskFailed(message, code)
-
-
-def connection_error(address: str, error: Exception) -> AsrError:
-    """Return why no WebSocket could be opened, in words a user can act on."""
-    if isinstance(error, InvalidStatus):
-        status = error.response.status_code
-        if status in (401, 403):
-            return Unauthorized(f"{address} refused the API key (HTTP {status})", "InvalidApiKey")
-        if status in (429, 503):
-            return ServerBusy(f"{address} is busy (HTTP {status})")
-        away = ServerAway(f"{address} answered HTTP {status}; is this the address of the server?")
-        away.retryable = status >= 500
-        return away
-    if isinstance(error, InvalidURI):
-        wrong = ServerAway(f"{address} is not a WebSocket address")
-        wrong.retryable = False
-        return wrong
-    reason = "no answer in time" if isinstance(error, asyncio.TimeoutError) else str(error)
-    return ServerAway(f"cannot reach {address}: {reason}")

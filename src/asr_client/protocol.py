@@ -20,10 +20,15 @@ FRAME_MS = 100
 
 
 def websocket_url(url: str) -> str:
-    """Return the WebSocket address: http becomes ws, and a bare host gets the protocol's path."""
+    """Return the WebSocket address: http becomes ws, a host or a folder gets the protocol's path.
+
+    A folder ends in a slash, as in `https://example.com/asr/`.
+    """
     parts = urlsplit(url if "://" in url else f"ws://{url}")
     scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
-    path = PATH if parts.path in ("", "/") else parts.path
+    path = parts.path or "/"
+    if path.endswith("/") and not path.endswith(PATH + "/"):
+        path = path[:-1] + PATH
     return urlunsplit((scheme, parts.netloc, path, parts.query, ""))
 
 

@@ -12,7 +12,7 @@ from websockets.exceptions import ConnectionClosed
 from asr_client.audio import AudioSource, level_of, paced_blocks
 from asr_client.buffer import AudioBuffer
 from asr_client.connection import ConnectionPool, OnWire, Task
-from asr_client.errors import AsrError, ServerAway, StreamClosed, TaskFailed
+from asr_client.errors import NO_AUDIO, AsrError, ServerAway, StreamClosed, TaskFailed
 from asr_client.protocol import FRAME_MS, parse_sentence
 from asr_client.types import (
     Event,
@@ -33,6 +33,7 @@ MAX_KEPT_S = 600  # audio kept for a resume; only silence or a very late server 
 MAX_KEPT_ENCODED = 64 << 20  # bytes; a longer compressed stream cannot be resumed
 GOOD_WHILE_S = 10  # a task that lasted this long was no failed attempt
 ENCODED_FRAME = 4096  # bytes of a compressed file in one message
+ONE_SENTENCE = "gummy-chat"  # models whose task ignores audio after its first final
 
 
 class Stream:
@@ -63,13 +64,16 @@ class Stream:
         self._bytes_per_ms = parameters.sample_rate * 2 / 1000
         frame = int(self._bytes_per_ms * FRAME_MS) // 2 * 2 if self._pcm else ENCODED_FRAME
         self._frame = frame_bytes or frame
+        self._one_sentence = self._pcm and model.startswith(ONE_SENTENCE)
         kept = int(MAX_KEPT_S * 1000 * self._bytes_per_ms) if self._pcm else MAX_KEPT_ENCODED
-        self._max_kept = kept if retry.attempts or retry.initial_attempts else 0
+        resends = retry.attempts or retry.initial_attempts or self._one_sentence
+        self._max_kept = kept if resends else 0
         self._buffer = AudioBuffer()
-        self._sent = 0  # position in the buffer up to which the running task has audio
-        self._flush_at: int | None = None
+        # Positions in the buffer: the running task began, has audio up to, is to finish at.
+        self._task_base = self._sent = self._flush_at = 0
         self._ended = False
         self._finals = 0
+        self._task_finals = 0
         self._covered_ms = 0  # the end of the last final
         self._sentence_open = False
         self._started = 0  # tasks the server accepted
@@ -161,12 +165,14 @@ class Stream:
     async def _recognise_everything(self) -> None:
         loop = asyncio.get_running_loop()
         failures = 0
-        while True:
+        while not self._all_sent:
             self._progress = False
             began = loop.time()
             try:
                 await self._recognise_one_task()
             except AsrError as error:
+                if self._all_sent and self._sent == self._task_base and error.code == NO_AUDIO:
+                    return
                 if self._progress or loop.time() - began > GOOD_WHILE_S:
                     failures = 0
                 self._check_retry(error, failures)
@@ -174,10 +180,12 @@ class Stream:
                 failures += 1
                 continue
             failures = 0
-            if self._ended and self._sent >= self._buffer.end:
-                return
             self._buffer.discard_before(self._sent)
             await self._wait_for_audio()
+
+    @property
+    def _all_sent(self) -> bool:
+        return self._ended and self._sent >= self._buffer.end
 
     def _check_retry(self, error: AsrError, failures: int) -> None:
         """Raise the error unless another task may continue the stream."""
@@ -191,6 +199,7 @@ class Stream:
         if isinstance(error, TaskFailed) and error.is_idle_timeout and self._pcm:
             if self._sentence_open:  # a pause in mid-sentence: close the sentence
                 self._flush_at = self._buffer.end
+                self._sent = self._buffer.base
             else:  # only silence was sent: drop it, and start a task when more audio comes
                 self._buffer.discard_before(self._even(self._sent - int(1000 * self._bytes_per_ms)))
                 await self._wait_for_audio()
@@ -202,14 +211,19 @@ class Stream:
 
     async def _recognise_one_task(self) -> None:
         connection = await self._connections.acquire()
+        if self._all_sent:  # the input ended meanwhile, without audio
+            await self._connections.release(connection)
+            return
         task = Task(connection, self._on_wire)
-        base = self._sent = self._buffer.base
+        self._task_base = self._sent = self._buffer.base
+        self._task_finals = 0
         try:
             await self._start(task)
             sender = asyncio.create_task(self._send(task), name="asr sender")
             try:
-                await self._receive(task, base)
+                await self._receive(task, self._task_base)
             finally:
+                is_finished = sender.done()
                 sender.cancel()
                 await asyncio.gather(sender, return_exceptions=True)
         except BaseException as error:
@@ -217,6 +231,8 @@ class Stream:
             if isinstance(error, ConnectionClosed):
                 raise ServerAway(f"the connection was lost: {error}") from error
             raise
+        if self._pcm and self._task_finals and (self._one_sentence or not is_finished):
+            self._sent = self._buffer.base  # the server ignored what came after its last final
         await self._connections.release(connection)
 
     async def _start(self, task: Task) -> None:
@@ -232,26 +248,26 @@ class Stream:
     async def _send(self, task: Task) -> None:
         """Send frames from the buffer until the end or a flush, then finish-task."""
         while not self._at_boundary():
-            while frame := self._next_frame():
+            if frame := self._next_frame():
                 await task.send(frame)
                 self._sent += len(frame)
                 self._room.set()
-            if not self._at_boundary():
+            else:
                 self._input.clear()
                 await self._input.wait()
-        self._flush_at = None
         await task.finish()
 
     def _at_boundary(self) -> bool:
-        if self._flush_at is not None and self._sent >= self._flush_at:
-            return True
-        return self._ended and self._sent >= self._buffer.end
+        is_flushed = self._task_base < self._flush_at <= self._sent
+        is_complete = self._one_sentence and self._task_finals > 0
+        return self._all_sent or is_flushed or is_complete
 
     def _next_frame(self) -> bytes:
         """Return a whole frame, or what is left before a boundary."""
-        boundary = self._buffer.end if self._flush_at is None else self._flush_at
+        flushes = self._flush_at > self._sent
+        boundary = self._flush_at if flushes else self._buffer.end
         size = min(self._frame, boundary - self._sent)
-        complete = size == self._frame or self._ended or self._flush_at is not None
+        complete = size == self._frame or self._ended or flushes
         return self._buffer.read(self._sent, size) if complete else b""
 
     async def _receive(self, task: Task, base: int) -> None:
@@ -271,6 +287,8 @@ class Stream:
             return
         self._sentence_open = False
         self._finals += 1
+        self._task_finals += 1
+        self._input.set()
         self._covered_ms = max(self._covered_ms, sentence.end_ms or 0)
         if self._pcm:
             covered = int(self._covered_ms * self._bytes_per_ms)

@@ -2,7 +2,7 @@
 
 Without any key configured every caller is let through. A token is not stored: it carries its key's
 fingerprint and is signed with the key, so every process of an installation accepts it until it
-expires or its key is removed.
+expires or its key is removed. A token may start tasks and nothing else.
 """
 
 import base64
@@ -14,11 +14,12 @@ import secrets
 import struct
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from asr_server.errors import InvalidApiKey
-from asr_server.settings import SettingsError
+from asr_server.errors import AccessDenied, InvalidApiKey
+from asr_server.settings import SettingsError, check_key
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +31,17 @@ TOKEN_PREFIX = "st-"
 _CLAIMS = struct.Struct(">8s8sQ")  # key's fingerprint, nonce, expiry in Unix seconds
 
 
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Hold whom a key or a token stands for."""
+
+    caller: Caller
+    expires_at: float | None = None
+    """Unix time in seconds at which a token expires; None for a key."""
+
+
 class Access:
-    """Hold the keys of this installation. Raises SettingsError if their file cannot be read."""
+    """Hold the keys of this installation. Raises SettingsError if their file cannot be used."""
 
     def __init__(
         self, keys: Iterable[str], file: str = "", clock: Callable[[], float] = time.time
@@ -44,28 +54,47 @@ class Access:
         self._keys = dict(self._given)
         try:
             self._read()
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:
             raise SettingsError(f"ASR_API_KEYS_FILE: {file}: {_why(error)}") from error
 
-    def check(
-        self, authorization: str | None, query_key: str | None = None, *, tokens: bool = True
-    ) -> Caller:
-        """Return the caller of a key: `Bearer key` in any case, a bare key, or a query string's.
+    @property
+    def open(self) -> bool:
+        """Return whether no key is configured."""
+        return not self._keys and not self._file
 
-        `tokens`: whether temporary tokens are accepted. Raises InvalidApiKey.
+    def check(self, authorization: str | None, query_key: str | None = None) -> Grant:
+        """Return whom a key or token stands for. Raises InvalidApiKey.
+
+        It comes as `Bearer key` in any case, as a bare key, or in a query string.
         """
         self._reload()
-        if not self._keys and not self._file:
-            return ANONYMOUS
+        if self.open:
+            return Grant(ANONYMOUS)
         given = _bare(authorization) or query_key
         if not given:
             raise InvalidApiKey("No API-key provided.")
         caller = self._owner(given)
-        if caller is None and tokens and given.startswith(TOKEN_PREFIX):
-            caller = self._token_owner(given)
-        if caller is None:
+        if caller is not None:
+            return Grant(caller)
+        grant = self._token(given) if given.startswith(TOKEN_PREFIX) else None
+        if grant is None:
             raise InvalidApiKey
-        return caller
+        return grant
+
+    def check_key(self, authorization: str | None) -> Caller:
+        """Return the caller of a key. Raises InvalidApiKey, and AccessDenied for a token."""
+        grant = self.check(authorization)
+        if grant.expires_at is not None:
+            raise AccessDenied("A temporary token may only start tasks; use its API key here.")
+        return grant.caller
+
+    def confirm(self, grant: Grant) -> None:
+        """Raise InvalidApiKey if the token has expired or the key was removed since `check`."""
+        self._reload()
+        if grant.expires_at is not None and self._clock() >= grant.expires_at:
+            raise InvalidApiKey("The temporary token has expired.")
+        if not self.open and grant.caller not in self._keys:
+            raise InvalidApiKey
 
     def issue(self, caller: Caller, seconds: int) -> tuple[str, int]:
         """Return a token that stands for the caller's key, and its expiry in Unix seconds."""
@@ -83,7 +112,7 @@ class Access:
         ]
         return matching[0] if matching else None
 
-    def _token_owner(self, token: str) -> Caller | None:
+    def _token(self, token: str) -> Grant | None:
         body = token[len(TOKEN_PREFIX) :]
         try:
             signed = base64.urlsafe_b64decode(body + "=" * (-len(body) % 4))
@@ -94,13 +123,13 @@ class Access:
         key = self._keys.get(fingerprint.hex())
         if key is None or not hmac.compare_digest(signature, _sign(claims, key)):
             return None
-        return fingerprint.hex() if self._clock() < expiry else None
+        return Grant(fingerprint.hex(), expiry) if self._clock() < expiry else None
 
     def _reload(self) -> None:
         try:
             self._read()
             self._unreadable = False
-        except (OSError, UnicodeDecodeError) as error:  # the last keys stay valid
+        except (OSError, ValueError) as error:  # the last keys stay valid
             if not self._unreadable:  # log once, not for every client
                 log.error("cannot read the keys file; the last keys stay valid: %s", _why(error))
             self._unreadable = True
@@ -115,14 +144,16 @@ class Access:
         if stamp == self._stamp:
             return
         lines = (line.strip() for line in file.read_text(encoding="utf-8").splitlines())
-        keys = [line for line in lines if line and not line.startswith("#")]
+        keys = [check_key(line) for line in lines if line and not line.startswith("#")]
         self._keys = self._given | {_fingerprint(key): key for key in keys}
         self._stamp = stamp
         log.info("keys read from the keys file", extra={"keys": len(keys)})
 
 
-def _why(error: OSError | UnicodeDecodeError) -> str:
-    return error.strerror or "" if isinstance(error, OSError) else "not UTF-8 text"
+def _why(error: Exception) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return "not UTF-8 text"
+    return error.strerror or "" if isinstance(error, OSError) else str(error)
 
 
 def _bare(authorization: str | None) -> str:

@@ -3,49 +3,99 @@
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.types import Lifespan, Receive, Scope, Send
 
 from asr_server import __version__
 from asr_server.access import Access
 from asr_server.api import health, page, status, tokens, vocabularies
 from asr_server.asr.engine import Engine
-from asr_server.asr.load import FAKE_MODEL, build_engine
-from asr_server.asr.types import LoadError
-from asr_server.errors import AsrError, InternalError
+from asr_server.asr.load import build_engine
+from asr_server.asr.types import Backend, LoadError
+from asr_server.audio.decoder_pool import DecoderPool, decoder_pool
+from asr_server.errors import AsrError, InternalError, MethodNotAllowed, UnknownPath
 from asr_server.models.registry import Choice, choose
 from asr_server.observability import gpu
 from asr_server.observability.history import History
 from asr_server.observability.metrics import Metrics, ServerState
-from asr_server.process import heap_trim
+from asr_server.process import descriptors, heap_trim
 from asr_server.process.signals import GracefulShutdown
 from asr_server.settings import Settings
 from asr_server.vocabularies import Vocabularies
+from asr_server.websocket.browsers import BrowserGuard
 from asr_server.websocket.connection_manager import ConnectionManager
-from asr_server.websocket.limits import ConcurrencyLimit, RateLimit, error_response
+from asr_server.websocket.limits import (
+    ConcurrencyLimit,
+    RateLimit,
+    Refusals,
+    error_response,
+    refuse,
+)
 from asr_server.websocket.server_context import ServerContext
 from asr_server.websocket.uvicorn_compat import UvicornCompat
 
 log = logging.getLogger(__name__)
 
 
-def create_app(settings: Settings, choice: Choice | None = None) -> FastAPI:
+class Application(FastAPI):
+    """Pass every connection through `UvicornCompat` first: FastAPI hides uvicorn's objects."""
+
+    def __init__(self, settings: Settings, lifespan: Lifespan["Application"]) -> None:
+        super().__init__(
+            title="asr-server",
+            version=__version__,
+            lifespan=lifespan,
+            docs_url=None,
+            redoc_url=None,
+        )
+        max_sockets = descriptors.max_sockets(settings.max_connections)
+        self._compat = UvicornCompat(super().__call__, settings, max_sockets)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection, or the application's start and end."""
+        await self._compat(scope, receive, send)
+
+
+def create_app(
+    settings: Settings,
+    choice: Choice | None = None,
+    load: Callable[[], Backend] | None = None,
+    decoders: DecoderPool | None = None,
+) -> FastAPI:
     """Return the server as an ASGI application; it accepts connections once the model is warm.
 
     Without a `choice` of the model, finds the settings' model, and downloads it if they allow that.
+    For tests, `load` makes another backend, which then needs no model, and a pool of decoders that
+    is given is shared with other servers, and left open.
     """
     metrics = Metrics()
-    engine, name, notice = _engine(settings, metrics, choice)
+    name, notice = settings.model, None
+    if load is not None:
+        engine = Engine(load, settings, metrics)
+    else:
+        choice = choice or choose(settings)
+        engine = build_engine(settings, choice.path, choice.punctuation, metrics)
+        name, notice = Path(choice.name).name, choice.notice
     keys = (key.get_secret_value() for key in settings.api_keys)
-    access = Access(keys, settings.api_keys_file)
+    access = Access(keys, settings.api_keys_file or "")
     lists = Vocabularies(settings)
-    task_limit = ConcurrencyLimit(settings.max_tasks_per_key)
-    server = ServerContext(engine, settings, lists, task_limit, metrics)
+    pool = decoders or decoder_pool()
+    server = ServerContext(
+        engine,
+        settings,
+        lists,
+        ConcurrencyLimit(settings.max_tasks_per_key),
+        metrics,
+        ConcurrencyLimit(settings.max_tasks_per_address),
+        pool,
+    )
     connections = ConnectionManager(access, server)
 
     def state() -> ServerState:
@@ -57,6 +107,7 @@ def create_app(settings: Settings, choice: Choice | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        descriptors.log_seldom(asyncio.get_running_loop())
         try:
             await engine.start()
         except LoadError as error:
@@ -65,6 +116,7 @@ def create_app(settings: Settings, choice: Choice | None = None) -> FastAPI:
         except Exception:
             log.critical("the engine does not start", exc_info=True)
             raise
+        pool.start()
         signals = GracefulShutdown(connections.drain)
         signals.begin()
         watchers = [
@@ -81,12 +133,12 @@ def create_app(settings: Settings, choice: Choice | None = None) -> FastAPI:
             signals.end()
             for watcher in watchers:
                 watcher.cancel()
+            if decoders is None:
+                pool.close()
             await engine.stop()
             lists.close()
 
-    app = FastAPI(
-        title="asr-server", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
-    )
+    app = Application(settings, lifespan)
     app.state.engine = engine
     app.include_router(health.router(engine, state, metrics, name, notice))
     app.include_router(status.router(history, notice))
@@ -96,25 +148,38 @@ def create_app(settings: Settings, choice: Choice | None = None) -> FastAPI:
     app.include_router(connections.router)
     respond = partial(_respond, metrics)
     app.add_exception_handler(AsrError, respond)
+    app.add_exception_handler(HTTPException, respond)
     app.add_exception_handler(Exception, respond)
+    app.router.default = partial(_unknown_path, metrics)
+    # The guard has refused other origins already.
     app.add_middleware(
-        CORSMiddleware,
-        allow_origins=settings.cors_origins,
-        allow_methods=["*"],
-        allow_headers=["*"],
+        CORSMiddleware, allow_origins=["*"], allow_methods=["*"], allow_headers=["*"]
     )
+    app.add_middleware(BrowserGuard, settings=settings, metrics=metrics)
     if settings.max_requests_per_minute:
         per_minute = settings.max_requests_per_minute
         app.add_middleware(RateLimit, per_minute=per_minute, metrics=metrics)
-    app.add_middleware(UvicornCompat)  # last added is outermost
+    app.add_middleware(Refusals)
     return app
 
 
 async def _respond(metrics: Metrics, _: Request, error: Exception) -> Response:
     """Answer an HTTP request that failed; the client gets no details of a bug."""
+    headers: Mapping[str, str] = {}
+    if isinstance(error, HTTPException):  # Starlette's own, of the router
+        headers = error.headers or {}  # `Allow`
+        error = MethodNotAllowed() if error.status_code == 405 else UnknownPath()
     shown = error if isinstance(error, AsrError) else InternalError()
     metrics.errors.labels(shown.code).inc()
-    return error_response(shown)
+    response = error_response(shown)
+    response.headers.update(headers)
+    return response
+
+
+async def _unknown_path(metrics: Metrics, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a request or a handshake to a path without a route."""
+    metrics.errors.labels(UnknownPath.code).inc()
+    await refuse(scope, receive, send, error_response(UnknownPath()))
 
 
 async def _stop_without_device(engine: Engine) -> None:
@@ -132,14 +197,3 @@ def _build(engine: Engine, model: str) -> dict[str, str]:
         "device": engine.device,
         "dtype": engine.dtype,
     }
-
-
-def _engine(
-    settings: Settings, metrics: Metrics, choice: Choice | None
-) -> tuple[Engine, str, str | None]:
-    """Return the engine, the model's name and the notice that users of the model must see."""
-    if choice is None and settings.model == FAKE_MODEL:
-        return build_engine(settings, FAKE_MODEL, None, metrics), FAKE_MODEL, None
-    choice = choice or choose(settings)
-    engine = build_engine(settings, choice.path, choice.punctuation, metrics)
-    return engine, Path(choice.name).name, choice.notice

@@ -5,9 +5,11 @@ The environment variable `ASR_` + name in capitals sets a field, and so does a l
 """
 
 import json
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, Field, SecretStr, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 AudioFormat = Literal[
@@ -21,13 +23,41 @@ HubChoice = Literal["auto", "modelscope", "huggingface"]
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 8000, 48_000
 """The range of a task's `sample_rate`, for audio without a header."""
 
+SHORTEST_KEY = 16
+"""Characters of an API key; shorter ones can be guessed."""
+
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s,]*")
+
 
 def _split(value: Any) -> Any:
-    """Return the items of a list written as `a,b` or as JSON."""
+    """Return the items of a list written as `a,b` or as JSON, without blank ones."""
     if not isinstance(value, str):
         return value
     text = value.strip()
-    return json.loads(text) if text.startswith("[") else [s.strip() for s in text.split(",") if s]
+    try:
+        items = json.loads(text) if text.startswith("[") else text.split(",")
+    except ValueError:
+        raise _invalid('it is no list, such as a,b or ["a","b"]') from None
+    stripped = [item.strip() if isinstance(item, str) else item for item in items]
+    return [item for item in stripped if item != ""]
+
+
+def check_key(key: str) -> str:
+    """Return an API key. Raises ValueError, which does not quote the key, if it is too short."""
+    if len(key) < SHORTEST_KEY:
+        raise ValueError(f"a key is {len(key)} long; at least {SHORTEST_KEY} characters are needed")
+    return key
+
+
+def problems(error: ValidationError) -> list[tuple[str, str]]:
+    """Return the name and the fault of every setting in an error; no value, which may be a key."""
+    found = [("_".join(map(str, fault["loc"][:1])), fault["msg"]) for fault in error.errors()]
+    return [(name or "settings", message) for name, message in found]
+
+
+def _invalid(message: str) -> PydanticCustomError:
+    """Return an error whose text pydantic shows as it is."""
+    return PydanticCustomError("setting", "{message}", {"message": message})
 
 
 def _shared(name: str, default: str, other: str = "") -> Any:
@@ -44,20 +74,22 @@ class Settings(BaseSettings):
     """Hold one server's configuration; immutable."""
 
     model_config = SettingsConfigDict(
-        env_prefix="ASR_", extra="ignore", frozen=True, use_attribute_docstrings=True
+        env_prefix="ASR_",
+        extra="ignore",
+        frozen=True,
+        use_attribute_docstrings=True,
+        hide_input_in_errors=True,  # it may be a key
     )
 
     # Network
-    host: str = "0.0.0.0"
-    """Address to listen on; 127.0.0.1 accepts clients of this machine only."""
+    host: str = "auto"
+    """Address to listen on; `auto`: 0.0.0.0, all addresses, with keys, else 127.0.0.1."""
     port: int = Field(default=8000, ge=0, le=65535)
     """Port to listen on; 0 takes any free port."""
     root_path: str = ""
     """Path prefix that a reverse proxy strips, as in `/asr`."""
-    cors_origins: Annotated[tuple[str, ...], NoDecode] = ("*",)
-    """Origins whose pages may call the HTTP API; `*` allows all."""
-    allowed_origins: Annotated[tuple[str, ...], NoDecode] = ("*",)
-    """Origins whose pages may open a WebSocket; clients that send no Origin are always allowed."""
+    allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    """Origins of further pages that may use the server; `*`: all, as is the default with keys."""
 
     # Model
     model: str = "auto"
@@ -68,6 +100,8 @@ class Settings(BaseSettings):
     """Whether to download a missing model at startup; `auto` does so only if `model` is `auto`."""
     hub: HubChoice = "auto"
     """Model hub to download from; `auto` takes the hub that answers first."""
+    model_revision: str = ""
+    """Tag or commit of the recognition model on the hub; empty takes the newest."""
     modelscope_endpoint: str = _shared("modelscope_endpoint", "https://modelscope.cn")
     """URL of ModelScope or of a mirror; `MODELSCOPE_ENDPOINT` sets it too."""
     modelscope_cache: str = _shared("modelscope_cache", "~/.cache/modelscope")
@@ -107,17 +141,23 @@ class Settings(BaseSettings):
 
     # Limits
     max_connections: int = Field(default=1000, ge=1)
-    """Open WebSocket connections; the handshake of any further one is answered with 503."""
+    """Open WebSocket connections; any further one gets 503. Sockets may be twice as many."""
     max_tasks: int = Field(default=64, ge=1)
     """Concurrent tasks, one slot each; any further task fails with Throttling.RateQuota."""
     max_delay_ms: float = Field(default=150, ge=0)
     """Delay of live audio in milliseconds above which further tasks fail too; 0 is unlimited."""
     max_tasks_per_key: int = Field(default=0, ge=0)
     """Concurrent tasks of one API key; 0 is unlimited."""
+    max_tasks_per_address: int = Field(default=0, ge=0)
+    """Concurrent tasks of one client address; 0 is unlimited."""
+    max_task_s: float = Field(default=0, ge=0)
+    """Seconds after which a task fails even if it brings audio; 0 is unlimited."""
     max_requests_per_minute: int = Field(default=0, ge=0)
     """Handshakes and HTTP requests per minute of one address; 0 is unlimited."""
     max_message_bytes: int = Field(default=4 * 1024 * 1024, ge=64 * 1024)
     """Largest WebSocket message; a larger one closes the connection with 1009."""
+    max_messages_per_second: float = Field(default=200, ge=0)
+    """Messages a second of a connection, beside those with 160 bytes of audio; 0 is unlimited."""
     max_lead_s: float = Field(default=30, gt=0)
     """Seconds of undecoded audio of a task after which the server stops reading its connection."""
     max_unread_results: int = Field(default=10_000, ge=1)
@@ -129,13 +169,17 @@ class Settings(BaseSettings):
     idle_timeout_s: float = Field(default=60, gt=0)
     """Seconds from the end of a task to the next task."""
     input_timeout_s: float = Field(default=23, gt=0)
-    """Seconds without any message from the client after which a task fails."""
+    """Seconds without audio from the client after which a task fails."""
     response_timeout_s: float = Field(default=60, gt=0)
     """Seconds of audio without speech after which a task without heartbeats fails."""
     heartbeat_interval_s: float = Field(default=5, gt=0)
     """Seconds between heartbeat results during silence, for tasks that request heartbeats."""
     result_interval_ms: float = Field(default=100, ge=0)
     """Shortest time in milliseconds between two interim results of a task."""
+    request_head_timeout_s: float = Field(default=10, gt=0)
+    """Seconds a client has to send the head of an HTTP request or handshake."""
+    request_body_timeout_s: float = Field(default=30, gt=0)
+    """Seconds a client has to send the body of an HTTP request, and to read the response."""
     close_timeout_s: float = Field(default=5, gt=0)
     """Seconds a client has to read the last messages before the connection is closed."""
     drain_timeout_s: float = Field(default=60, ge=0)
@@ -147,8 +191,8 @@ class Settings(BaseSettings):
 
     # Access
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
-    """Accepted API keys, separated by commas; without any key, access is open."""
-    api_keys_file: str = ""
+    """API keys of at least 16 characters, separated by commas; without any, access is open."""
+    api_keys_file: str | None = None
     """File with one API key per line, reloaded when it changes; adds to `api_keys`."""
 
     # Storage
@@ -163,9 +207,40 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "text", "json"] = "auto"
     """Format of the records on stderr; `auto` is `text` on a terminal and `json` elsewhere."""
 
-    _lists = field_validator(
-        "cors_origins", "allowed_origins", "chunk_size", "api_keys", mode="before"
-    )(_split)
+    _lists = field_validator("allowed_origins", "chunk_size", "api_keys", mode="before")(_split)
+
+    @field_validator("host", mode="before")
+    @classmethod
+    def _blank_host(cls, value: Any) -> Any:
+        """Return `auto` for a blank host: sockets take it for all addresses."""
+        return value.strip() or "auto" if isinstance(value, str) else value
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _check_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        given = tuple(origin.lower().removesuffix("/") for origin in origins)
+        for origin in given:
+            if origin not in ("*", "null") and not _ORIGIN.fullmatch(origin):
+                raise _invalid(f"{origin!r} is no origin, such as https://my.example or *")
+        return given
+
+    @field_validator("api_keys", "api_keys_file", mode="before")
+    @classmethod
+    def _refuse_blank(cls, value: Any) -> Any:
+        """Refuse a setting that is present without a key: it was meant to demand one."""
+        if isinstance(value, str) and not _split(value):
+            raise _invalid("it is set but blank; remove it if the server shall need no key")
+        return value
+
+    @field_validator("api_keys")
+    @classmethod
+    def _check_keys(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        try:
+            for key in keys:
+                check_key(key.get_secret_value())
+        except ValueError as error:
+            raise _invalid(str(error)) from None
+        return keys
 
     @field_validator(
         "log_level", "log_format", "device", "device_fallback", "dtype", "default_format",
@@ -174,3 +249,15 @@ class Settings(BaseSettings):
     @classmethod
     def _lower(cls, value: Any) -> Any:
         return value.lower() if isinstance(value, str) else value
+
+    @property
+    def keyed(self) -> bool:
+        """Return whether clients need a key."""
+        return bool(self.api_keys or self.api_keys_file)
+
+    @property
+    def listen_host(self) -> str:
+        """Return the address to listen on: all addresses by default only where keys are needed."""
+        if self.host != "auto":
+            return self.host
+        return "0.0.0.0" if self.keyed else "127.0.0.1"

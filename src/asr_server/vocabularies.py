@@ -6,6 +6,7 @@ Calls block while the database works; the event loop makes them through `run`.
 import asyncio
 import contextlib
 import logging
+import os
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -73,6 +74,7 @@ class Vocabularies:
         self._timeout_s = settings.database_timeout_s
         self._engine: sa.Engine | None = None
         self._opening = threading.Lock()
+        self._closed = False
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="database")
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -143,9 +145,12 @@ class Vocabularies:
             session.delete(_find(session, caller, id))
 
     def close(self) -> None:
-        """Close all connections."""
+        """Close all connections; does not wait for a database that does not answer."""
+        self._closed = True
         self._threads.shutdown(wait=False, cancel_futures=True)
-        self._disconnect()
+        if self._opening.acquire(blocking=False):
+            self._opening.release()
+            self._disconnect()
 
     @contextlib.contextmanager
     def _session(self) -> Iterator[Session]:
@@ -163,11 +168,15 @@ class Vocabularies:
 
     def _connected(self) -> sa.Engine:
         with self._opening:
+            if self._closed:
+                raise OSError("the server stops")
             if self._engine is None:
                 file, backend = self._url.database, self._url.get_backend_name()
                 if backend == "sqlite" and file and file != ":memory:":
-                    folder = Path(file.removeprefix("file:")).parent  # SQLite takes URIs too
-                    folder.mkdir(parents=True, exist_ok=True)
+                    path = Path(file.removeprefix("file:"))  # SQLite takes URIs too
+                    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                    if not file.startswith("file:"):
+                        _create_file(path)
                 timeout_s = 0.8 * self._timeout_s  # sooner than `run`'s: its error has a reason
                 timeouts: dict[str, dict[str, float]] = {
                     "sqlite": {"timeout": timeout_s},
@@ -189,6 +198,12 @@ class Vocabularies:
             engine, self._engine = self._engine, None
         if engine is not None:
             engine.dispose()
+
+
+def _create_file(file: Path) -> None:
+    """Create a missing database for this user only; SQLite gives its journals the same mode."""
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
 def _create_tables(engine: sa.Engine) -> None:

@@ -6,10 +6,10 @@ import httpx2
 import pytest
 
 from asr_server import app
-from asr_server.asr.load import build_engine
 from asr_server.models.registry import Choice
 from asr_server.settings import Settings
-from tests.support.serving import serving
+from tests.support.engines import engine_with
+from tests.support.serving import http_client, serving
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ async def served():
 
 
 async def get(served, path, **options):
-    async with httpx2.AsyncClient(trust_env=False) as client:
+    async with http_client() as client:
         return await client.get(served.http + path, **options)
 
 
@@ -38,7 +38,7 @@ async def test_readyz_is_200_while_the_engine_is_ready_and_503_after(served):
 
 
 async def test_pages_of_other_origins_may_read_healthz(served):
-    answer = await get(served, "/healthz", headers={"Origin": "https://example.org"})
+    answer = await get(served, "/healthz", headers={"Origin": "http://localhost:5173"})
     assert answer.headers["access-control-allow-origin"] == "*"
 
 
@@ -51,7 +51,7 @@ async def test_the_demo_page_and_its_recordings_are_served(served):
 async def test_healthz_warns_about_the_demo_model(monkeypatch):
     demo = Choice("demo", Path("/demo/asr"), None)
     monkeypatch.setattr(app, "choose", lambda settings: demo)
-    monkeypatch.setattr(app, "build_engine", lambda settings, *_: build_engine(settings, "fake"))
+    monkeypatch.setattr(app, "build_engine", lambda *_: engine_with())
     transport = httpx2.ASGITransport(app.create_app(Settings(model="demo")))
-    async with httpx2.AsyncClient(transport=transport, base_url="http://x") as client:
+    async with http_client(transport=transport, base_url="http://x") as client:
         assert (await client.get("/healthz")).json()["notice"] == demo.notice

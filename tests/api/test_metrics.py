@@ -3,19 +3,19 @@
 import asyncio
 import re
 
-import httpx2
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from asr_server import __version__
-from asr_server.asr.fake import FakeBackend
 from asr_server.observability.metrics import Metrics
+from tests.support.fake_backend import FakeBackend
 from tests.support.serving import (
     FRAME,
     LOUD,
     QUIET,
     connected,
     finish_task,
+    http_client,
     run_task,
     serving,
 )
@@ -27,7 +27,7 @@ NO_UNIT = {"asr_server_state", "asr_build"}
 
 async def scrape(served) -> dict[str, float]:
     """Return every sample on /metrics, as `name` or `name{label}`."""
-    async with httpx2.AsyncClient(trust_env=False) as client:
+    async with http_client() as client:
         answer = await client.get(served.http + "/metrics")
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
@@ -196,7 +196,7 @@ async def test_a_restart_of_the_device_is_counted(monkeypatch):
 
 
 async def test_every_metric_is_exported(served):
-    async with httpx2.AsyncClient(trust_env=False) as client:
+    async with http_client() as client:
         shown = (await client.get(served.http + "/metrics")).text
     families = [*Metrics().families()]
     assert len(families) > 15

@@ -9,7 +9,16 @@ import pytest
 from asr_server.api.status import FILES, STATIC
 from asr_server.observability.history import FIGURES
 from tests.clients.nodejs import install_packages, needs_chromium, needs_node, node
-from tests.support.serving import LOUD, QUIET, connected, finish_task, run_task, serving
+from tests.support.serving import (
+    LOUD,
+    QUIET,
+    SMALL_DEMO,
+    connected,
+    finish_task,
+    http_client,
+    run_task,
+    serving,
+)
 
 PAGE = (STATIC / "index.html").read_text("utf-8")
 SCRIPTS = {file.name: file.read_text("utf-8") for file in STATIC.glob("*.js")}
@@ -23,7 +32,7 @@ async def served(monkeypatch):
 
 
 async def get(served, path: str) -> httpx2.Response:
-    async with httpx2.AsyncClient(trust_env=False) as client:
+    async with http_client() as client:
         return await client.get(served.http + path)
 
 
@@ -83,7 +92,7 @@ async def test_without_javascript_the_page_is_a_table(served):
 
 
 async def test_the_page_needs_no_key_and_shows_none():
-    async with serving(api_keys=("secret",)) as server:
+    async with serving(api_keys=("a-secret-of-16-letters",)) as server:
         for path in ("/status", "/status/data", "/metrics"):
             answer = await get(server, path)
             assert answer.status_code == 200
@@ -137,6 +146,6 @@ async def test_the_page_in_chromium(monkeypatch):
     await asyncio.to_thread(install_packages)
     monkeypatch.setattr("asr_server.observability.history.PERIOD_S", 0.1)
     monkeypatch.setattr("asr_server.api.status.PERIOD_S", 0.1)
-    async with serving(model="demo") as server, connected(server) as client:
+    async with serving(**SMALL_DEMO) as server, connected(server) as client:
         await speak(client)
         await asyncio.to_thread(node, "--test", "test/status.test.js", ASR_TEST_SERVER=server.http)

@@ -170,6 +170,16 @@ def test_the_delay_of_an_idle_vad_decays():
     assert admission.admits(now + 10, 5)
 
 
+def test_no_stream_is_admitted_while_decoders_of_live_audio_wait_for_a_processor():
+    admission = Admission(LIMIT_S, PERIOD_S)
+    assert admission.admits(0.0, 8)
+    for tenth in range(50):
+        admission.decoder_waited(tenth / 10, 2 * LIMIT_S)
+    assert not admission.admits(5.0, 8)
+    assert admission.delay(5.0, 8) == pytest.approx(2 * LIMIT_S, rel=0.1)
+    assert admission.admits(20.0, 8)
+
+
 def test_a_single_stall_does_not_shrink_the_burst_that_is_admitted():
     admission = Admission(LIMIT_S, PERIOD_S)
     for number, step_s in enumerate([0.001, 0.002, 5.0, 0.001, 0.002]):

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from asr_server.asr import stage
 from asr_server.asr.engine import Engine
-from asr_server.asr.fake import FakeBackend
 from asr_server.asr.stream import Stream
 from asr_server.asr.types import (
     DecodeResult,
@@ -27,6 +26,7 @@ from asr_server.audio.endpointer import ONSET_LAG, RELEASE_LAG, WINDOW, Endpoint
 from asr_server.errors import EngineDead, EngineError, InternalError, Throttled
 from asr_server.recognition import EndOfStream, Hypothesis, RecognitionEvent
 from tests.support.engines import engine_with
+from tests.support.fake_backend import FakeBackend
 
 TIMEOUT_S = 10
 
@@ -392,7 +392,7 @@ async def test_a_fault_in_a_step_fails_only_the_stream_that_caused_it() -> None:
         await events_of(streams[1])
     assert len(finals(await events_of(streams[0]))) == 1
     assert len(finals(await events_of(streams[2]))) == 1
-    assert engine.ready
+    assert engine.state == "ready"
     await engine.stop()
 
 
@@ -460,7 +460,7 @@ async def test_streams_that_fail_by_themselves_never_end_the_device() -> None:
     bystander.push(speech(1.0))
     bystander.finish()
     assert len(finals(await events_of(bystander))) == 1
-    assert engine.ready
+    assert engine.state == "ready"
     await engine.stop()
 
 
@@ -498,7 +498,7 @@ async def test_a_dead_device_fails_every_task_and_is_restarted(
         await events_of(bystander)
     release.set()
     for _ in range(100):
-        if engine.ready:
+        if engine.state == "ready":
             break
         await asyncio.sleep(0.02)
     assert len(loads) == 2

@@ -30,13 +30,13 @@ def test_layers_of_the_production_size_load_and_fire_tokens(
 ) -> None:
     if device == "cuda" and dtype == "int8":
         pytest.skip("8-bit integers are for CPUs")
-    backend = load_backend(build(tmp_path, 2, 1), device=device, dtype=dtype, slots=1)
+    backend = load_backend(build(tmp_path, 2, 1), device=device, dtype=dtype, max_tasks=1)
     assert sum(len(chunk) for chunk in transcribe(backend, speechlike(2.0))) > 3
 
 
 @pytest.mark.slow
 def test_the_whole_production_size_loads_and_fires_tokens(tmp_path: Path, device: str) -> None:
-    backend = load_backend(build(tmp_path, 50, 16), device=device, slots=1)
+    backend = load_backend(build(tmp_path, 50, 16), device=device, max_tasks=1)
     layers = [m for m in backend.paraformer.modules() if hasattr(m, "in_features")]
     assert sum(layer.in_features * layer.out_features for layer in layers) > 210e6
     assert sum(len(chunk) for chunk in transcribe(backend, speechlike(2.0))) > 3
@@ -52,7 +52,7 @@ def resident(kind: str) -> int:
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
 def test_nothing_of_the_checkpoint_stays_mapped(tmp_path: Path, dtype: str) -> None:
     path = build(tmp_path, 2, 1)
-    backend = load_backend(path, dtype=dtype, slots=1)
+    backend = load_backend(path, dtype=dtype, max_tasks=1)
     assert str(path) not in MAPPED.read_text()
     (path / "model.pt").write_bytes(b"another one")  # what is mapped would end the process now
     assert transcribe(backend, speechlike(1.0))

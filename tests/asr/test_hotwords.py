@@ -28,6 +28,7 @@ from asr_server.recognition import EndOfStream, Hypothesis
 from asr_server.text.tokens import Token
 from tests.support.chunks import chunks_of, speechlike
 from tests.support.engines import engine_with
+from tests.support.hotword_evidence import reference_evidence
 
 Listed = tuple[tuple[str, int], ...]
 
@@ -216,28 +217,28 @@ def scores(best: str, **others: float) -> np.ndarray:
 )
 def test_a_character_is_as_good_as_its_sound_less_a_penalty(best: str, cost: float) -> None:
     words = made("章甲")
-    (row,) = words.evidence(scores(best))
+    (row,) = reference_evidence(words, scores(best))
     assert row[words.pieces.index("章")] == pytest.approx(cost, abs=1e-3)
 
 
 def test_a_decoded_character_has_its_usual_reading_only() -> None:
     words = made("方甲")
-    (row,) = words.evidence(scores("放"))  # fang4, very seldom fang1
+    (row,) = reference_evidence(words, scores("放"))  # fang4, very seldom fang1
     assert row[words.pieces.index("方")] == pytest.approx(-SAME_BUT_TONE, abs=1e-3)
 
 
 def test_a_hotwords_character_is_read_as_in_its_word() -> None:
-    (row,) = made("长安").evidence(scores("常"))  # chang2
+    (row,) = reference_evidence(made("长安"), scores("常"))  # chang2
     assert row[1] == pytest.approx(-SAME_SOUND, abs=1e-3)
-    (row,) = made("长安").evidence(scores("掌"))  # zhang3
+    (row,) = reference_evidence(made("长安"), scores("掌"))  # zhang3
     assert row[1] == pytest.approx(-30.0, abs=1e-3)
-    (row,) = made("长安", "安长").evidence(scores("掌"))  # 长 by itself
+    (row,) = reference_evidence(made("长安", "安长"), scores("掌"))  # 长 by itself
     assert row[1] == pytest.approx(-SAME_SOUND, abs=1e-3)
 
 
 def test_characters_of_one_sound_count_together() -> None:
     words = made("章甲")
-    (row,) = words.evidence(scores("常", 张=-2.0, 章=-4.0))
+    (row,) = reference_evidence(words, scores("常", 张=-2.0, 章=-4.0))
     together = np.log(np.exp(-2.0) + np.exp(-4.0))
     assert row[words.pieces.index("章")] == pytest.approx(together - SAME_SOUND, abs=1e-3)
 
@@ -253,8 +254,8 @@ def test_the_device_computes_the_same_evidence_as_the_reference(seed: int, token
         [torch.from_numpy(logits), torch.from_numpy(logits), None, torch.from_numpy(logits[:2])],
         [words, None, words, other],
     )
-    np.testing.assert_allclose(first, words.evidence(logits), rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(third, other.evidence(logits[:2]), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(first, reference_evidence(words, logits), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(third, reference_evidence(other, logits[:2]), rtol=1e-4, atol=1e-4)
     assert none is None
     assert second is not None
     assert second.shape == (0, len(words.pieces))

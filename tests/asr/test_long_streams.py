@@ -12,16 +12,16 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from asr_server.asr.fake import FakeBackend
 from asr_server.asr.run.backend import PyTorchBackend
 from asr_server.asr.stream import Stream
 from asr_server.asr.types import DecodeWork, Kind, StreamOptions
-from asr_server.audio.decode import open_decoder
 from asr_server.audio.units import Pcm, from_ms
 from asr_server.recognition import EndOfStream
 from tests.support.backends import load_backend
 from tests.support.chunks import speechlike
+from tests.support.decoding import decode_stream
 from tests.support.engines import engine_with
+from tests.support.fake_backend import FakeBackend
 
 DATA = Path(__file__).parents[1] / "data"
 SECOND = 16_000
@@ -139,9 +139,9 @@ async def test_a_stream_holds_no_more_after_an_hour_than_in_its_first_minutes(
 async def test_two_thousand_streams_opened_and_closed_leave_nothing(model_dir: Path) -> None:
     """Counted in objects: the process's memory shows less, and later."""
     at_once, rounds = 50, 40
-    engine = engine_with(lambda: load_backend(model_dir, slots=at_once), max_tasks=at_once)
+    engine = engine_with(lambda: load_backend(model_dir, max_tasks=at_once), max_tasks=at_once)
     await engine.start()
-    recording = open_decoder("wav", SECOND).feed((DATA / "greeting.wav").read_bytes())
+    recording = await decode_stream([(DATA / "greeting.wav").read_bytes()], "wav")
     audio = recording[from_ms(400) : from_ms(1_200)]
     tokens = 0
 

@@ -8,7 +8,6 @@ import pytest
 
 from asr_server.asr.run.vad_runner import VadRunner
 from asr_server.asr.types import VadWork
-from asr_server.audio.decode import open_decoder
 from asr_server.audio.endpointer import (
     WINDOW,
     Endpointer,
@@ -16,7 +15,8 @@ from asr_server.audio.endpointer import (
     SentenceEnded,
     SpeechBegan,
 )
-from asr_server.audio.units import SAMPLE_RATE, to_ms
+from asr_server.audio.units import to_ms
+from tests.support.decoding import decode_wave
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 
@@ -27,8 +27,7 @@ Span = tuple[int, int]
 
 def sentences(path: Path, silence_ms: int = 800) -> tuple[list[Span], int]:
     """Begin and end of every sentence, and the length of the recording, in milliseconds."""
-    decoder = open_decoder("wav", SAMPLE_RATE)
-    samples = np.concatenate((decoder.feed(path.read_bytes()), decoder.finish()))
+    samples = decode_wave(path.read_bytes())
     windows = -(-len(samples) // WINDOW)
     padded = np.pad(samples, (0, windows * WINDOW - len(samples)))
     endpointer = Endpointer(EndpointingOptions(max_sentence_silence_ms=silence_ms))

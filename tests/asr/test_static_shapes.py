@@ -184,7 +184,7 @@ def test_captured_steps_give_the_tokens_of_launched_ones(model_dir: Path, dtype:
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device here")
     recordings = [speechlike(1.0 + 0.3 * n, n) for n in range(11)]
-    backend = load_backend(model_dir, device="cuda", dtype=dtype, slots=16, max_batch=8)
+    backend = load_backend(model_dir, device="cuda", dtype=dtype, max_tasks=16, max_batch=8)
     launched = transcribe_together(backend, recordings[:8])
     backend.warm_up()
     assert transcribe_together(backend, recordings[:8]) == launched

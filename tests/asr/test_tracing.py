@@ -49,7 +49,7 @@ def test_traced_layers_give_the_results_of_eager_ones_to_the_bit(
     if not packed:  # as on every processor but x86, and on those without VNNI
         for module in (precision, quantise):
             monkeypatch.setattr(module, "can_pack", lambda *_: False)
-    backend = load_backend(model_dir, dtype=dtype, slots=8)
+    backend = load_backend(model_dir, dtype=dtype, max_tasks=8)
     before = decode(backend)
     backend.warm_up()
     for network in (backend.paraformer.encoder, backend.paraformer.decoder):
@@ -65,7 +65,7 @@ def test_where_pytorch_cannot_trace_the_layers_stay_eager(
     def removed(*_: object, **__: object) -> None:
         raise RuntimeError("torch.jit is gone")
 
-    backend = load_backend(model_dir, slots=8)
+    backend = load_backend(model_dir, max_tasks=8)
     before = decode(backend)
     monkeypatch.setattr(torch.jit, "trace", removed)
     monkeypatch.setattr(torch.jit, "script", removed)

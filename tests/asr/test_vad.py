@@ -126,7 +126,7 @@ def test_detection_that_fails_changes_no_state(
 
 
 def test_the_vad_computes_on_one_core_however_many_a_worker_takes(model_dir: Path) -> None:
-    backend = load_backend(model_dir, threads=4, slots=2)
+    backend = load_backend(model_dir, threads=4, max_tasks=2)
     chunk = np.zeros(backend.geometry.stride, dtype=np.float32)
 
     def threads_after(step: Callable[[Any], object], work: VadWork | DecodeWork) -> int:

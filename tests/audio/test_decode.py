@@ -1,6 +1,8 @@
 """Bytes become the same samples however they are cut and labelled, with or without a header."""
 
+import asyncio
 import io
+import itertools
 import wave
 
 import numpy as np
@@ -9,8 +11,10 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr_server.audio.decode import open_decoder
+from asr_server.audio.decode import Decoder
 from asr_server.errors import DecodeError, InvalidParameter, UnsupportedFormat
+from tests.support import decoding
+from tests.support.decoding import POOL, decode_stream
 
 RATE = 16_000
 TONE = (0.5 * np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE)).astype(np.float32)
@@ -25,9 +29,7 @@ def riff(samples=EXACT, rate=RATE, subtype="PCM_16", form="WAV") -> bytes:
 
 
 def decode(data: bytes, format="pcm", rate=RATE, cut=3200) -> np.ndarray:
-    decoder = open_decoder(format, rate)
-    pieces = [decoder.feed(data[i : i + cut]) for i in range(0, len(data), cut)]
-    return np.concatenate([*pieces, decoder.finish()])
+    return decoding.decode(data, format, rate, cut)
 
 
 def test_pcm_is_decoded_exactly():
@@ -44,13 +46,10 @@ def test_the_header_overrides_the_declared_format(format, data):
 @settings(deadline=None)
 def test_any_cut_gives_the_same_samples(cuts, headed):
     data = riff(EXACT[:2000]) if headed else PCM[:4000]
-    decoder = open_decoder("pcm", RATE)
-    pieces, at = [], 0
-    for cut in cuts:
-        pieces.append(decoder.feed(data[at : at + cut]))
-        at += cut
-    pieces += [decoder.feed(data[at:]), decoder.finish()]
-    np.testing.assert_array_equal(np.concatenate(pieces), EXACT[:2000])
+    places = [0, *itertools.accumulate(cuts), len(data)]
+    pieces = [data[begin:end] for begin, end in itertools.pairwise(places)]
+    decoded = asyncio.run(decode_stream(pieces, "pcm", RATE))
+    np.testing.assert_array_equal(decoded, EXACT[:2000])
 
 
 @pytest.mark.parametrize("data", [PCM[:400], riff(EXACT[:200])], ids=["headerless", "headed"])
@@ -79,12 +78,12 @@ def test_resampling_does_not_depend_on_the_cut():
 @pytest.mark.parametrize("rate", [0, -1, 7999, 48_001, 10**9])
 def test_a_sample_rate_out_of_range_is_refused(rate):
     with pytest.raises(InvalidParameter, match="Sample rate"):
-        open_decoder("pcm", rate)
+        Decoder("pcm", rate, POOL)
 
 
 def test_an_unknown_format_is_refused():
     with pytest.raises(UnsupportedFormat, match="'midi'"):
-        open_decoder("midi", RATE)
+        Decoder("midi", RATE, POOL)
 
 
 @pytest.mark.parametrize(
@@ -155,10 +154,8 @@ def test_a_header_without_samples_gives_no_samples(data):
 @given(st.binary(max_size=300))
 @settings(deadline=None)
 def test_no_header_crashes_the_decoder(tail):
-    decoder = open_decoder("pcm", RATE)
     try:
-        decoder.feed(b"RIFF\0\0\0\0WAVE" + tail)
-        decoder.finish()
+        decode(b"RIFF\0\0\0\0WAVE" + tail)
     except DecodeError:
         pass
 

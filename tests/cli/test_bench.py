@@ -1,15 +1,16 @@
 """`asr-server bench` as a user runs it, against a server in this process and against none."""
 
-import asyncio
 import json
 import subprocess
 import sys
 import wave
+from pathlib import Path
 
 import pytest
 
-from tests.support.processes import COMMAND, asr_server, environment
-from tests.support.serving import FRAME, LOUD, QUIET, RATE, serving
+from tests.support.background import serving_on_a_thread
+from tests.support.command_line import asr_server
+from tests.support.serving import FRAME, LOUD, QUIET, RATE
 
 LENIENT = ("--goal-first-text-ms", "9000", "--goal-final-ms", "9000", "--goal-tail-ms", "9000")
 """Goals that any machine keeps, however busy."""
@@ -24,27 +25,20 @@ def recording(tmp_path):
     return str(path)
 
 
-async def bench(url: str, *options: str) -> tuple[int, str]:
-    """Return exit status and output, while this process's server answers."""
-    process = await asyncio.create_subprocess_exec(
-        *COMMAND, "bench", url, "--quiet", "0.9", "--seconds", "2.5", "--most-late-ms", "2000",
-        *options,
-        env=environment(),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
-    output, _ = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, output.decode()
+def bench(url: str, *options: str, cwd: Path) -> tuple[int, str]:
+    """Return exit status and output."""
+    lenient = ("--quiet", "0.9", "--seconds", "2.5", "--most-late-ms", "2000")
+    done = asr_server("bench", url, *lenient, *options, cwd=cwd)
+    return done.returncode, done.stdout + done.stderr
 
 
-async def test_a_ramp_ends_at_the_first_broken_goal_and_is_written_and_plotted(tmp_path, recording):
+def test_a_ramp_ends_at_the_first_broken_goal_and_is_written_and_plotted(tmp_path, recording):
     written, plotted = tmp_path / "run.json", tmp_path / "run.html"
-    async with serving(max_tasks=2) as served:
-        status, output = await bench(
+    with serving_on_a_thread(max_tasks=2) as served:
+        status, output = bench(
             served.url, "--recordings", recording, "--ramp", "linear", "--streams", "2",
             "--step", "1", "--require", "3", *LENIENT, "--json", str(written),
-            "--plot", str(plotted),
+            "--plot", str(plotted), cwd=tmp_path,
         )  # fmt: skip
     assert status == 3, output
     assert "2 streams held" in output
@@ -64,10 +58,10 @@ async def test_a_ramp_ends_at_the_first_broken_goal_and_is_written_and_plotted(t
     assert "first text" in page
 
 
-async def test_broken_goals_are_named_and_give_exit_status_3(recording):
-    async with serving() as served:
+def test_broken_goals_are_named_and_give_exit_status_3(tmp_path, recording):
+    with serving_on_a_thread() as served:
         options = ("--recordings", recording, "--streams", "1", "--goal-first-text-ms", "1")
-        status, output = await bench(served.url, *options)
+        status, output = bench(served.url, *options, cwd=tmp_path)
     assert status == 3, output
     assert "first text p95" in output
 

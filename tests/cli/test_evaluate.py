@@ -1,19 +1,20 @@
 """`asr-server evaluate` on the demo's recordings, as users run it."""
 
-import asyncio
 import json
 import subprocess
 import sys
 import wave
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from asr_server.models.registry import DEMO, resolve
 from asr_server.settings import Settings
-from tests.support.processes import asr_server, environment
-from tests.support.serving import LOUD, QUIET, serving
+from tests.support.background import serving_on_a_thread
+from tests.support.command_line import asr_server
+from tests.support.processes import environment
+from tests.support.serving import LOUD, QUIET
 
 DATA = Path(__file__).parents[1] / "data"
 RECORDINGS = json.loads((DATA / "manifest.json").read_text(encoding="utf-8"))
@@ -39,10 +40,9 @@ def manifest(tmp_path) -> Path:
 
 @needs_demo
 def test_one_run_writes_rates_a_page_json_and_a_diagram(tmp_path, manifest):
-    options = ("--report", "out/page.html", "--json", "out/all.json", "--reliability", "out/r.png")
-    done = asr_server(
-        "evaluate", str(manifest), "--model", DEMO, "--dtype", "auto", *options, cwd=tmp_path
-    )
+    files = ("--report", "out/page.html", "--json", "out/all.json", "--reliability", "out/r.png")
+    options = ("--model", DEMO, "--streams", "4", "--dtype", "auto", *files)
+    done = asr_server("evaluate", str(manifest), *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "out/all.json").read_text("utf-8"))
     assert results["configuration"]["device"] in {"cpu", "cuda"}
@@ -70,34 +70,30 @@ def test_one_run_writes_rates_a_page_json_and_a_diagram(tmp_path, manifest):
     assert (tmp_path / "out/r.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.fixture
-async def fake_server() -> AsyncIterator[str]:
+@pytest.fixture(scope="module")
+def fake_server() -> Iterator[str]:
     """A server that recognises one of 天地玄黄 in every 600 ms of noise."""
-    async with serving() as served:
+    with serving_on_a_thread() as served:
         yield f"127.0.0.1:{served.port}"
 
 
-async def evaluate(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return await asyncio.to_thread(asr_server, "evaluate", *arguments, cwd=cwd)
-
-
-async def test_in_ci_a_rate_above_the_bound_has_a_status_of_its_own(tmp_path, fake_server):
+def test_in_ci_a_rate_above_the_bound_has_a_status_of_its_own(tmp_path, fake_server):
     noise(tmp_path / "a.wav")
     (tmp_path / "a.txt").write_text("天", "utf-8")
     command = (".", "--url", fake_server, "--max-cer")
-    done = await evaluate(*command, "200", cwd=tmp_path)
+    done = asr_server("evaluate", *command, "200", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    done = await evaluate(*command, "1", cwd=tmp_path)
+    done = asr_server("evaluate", *command, "1", cwd=tmp_path)
     assert done.returncode == 3
     assert "is above 1 %" in done.stderr
 
 
-async def test_an_unreadable_recording_is_named_and_not_counted(tmp_path, fake_server):
+def test_an_unreadable_recording_is_named_and_not_counted(tmp_path, fake_server):
     noise(tmp_path / "good.wav")
     (tmp_path / "bad.wav").write_bytes(b"not a sound at all")
     for name in ("good", "bad"):
         (tmp_path / f"{name}.txt").write_text("天地", "utf-8")
-    done = await evaluate(".", "--url", fake_server, "--json", "all.json", cwd=tmp_path)
+    done = asr_server("evaluate", ".", "--url", fake_server, "--json", "all.json", cwd=tmp_path)
     assert done.returncode == 1
     assert "bad.wav: it cannot be read as sound" in done.stderr
     [data_set] = json.loads((tmp_path / "all.json").read_text("utf-8"))["sets"]

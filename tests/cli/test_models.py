@@ -3,7 +3,7 @@
 import pytest
 
 from asr_server.models.catalog import CATALOG, PRODUCTION, PUNCTUATION
-from tests.support.processes import asr_server
+from tests.support.command_line import asr_server
 
 
 @pytest.fixture
@@ -25,6 +25,18 @@ def test_a_download_brings_what_production_needs(tmp_path, hub, at_hub):
     for name in (PRODUCTION, PUNCTUATION):
         assert f"{name} lies in" in done.stdout
         assert (tmp_path / "models" / name / "model.pt").read_bytes() == hub.files["model.pt"]
+
+
+def test_changed_files_are_refused_until_told_to_accept_them(tmp_path, hub, at_hub):
+    command = ("models", "download", PRODUCTION)
+    asr_server(*command, cwd=tmp_path, **at_hub)
+    hub.files["am.mvn"] += b" "
+    refused = asr_server(*command, cwd=tmp_path, **at_hub)
+    assert refused.returncode == 1
+    assert "am.mvn" in refused.stderr
+    assert "--accept-changes" in refused.stderr
+    assert asr_server(*command, "--accept-changes", cwd=tmp_path, **at_hub).returncode == 0
+    assert (tmp_path / "models" / PRODUCTION / "am.mvn").read_bytes() == hub.files["am.mvn"]
 
 
 def test_a_mirror_named_as_huggingfaces_tools_name_it_is_used(tmp_path, hub, at_hub):
@@ -67,7 +79,7 @@ def test_a_directory_without_a_model_fails_verification(tmp_path, at_hub):
     asr_server("models", "download", PRODUCTION, cwd=tmp_path, **at_hub)
     done = asr_server("models", "verify", PRODUCTION, cwd=tmp_path, **at_hub)
     assert done.returncode == 1
-    assert "✓ model.pt: SHA-256 as published" in done.stdout
+    assert "✓ model.pt: SHA-256 as locked" in done.stdout
     assert "✗ config.yaml: content: describes no model" in done.stdout
 
 

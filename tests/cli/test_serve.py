@@ -4,11 +4,16 @@ import json
 import socket
 import time
 import urllib.request
+from pathlib import Path
 
 import pytest
 import websockets.sync.client as websockets
 
-from tests.support.processes import asr_server, serving
+from asr_server.cli.serve import LOCAL, _greet
+from asr_server.models.registry import Choice
+from asr_server.settings import Settings
+from tests.support.command_line import asr_server
+from tests.support.processes import serving
 from tests.support.serving import finish_task, run_task
 
 
@@ -47,7 +52,7 @@ def test_an_option_overrules_the_environment_and_that_the_env_file(tmp_path, tin
 
 def test_a_server_prints_its_address_serves_and_stops_on_sigterm(tmp_path, tiny_model):
     options = ("--model", str(tiny_model), "--port", "0", "--log-format", "text")
-    with serving(*options, cwd=tmp_path) as server:
+    with serving(*options, cwd=tmp_path, ASR_MAX_TASKS="1") as server:
         port = server.port()
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz") as answer:
             assert json.load(answer)["status"] == "ok"
@@ -62,9 +67,39 @@ def test_a_server_prints_its_address_serves_and_stops_on_sigterm(tmp_path, tiny_
             assert client.protocol.extensions == []  # no deflate
         assert server.stop() == 0
     assert f"model  {tiny_model}" in server.said
+    assert f"page   http://127.0.0.1:{port}/" in server.said
+    assert "Only programs and pages of this machine can connect; they need no key." in server.said
     assert "from dashscope.audio.asr import Recognition" in server.said
     assert "very-secret" not in server.said
     assert "Traceback" not in server.said
+
+
+@pytest.mark.parametrize(
+    ("given", "bound", "local"),
+    [
+        ({}, "127.0.0.1", True),
+        ({"api_keys": "k" * 16}, "0.0.0.0", False),
+        ({"host": "0.0.0.0"}, "0.0.0.0", False),
+        ({"host": "::1"}, "[::1]", False),
+    ],
+)
+def test_the_log_names_the_address_and_who_may_connect(caplog, given, bound, local):
+    caplog.set_level("INFO")
+    settings = Settings(log_format="json", **given)
+    _greet(settings, Choice("my-model", Path("my-model"), None), 8000)
+    listens, *others = caplog.messages
+    assert listens == f"asr-server listens on ws://{bound}:8000/api-ws/v1/inference"
+    assert others == ([" ".join(LOCAL.split())] if local else [])
+
+
+def test_a_blank_or_short_key_refuses_to_start_and_is_not_quoted(tmp_path):
+    done = asr_server("serve", "--model", "demo", cwd=tmp_path, ASR_API_KEYS="")
+    assert done.returncode == 2
+    assert "ASR_API_KEYS: it is set but blank" in done.stderr
+    done = asr_server("serve", "--model", "demo", cwd=tmp_path, ASR_API_KEYS="too-short")
+    assert done.returncode == 2
+    assert "ASR_API_KEYS: a key is 9 long; at least 16 characters are needed" in done.stderr
+    assert "too-short" not in done.stderr
 
 
 def test_a_port_in_use_is_an_error_not_a_hang(tmp_path, tiny_model):

@@ -10,8 +10,9 @@ import pytest
 
 from asr_server.models.registry import DEMO, resolve
 from asr_server.settings import Settings
+from tests.support.command_line import asr_server
 from tests.support.encoding import encode
-from tests.support.processes import COMMAND, asr_server, environment
+from tests.support.processes import COMMAND, environment
 from tests.support.texts import bare, error_rate
 
 DATA = Path(__file__).parents[1] / "data"
@@ -20,6 +21,8 @@ RECORDINGS = {
     for entry in json.loads((DATA / "manifest.json").read_text(encoding="utf-8"))
 }
 TWO = DATA / "two_sentences.wav"
+QUICK = ("--model", DEMO, "--streams", "2")
+"""The demo model, warmed up for small batches only."""
 
 needs_demo = pytest.mark.skipif(resolve(DEMO, Settings()) is None, reason="no demo model")
 
@@ -37,7 +40,7 @@ def test_several_recordings_are_printed_in_their_order_and_a_bad_one_does_not_st
         silence.setparams((1, 2, 16_000, 0, "NONE", ""))
         silence.writeframes(bytes(32_000))
     files = (str(TWO), "absent.wav", "notes.wav", "silence.wav", "film.m4a")
-    done = asr_server("transcribe", "--model", DEMO, "--no-itn", *files, cwd=tmp_path)
+    done = asr_server("transcribe", *QUICK, "--no-itn", *files, cwd=tmp_path)
     assert done.returncode == 1
     assert "absent.wav: there is no such file" in done.stderr
     assert "silence" not in done.stderr + done.stdout
@@ -55,7 +58,7 @@ def test_subtitles_are_written_beside_each_other(tmp_path):
     names = ("two_sentences", "greeting")
     files = [str(DATA / f"{name}.wav") for name in names]
     options = ("--format", "srt", "--output-dir", "out")
-    done = asr_server("transcribe", "--model", DEMO, *options, *files, cwd=tmp_path)
+    done = asr_server("transcribe", *QUICK, *options, *files, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     for name in names:
         blocks = (tmp_path / "out" / f"{name}.srt").read_text("utf-8").strip().split("\n\n")
@@ -77,7 +80,7 @@ def milliseconds(clock: str) -> int:
 @needs_demo
 def test_stdin_becomes_json_with_confidences(tmp_path):
     done = subprocess.run(
-        [*COMMAND, "transcribe", "--model", DEMO, "-", "--format", "json", "--confidence"],
+        [*COMMAND, "transcribe", *QUICK, "-", "--format", "json", "--confidence"],
         cwd=tmp_path,
         env=environment(),
         input=TWO.read_bytes(),

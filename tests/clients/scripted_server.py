@@ -45,6 +45,7 @@ class Task:
     sentences: int = 0
     open: list[tuple[int, str]] = field(default_factory=list)  # (block, character)
     silent: int = 0
+    is_finished: bool = False
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -62,6 +63,9 @@ class ScriptedServer:
         self.headers: list[Any] = []
         self.paths: list[str] = []
         self.refuse_with: HTTPStatus | None = None
+        self.refusal = "refused\n"
+        self.refuse_empty = False  # whether a task without audio fails
+        self.one_sentence = ""  # "by itself" or "on finish-task": how such a task ends
         self.fail_run: list[tuple[str, str]] = []  # answered to run-task, first come first served
         self.drop_after: list[int] = []  # bytes of a task after which its connection is cut
         self.fail_after: list[tuple[int, str, str]] = []  # bytes, code, message
@@ -98,7 +102,7 @@ class ScriptedServer:
         self.paths.append(request.path)
         self.headers.append(request.headers)
         if self.refuse_with is not None:
-            return connection.respond(self.refuse_with, "refused\n")
+            return connection.respond(self.refuse_with, self.refusal)
         return None
 
     async def _serve(self, connection: ServerConnection) -> None:
@@ -142,7 +146,10 @@ class ScriptedServer:
             _, code, message = self.fail_after.pop(0)
             await self._fail(connection, task, code, message)
             return
-        while len(task.audio) >= (task.recognised + 1) * BLOCK:
+        while (
+            not (self.one_sentence and task.sentences)
+            and len(task.audio) >= (task.recognised + 1) * BLOCK
+        ):
             await self._recognise_block(connection, task)
 
     async def _recognise_block(self, connection: ServerConnection, task: Task) -> None:
@@ -159,8 +166,14 @@ class ScriptedServer:
                 await self._result(connection, task, final=True)
 
     async def _finish(self, connection: ServerConnection, task: Task) -> None:
+        if task.is_finished:
+            return
+        if self.refuse_empty and not task.audio:
+            await self._fail(connection, task, "NO_VALID_AUDIO_ERROR", "NO_VALID_AUDIO_ERROR")
+            return
         if task.open:
             await self._result(connection, task, final=True)
+        task.is_finished = True
         await self._send(connection, task, "task-finished", {"output": {}, "usage": None})
 
     async def _result(self, connection: ServerConnection, task: Task, final: bool) -> None:
@@ -183,6 +196,8 @@ class ScriptedServer:
             task.open = []
             task.silent = 0
         await self._send(connection, task, "result-generated", {"output": {"sentence": sentence}})
+        if final and self.one_sentence == "by itself":
+            await self._finish(connection, task)
 
     async def _fail(
         self, connection: ServerConnection, task: Task, code: str, message: str

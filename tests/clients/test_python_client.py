@@ -7,6 +7,7 @@ import subprocess
 import sys
 import types
 from http import HTTPStatus
+from importlib.util import find_spec
 from pathlib import Path
 
 import AsrClient as client_module
@@ -349,6 +350,83 @@ async def test_flush_closes_a_sentence_and_the_stream_goes_on(server):
     assert server.connections == 1
 
 
+async def next_of(stream: Stream, kind: type) -> object:
+    async for event in stream:
+        if isinstance(event, kind):
+            return event
+    raise AssertionError(f"the stream ended without {kind.__name__}")
+
+
+@pytest.fixture
+def strict(server: ScriptedServer) -> ScriptedServer:
+    """Refuses a task without audio, as the real server does."""
+    server.refuse_empty = True
+    return server
+
+
+async def test_push_to_talk_as_documented_keeps_its_sentences(strict):
+    async with AsrClient(strict.url) as asr:
+        stream = asr.stream()
+        for text in ("ab", "cd"):
+            await stream.push(pcm_of(text_of(text)))
+            stream.flush()
+            assert (await next_of(stream, Final)).sentence.text == f"{text_of(text)}。"
+        while asr._connections._idle is None:  # noqa: ASYNC110 - until the task is finished
+            await asyncio.sleep(0)
+        stream.end_input()
+        assert isinstance((await events_of(stream))[-1], Finished)
+    assert len(strict.tasks) == 2
+
+
+async def test_a_flush_without_new_audio_does_nothing(strict):
+    async with AsrClient(strict.url) as asr:
+        stream = asr.stream()
+        stream.flush()
+        await next_of(stream, Started)
+        stream.flush()
+        await stream.push(pcm_of(text_of("ab")))
+        stream.flush()
+        await next_of(stream, Final)
+        stream.flush()
+        await stream.push(pcm_of(text_of("cd") + PAUSE))
+        await next_of(stream, Final)
+        stream.end_input()
+        assert await events_of(stream) == [Finished(duration_ms=1200)]
+    assert len(strict.tasks) == 2
+
+
+@pytest.mark.parametrize("waits", [False, True])
+async def test_a_stream_that_never_got_audio_finishes_without_an_error(strict, waits):
+    async with AsrClient(strict.url) as asr:
+        stream = asr.stream()
+        if waits:
+            await next_of(stream, Started)
+        stream.end_input()
+        assert await events_of(stream) == [Finished(duration_ms=0)]
+        assert await texts_of(asr, b"") == []
+    assert len(strict.tasks) == waits
+
+
+async def test_a_flush_survives_the_loss_of_the_connection(server):
+    server.drop_after = [2 * BLOCK]
+    async with AsrClient(server.url, retry=FAST) as asr:
+        stream = asr.stream()
+        await stream.push(pcm_of(text_of("ab")))
+        stream.flush()
+        assert (await next_of(stream, Final)).sentence.text == f"{text_of('ab')}。"
+
+
+@pytest.mark.parametrize("ends", ["by itself", "on finish-task"])
+async def test_audio_after_the_one_sentence_of_gummy_chat_is_recognised(server, ends):
+    server.one_sentence = ends
+    texts = [text_of("ab"), text_of("cd"), text_of("e")]
+    async with AsrClient(server.url, model="gummy-chat-v1", retry=Retry(attempts=0)) as asr:
+        stream = asr.open(pcm_of("".join(text + PAUSE for text in texts)))
+        sentences = [s async for s in stream.sentences()]
+    assert [s.text for s in sentences] == [f"{text}。" for text in texts]
+    assert [(s.begin_ms, s.end_ms) for s in sentences] == [(0, 200), (1000, 1200), (2000, 2100)]
+
+
 async def test_leaving_the_loop_cancels_everything(server):
     async def endless():
         while True:
@@ -537,6 +615,24 @@ async def test_a_refused_handshake_says_why(server, status, error):
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("status", [HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND])
+async def test_a_wrong_path_is_told_from_a_refused_key(server, status):
+    server.refuse_with = status
+    async with AsrClient(f"{server.url}/recognise", api_key="secret") as asr:
+        with pytest.raises(ServerAway, match="should end in /api-ws/v1/inference") as caught:
+            await texts_of(asr, bytes(BLOCK))
+    assert not caught.value.retryable
+
+
+async def test_the_servers_reason_for_a_refusal_is_passed_on(server):
+    server.refuse_with = HTTPStatus.FORBIDDEN
+    server.refusal = '{"code": "AccessDenied", "message": "this origin is not allowed"}'
+    async with AsrClient(server.url) as asr:
+        with pytest.raises(Unauthorized, match="this origin is not allowed") as caught:
+            await texts_of(asr, bytes(BLOCK))
+    assert caught.value.code == "AccessDenied"
+
+
 @pytest.mark.parametrize(
     ("code", "error"),
     [
@@ -611,6 +707,7 @@ async def test_parameters_reach_the_wire_under_their_own_names(server):
         ("h:1", "ws://h:1/api-ws/v1/inference"),
         ("http://h:1/", "ws://h:1/api-ws/v1/inference"),
         ("https://h/x/api-ws/v1/inference/", "wss://h/x/api-ws/v1/inference/"),
+        ("https://h/asr/", "wss://h/asr/api-ws/v1/inference"),
         ("wss://h/p?api_key=k", "wss://h/p?api_key=k"),
     ],
 )
@@ -663,7 +760,10 @@ async def test_every_golden_event_over_the_wire(server, monkeypatch):
 
     async def replay(connection):
         await connection.recv()
-        for event in events:
+        await connection.send(json.dumps(events[0]))
+        while "finish-task" not in str(await connection.recv()):
+            pass
+        for event in events[1:]:
             await connection.send(json.dumps(event, ensure_ascii=False))
         await connection.wait_closed()
 
@@ -671,7 +771,7 @@ async def test_every_golden_event_over_the_wire(server, monkeypatch):
     await server.stop()
     await server.start()
     async with AsrClient(server.url) as asr:
-        assert await texts_of(asr, bytes(0)) == ["你好啊。"]
+        assert await texts_of(asr, bytes(BLOCK)) == ["你好啊。"]
 
 
 async def test_the_golden_failure(server):
@@ -745,8 +845,19 @@ async def test_the_command_line_prints_text_and_writes_subtitles(server, tmp_pat
     assert server.tasks[0].parameters["vocabulary"] == {"你好": 5}
 
 
-async def test_the_command_line_reports_errors_without_a_traceback():
-    status, out, err = await run_cli(__file__, "--url", "ws://127.0.0.1:9")
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ((__file__, "--url", "ws://127.0.0.1:9"), "cannot reach ws://127.0.0.1:9"),
+        pytest.param(
+            ("--devices",),
+            "pip install sounddevice",
+            marks=pytest.mark.skipif(bool(find_spec("sounddevice")), reason="has sounddevice"),
+        ),
+    ],
+)
+async def test_the_command_line_reports_errors_without_a_traceback(arguments, reason):
+    status, out, err = await run_cli(*arguments)
     assert (status, out) == (1, "")
-    assert "cannot reach ws://127.0.0.1:9" in err
+    assert reason in err
     assert "Traceback" not in err

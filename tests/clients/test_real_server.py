@@ -4,11 +4,10 @@ import asyncio
 import json
 from pathlib import Path
 
-import pytest
 from AsrClient import AsrClient, Final, Interim, Parameters, Reconnecting, Retry, SyncAsrClient
 
 from tests.support import processes
-from tests.support.serving import Served, serving
+from tests.support.serving import SMALL_DEMO, Served, serving
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 SPOKEN = Parameters(punctuation_prediction_enabled=False, inverse_text_normalization_enabled=False)
@@ -20,17 +19,12 @@ def transcript(path: Path) -> str:
     return next(item["text"] for item in manifest if item["file"] == path.name)
 
 
-@pytest.fixture
-def model() -> str:
-    return "demo"
-
-
 async def text_of(served: Served, source: object, **options: object) -> str:
     async with AsrClient(served.url, parameters=SPOKEN) as asr:
         return "".join([s.text async for s in asr.transcribe(source, **options)])
 
 
-async def test_every_kind_of_source(model):
+async def test_every_kind_of_source():
     pcm = PHONE.read_bytes()[44:]
 
     def blocks():
@@ -41,23 +35,23 @@ async def test_every_kind_of_source(model):
         for block in blocks():
             yield block
 
-    async with serving(model=model) as served:
+    async with serving(**SMALL_DEMO) as served:
         for source in (PHONE, str(PHONE), PHONE.read_bytes(), pcm, blocks(), later()):
             assert await text_of(served, source) == transcript(PHONE)
         assert await text_of(served, PHONE, pace=4) == transcript(PHONE)
 
 
-async def test_without_asyncio(model):
+async def test_without_asyncio():
     def work(url: str) -> str:
         with SyncAsrClient(url, parameters=SPOKEN) as asr:
             return "".join(sentence.text for sentence in asr.transcribe(PHONE))
 
-    async with serving(model=model) as served:
+    async with serving(**SMALL_DEMO) as served:
         assert await asyncio.to_thread(work, served.url) == transcript(PHONE)
 
 
-async def test_two_streams_at_once(model):
-    async with serving(model=model) as served, AsrClient(served.url, parameters=SPOKEN) as asr:
+async def test_two_streams_at_once():
+    async with serving(**SMALL_DEMO) as served, AsrClient(served.url, parameters=SPOKEN) as asr:
 
         async def one() -> str:
             return "".join([s.text async for s in asr.transcribe(PHONE)])
@@ -65,8 +59,8 @@ async def test_two_streams_at_once(model):
         assert await asyncio.gather(one(), one()) == [transcript(PHONE)] * 2
 
 
-async def test_leaving_early_frees_the_server(model):
-    async with serving(model=model, max_tasks=1) as served:
+async def test_leaving_early_frees_the_server():
+    async with serving(model="demo", max_tasks=1) as served:
         async with AsrClient(served.url, parameters=SPOKEN) as asr:
             async for _ in asr.transcribe(PHONE, pace=2, interim=True):
                 break
@@ -77,7 +71,8 @@ async def test_a_restart_of_a_killed_server_loses_no_word(tmp_path):
     """The server is a process, killed in the middle of a sentence."""
     events = []
     arguments = ("--model", "demo", "--host", "127.0.0.1", "--port")
-    with processes.serving(*arguments, "0", cwd=tmp_path) as first:
+    few = {"ASR_MAX_TASKS": "4"}
+    with processes.serving(*arguments, "0", cwd=tmp_path, **few) as first:
         port = await asyncio.to_thread(first.port)
         retry = Retry(attempts=60, max_delay_s=0.5)
         asr = AsrClient(f"ws://127.0.0.1:{port}", parameters=SPOKEN, retry=retry)
@@ -88,7 +83,7 @@ async def test_a_restart_of_a_killed_server_loses_no_word(tmp_path):
                 if isinstance(event, Interim) and len(event.sentence.text) >= 4:
                     break
             first.process.kill()
-            with processes.serving(*arguments, str(port), cwd=tmp_path):
+            with processes.serving(*arguments, str(port), cwd=tmp_path, **few):
                 events += [event async for event in stream]
     assert any(isinstance(event, Reconnecting) for event in events)
     finals = [event.sentence.text for event in events if isinstance(event, Final)]

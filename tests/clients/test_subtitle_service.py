@@ -76,6 +76,7 @@ async def test_a_recording_becomes_subtitles(service):
         "name": "a.wav",
         "state": "done",
         "error": "",
+        "reason": "",
         "duration_ms": 1300,
         "done_ms": 1300,
         "count": 2,
@@ -92,6 +93,7 @@ async def test_a_file_that_is_no_recording_fails(service):
     (_, status), *_ = reversed(await service.events(job))
     assert status["state"] == "failed"
     assert "cannot be read" in status["error"]
+    assert status["reason"] == "unreadable"
 
 
 async def test_an_unreachable_server_is_reported(service, server):
@@ -100,6 +102,7 @@ async def test_an_unreachable_server_is_reported(service, server):
     (_, status), *_ = reversed(await service.events(job))
     assert status["state"] == "failed"
     assert "cannot reach" in status["error"]
+    assert status["reason"] == "away"
 
 
 async def test_a_job_can_be_removed(service):

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from tests.clients.nodejs import needs_chromium, needs_node, node
-from tests.support.serving import serving
+from tests.support.serving import SMALL_DEMO, serving
 
 pytestmark = [needs_node, pytest.mark.timeout(400), pytest.mark.usefixtures("packages")]
 
@@ -25,5 +25,5 @@ def test_the_library_and_the_page_pass_their_tests_in_chromium(part):
 
 
 async def test_the_library_and_the_page_work_with_the_real_server():
-    async with serving(model="demo") as served:
+    async with serving(**SMALL_DEMO) as served:
         await asyncio.to_thread(node, "--test", "test/real.test.js", ASR_TEST_SERVER=served.http)

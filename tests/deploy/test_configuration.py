@@ -142,6 +142,7 @@ def test_nginx_forwards_websockets():
         "proxy_set_header Upgrade $http_upgrade;",
         "proxy_set_header Connection $asr_connection;",
         "proxy_buffering off;",
+        "proxy_set_header Host $http_host;",  # compared with a page's Origin
     ):
         assert directive in text
     assert "Authorization" not in text

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,10 @@ def test_the_variables_of_the_image_are_settings():
     named = set(re.findall(r"\bASR_(\w+)=", DOCKERFILE))
     assert {name.lower() for name in named} <= set(Settings.model_fields)
     assert named
+
+
+def test_the_image_listens_on_all_addresses_of_its_container():
+    assert "ASR_HOST=0.0.0.0" in DOCKERFILE
 
 
 def entrypoint(*arguments: str, models: Path, **variables: str):
@@ -94,6 +99,8 @@ async def test_the_health_check_follows_readiness_and_ignores_proxies():
 
     async with serving() as served:
         assert await asyncio.to_thread(health, served) == 0
+        for host in ("0.0.0.0", "auto"):
+            assert await asyncio.to_thread(partial(health, served, ASR_HOST=host)) == 0
         await served.engine.stop()
         assert await asyncio.to_thread(health, served) == 1
     assert await asyncio.to_thread(health) == 1

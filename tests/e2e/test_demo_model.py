@@ -12,8 +12,9 @@ from dashscope.v2.transport.ws_connection import WsConnection
 from asr_server.models.registry import DEMO, resolve
 from asr_server.settings import Settings
 from tests.support import sdk
+from tests.support.background import serving_on_a_thread
 from tests.support.encoding import encode
-from tests.support.processes import serving
+from tests.support.serving import SMALL_DEMO
 from tests.support.texts import bare, error_rate
 
 DATA = Path(__file__).parents[1] / "data"
@@ -32,9 +33,9 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory):
-    with serving("--model", DEMO, "--port", "0", cwd=tmp_path_factory.mktemp("demo")) as server:
-        yield f"ws://127.0.0.1:{server.port()}/api-ws/v1/inference"
+def url():
+    with serving_on_a_thread(**SMALL_DEMO) as served:
+        yield served.url
 
 
 @pytest.fixture(autouse=True)

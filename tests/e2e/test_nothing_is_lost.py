@@ -11,11 +11,11 @@ import pytest
 
 from asr_server.asr.run.backend import PyTorchBackend
 from asr_server.asr.types import StreamOptions
-from asr_server.audio.decode import open_decoder
 from asr_server.audio.endpointer import EndpointingOptions
-from asr_server.audio.units import SAMPLE_RATE, Pcm, from_ms
+from asr_server.audio.units import Pcm, from_ms
 from asr_server.recognition import EndOfStream, Hypothesis
 from tests.support.backends import load_backend
+from tests.support.decoding import decode_wave
 from tests.support.engines import engine_with
 
 ROOT = Path(__file__).parents[2]
@@ -26,13 +26,11 @@ TIMEOUT_S = 60
 
 @pytest.fixture(scope="module", params=[1, 2], ids=["one worker", "two workers"])
 def backend(request: pytest.FixtureRequest) -> PyTorchBackend:
-    return load_backend(MODEL, workers=request.param, slots=8)
+    return load_backend(MODEL, step_threads=request.param, max_tasks=8)
 
 
 def recording(name: str) -> Pcm:
-    decoder = open_decoder("wav", SAMPLE_RATE)
-    data = (DATA / name).read_bytes()
-    return np.concatenate((decoder.feed(data), decoder.finish()))
+    return decode_wave((DATA / name).read_bytes())
 
 
 async def recognise(

@@ -13,7 +13,6 @@ CLIENTS = Figures(
     finished=40,
     refused=0,
     failed={},
-    wordless=0,
     shown=400,
     revised=20,
     late=Percentiles(),

@@ -118,9 +118,9 @@ async def test_a_refused_connection_is_no_failure_either():
 
 
 async def test_a_wrong_key_is_an_error():
-    async with serving(api_keys=("sk-right",)) as served:
-        right = await run_client(Target(served.url, "sk-right", pace=0), RECORDING)
-        wrong = await run_client(Target(served.url, "sk-wrong", pace=0), RECORDING)
+    async with serving(api_keys=("sk-the-right-key-1",)) as served:
+        right = await run_client(Target(served.url, "sk-the-right-key-1", pace=0), RECORDING)
+        wrong = await run_client(Target(served.url, "sk-a-wrong-key-12", pace=0), RECORDING)
         assert right.finished
         assert (wrong.error, wrong.refused) == ("HTTP 401", False)
 
@@ -149,18 +149,21 @@ async def test_an_unreachable_server_is_recorded():
 
 
 async def test_frames_that_a_server_does_not_read_are_not_counted_as_late():
+    closed = asyncio.Event()
+
     async def deaf(socket):
         await socket.recv()
         await socket.send(event("task-started"))
-        await asyncio.sleep(1.5)
+        await closed.wait()
 
     big = Recording("big", (bytes(1 << 20),) * 40, ())
     async with serve(deaf, "127.0.0.1", 0, max_size=None, max_queue=1, close_timeout=0) as at:
         url = f"ws://127.0.0.1:{at.sockets[0].getsockname()[1]}/"
         running = asyncio.create_task(run_client(Target(url, pace=100), big))
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(0.5)
         assert not running.done()
         at.close(close_connections=True)
+        closed.set()
         record = await running
     assert record.sent < 40
     assert max(late for _, late in record.late) < 0.2
@@ -169,10 +172,10 @@ async def test_frames_that_a_server_does_not_read_are_not_counted_as_late():
 async def test_a_load_generator_keeps_all_streams_open_and_measures_them(served, monkeypatch):
     monkeypatch.setattr("asr_server.load.load_generator.RAMP_UP_S", 0.5)
     brief = replace(RECORDING, frames=RECORDING.frames[3:13], speech=(Speech(0.0, 1.0),))
-    generator = LoadGenerator(Target(served.url, parameters=SHORT), [brief], 5, 4.0)
+    generator = LoadGenerator(Target(served.url, parameters=SHORT), [brief], 5, 2.5)
     measuring = asyncio.create_task(generator.run(Goals(2.0, 2.0, 2.0)))
-    await asyncio.sleep(1.0)
-    assert generator.open == 5
+    while generator.open < 5:  # noqa: ASYNC110 - a stream that opens has no event
+        await asyncio.sleep(0.01)
     level = await measuring
     assert level.held, level.broken
     assert level.clients.finished >= 5

@@ -56,8 +56,12 @@ def test_a_folder_may_hold_any_format_and_rate(tmp_path):
     [
         ("absent.wav", None, "there is no such file"),
         ("a.wav", "RIFF", "cannot be read as sound"),
-        ("a.jsonl", '{"text": "你好"}', "not a manifest"),
-        ("a.json", "[", "not a manifest"),
+        ("a.jsonl", '{"file": "b.wav"}\n{"text": "你好"}', "line 1: there is no file .*b.wav"),
+        (
+            "a.json",
+            '[{"file": "a.json"}]',
+            "a.json: there is no sound in it|a.json: it cannot be read as sound",
+        ),
         ("empty", "/", "there is no recording"),
     ],
 )

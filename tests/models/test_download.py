@@ -1,6 +1,7 @@
 """Downloads over real sockets from a hub with the interfaces of both hubs."""
 
-import json
+import hashlib
+import shutil
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -9,21 +10,23 @@ import httpx2
 import pytest
 
 from asr_server.models import registry
-from asr_server.models.catalog import PRODUCTION, HubName, ModelError, lookup
-from asr_server.models.download import MANIFEST, fetch
-from asr_server.models.hubs import list_files
+from asr_server.models.catalog import PRODUCTION, PUNCTUATION, HubName, ModelError, lookup
+from asr_server.models.download import fetch
+from asr_server.models.hubs import http_client, list_files
+from asr_server.models.lock import lock_path, read_lock
+from tests.support.model_hub import COMMIT
 
 
 def quiet(path: str, done: int, size: int) -> None:
     pass
 
 
-def get(hub: Any, tmp_path: Path, name: HubName = "modelscope", pause_s: float = 0) -> Path:
+def get(hub: Any, tmp_path: Path, name: HubName = "modelscope", **options: Any) -> Path:
     model = lookup(PRODUCTION)
     assert model is not None
     with httpx2.Client() as client:
         listing = list_files(model, name, hub.settings(tmp_path), client)
-    return fetch(listing, tmp_path / "models" / PRODUCTION, quiet, pause_s)
+    return fetch(listing, tmp_path / "models" / PRODUCTION, quiet, 0, **options)
 
 
 @pytest.mark.parametrize("name", ["modelscope", "huggingface"])
@@ -33,7 +36,12 @@ def test_a_download_holds_the_files_of_the_model_only(hub, tmp_path, name):
         assert (directory / path).exists() == (path != "unwanted.bin")
         if path != "unwanted.bin":
             assert (directory / path).read_bytes() == data
-    assert json.loads((directory / MANIFEST).read_text())["hub"] == name
+    lock = read_lock(directory)
+    assert lock is not None
+    assert (lock.hub, lock.revision) == (name, "master" if name == "modelscope" else COMMIT)
+    assert lock.files.keys() == hub.files.keys() - {"unwanted.bin"}
+    for path, locked in lock.files.items():
+        assert locked.sha256 == hashlib.sha256(hub.files[path]).hexdigest()
 
 
 @pytest.mark.parametrize("name", ["modelscope", "huggingface"])
@@ -72,9 +80,71 @@ def test_a_damaged_file_is_downloaded_once_more(hub, tmp_path):
 
 def test_a_file_that_stays_damaged_is_refused(hub, tmp_path):
     hub.spoil = 9
-    with pytest.raises(ModelError, match=r"model\.pt arrived twice with another SHA-256"):
+    with pytest.raises(ModelError, match=r"model\.pt arrived twice with another hash"):
         get(hub, tmp_path)
     assert registry.resolve(PRODUCTION, hub.settings(tmp_path / "models")) is None
+
+
+def test_a_small_file_that_stays_damaged_is_refused_on_a_hub_without_its_sha256(hub, tmp_path):
+    hub.spoiled, hub.spoil = "config.yaml", 9
+    with pytest.raises(ModelError, match=r"config\.yaml arrived twice with another hash"):
+        get(hub, tmp_path, "huggingface")
+
+
+@pytest.mark.parametrize("name", ["modelscope", "huggingface"])
+@pytest.mark.parametrize("removed", [True, False], ids=["removed", "present"])
+def test_a_file_that_changed_since_the_first_download_is_refused_unless_accepted(
+    hub, tmp_path, name, removed
+):
+    directory = get(hub, tmp_path, name)
+    before = hub.files["config.yaml"]
+    changed = hub.files["config.yaml"] = before.upper()
+    if removed:
+        shutil.rmtree(directory)
+    with pytest.raises(ModelError, match=r"config\.yaml.*--accept-changes"):
+        get(hub, tmp_path, name)
+    assert get(hub, tmp_path, name, accept_changes=True) == directory
+    assert (directory / "config.yaml").read_bytes() == changed
+    assert get(hub, tmp_path, name) == directory
+
+
+def test_another_hub_has_to_publish_the_same_files(hub, tmp_path):
+    shutil.rmtree(get(hub, tmp_path, "modelscope"))
+    get(hub, tmp_path, "huggingface")
+    shutil.rmtree(tmp_path / "models" / PRODUCTION)
+    hub.files["tokens.json"] += b" "
+    with pytest.raises(ModelError, match=r"tokens\.json of .* changed"):
+        get(hub, tmp_path, "huggingface")
+
+
+def test_a_lock_that_cannot_be_read_is_named(hub, tmp_path):
+    lock = lock_path(get(hub, tmp_path))
+    lock.write_text('{"files": 3}')
+    with pytest.raises(ModelError, match="lock.json cannot be read"):
+        get(hub, tmp_path)
+
+
+def test_the_files_of_the_wanted_revision_are_downloaded(hub, tmp_path):
+    settings = hub.settings(tmp_path, model_revision="v2.0.4")
+    hub.models += (lookup(PUNCTUATION).modelscope,)
+    registry.download(PRODUCTION, settings)
+    assert set(hub.revisions) == {"v2.0.4"}
+    hub.revisions.clear()
+    registry.download(PUNCTUATION, settings)
+    assert hub.revisions == ["master"]
+
+
+def test_an_unencrypted_hub_on_another_machine_is_a_warning(hub, tmp_path, caplog):
+    get(hub, tmp_path)
+    assert not caplog.records
+    http_client("http://hub.example:8080/x", 1).close()
+    assert "http://hub.example is unencrypted" in caplog.text
+
+
+def test_a_redirect_from_https_to_http_is_refused(hub):
+    with http_client("https://hub.example", 1) as client:
+        with pytest.raises(ModelError, match="redirects to unencrypted http://127"):
+            client.get(hub.url)
 
 
 def test_a_deleted_file_is_not_retried(hub, tmp_path):

@@ -8,6 +8,7 @@ import torch
 import yaml
 
 from asr_server.asr.loading.verify import Check, verify
+from asr_server.models.lock import Lock, LockedFile, lock_path, write_lock
 
 CONFIG = {
     "model": "ParaformerStreaming",
@@ -89,9 +90,16 @@ def test_code_in_a_model_file_is_not_run(model, tmp_path):
 
 
 def test_a_file_that_changed_since_its_download_is_named(model):
-    config = model / "config.yaml"
-    published = {"config.yaml": {"size": config.stat().st_size, "sha256": "0" * 64}}
-    (model / "asr-server.json").write_text(json.dumps({"files": published}))
+    size = (model / "config.yaml").stat().st_size
+    files = {"config.yaml": LockedFile(size, "0" * 64, ""), "am.mvn": LockedFile(1, "", "")}
+    write_lock(model, Lock("modelscope", "iic/some", "master", files))
+    changed, missing = problems(model)
+    assert "another SHA-256" in changed
+    assert "download the model again" in changed
+    assert "am.mvn: is missing" in missing
+
+
+def test_a_broken_lock_is_named(model):
+    lock_path(model).write_text("{")
     [problem] = problems(model)
-    assert "another SHA-256" in problem
-    assert "download the model again" in problem
+    assert problem.startswith(f"{model.name}.lock.json: ")

@@ -13,7 +13,8 @@ from asr_server.asr.run.backend import PyTorchBackend
 from asr_server.asr.types import LoadError, StreamOptions
 from asr_server.asr.worker import DeviceDeadError
 from asr_server.settings import Settings
-from tests.support.processes import ROOT, asr_server
+from tests.support.command_line import asr_server
+from tests.support.processes import ROOT
 from tests.support.serving import becomes
 
 DEMO = ROOT / "src" / "asr_server" / "models" / "demo"

@@ -7,20 +7,19 @@ import time
 import wave
 from pathlib import Path
 
-import httpx2
 import pytest
 import websockets
 from AsrClient import AsrClient, Parameters, Retry
 
 from asr_server.access import ANONYMOUS
 from asr_server.asr.engine import Engine
-from asr_server.asr.load import build_engine
 from asr_server.settings import Settings
 from asr_server.vocabularies import Vocabularies
 from asr_server.websocket.connection import Connection
 from asr_server.websocket.limits import ConcurrencyLimit
 from asr_server.websocket.server_context import ServerContext
 from tests.support import processes
+from tests.support.fake_backend import FakeBackend
 from tests.support.processes import await_state, free_port, launched, state_of
 from tests.support.scripted_socket import Socket
 from tests.support.serving import (
@@ -32,6 +31,7 @@ from tests.support.serving import (
     connected,
     error,
     finish_task,
+    http_client,
     names,
     run_task,
     texts,
@@ -84,7 +84,7 @@ async def test_an_open_task_gets_all_its_results_and_new_connections_are_refused
             server.process.send_signal(number)
             await until_draining(port)
             assert await idle.closed() == 1001
-            async with httpx2.AsyncClient(trust_env=False) as http:
+            async with http_client() as http:
                 alive = await http.get(f"http://127.0.0.1:{port}/healthz")
                 assert alive.status_code == 200
             with pytest.raises(websockets.InvalidStatus) as refusal:
@@ -114,7 +114,7 @@ async def test_asr_server_serve_drains_with_the_real_recogniser(tmp_path):
         "inverse_text_normalization_enabled": False,
     }
     options = ("--model", "demo", "--host", "127.0.0.1", "--port", "0")
-    with processes.serving(*options, cwd=tmp_path) as server:
+    with processes.serving(*options, cwd=tmp_path, ASR_MAX_TASKS="1") as server:
         port = server.port()
         async with connected(at(port)) as client:
             await client.say(run_task(**plain))
@@ -130,6 +130,7 @@ async def test_asr_server_serve_drains_with_the_real_recogniser(tmp_path):
         assert server.ended() == 0
     (line,) = [r for r in server.records if r["message"] == "task finished"]
     assert line["characters"] == len(expected["text"])
+    assert "DEMO MODEL" in server.said
 
 
 async def test_a_task_open_after_the_drain_timeout_fails_with_a_retryable_error():
@@ -189,7 +190,7 @@ async def test_a_device_that_hangs_cannot_block_the_exit():
     script = """
 import asyncio, threading
 import numpy as np
-from asr_server.asr.fake import FakeBackend
+from tests.support.fake_backend import FakeBackend
 from asr_server.asr.engine import Engine
 from asr_server.settings import Settings
 from asr_server.asr.types import StreamOptions
@@ -291,7 +292,7 @@ async def test_a_rolling_restart_loses_no_sentence(drain_timeout_s):
 
 @pytest.fixture
 async def connection():
-    engine = build_engine(Settings(), "fake")
+    engine = Engine(FakeBackend, Settings())
     await engine.start()
     server = ServerContext(
         engine, Settings(), Vocabularies(Settings(database_url="sqlite://")), ConcurrencyLimit(0)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from asr_server.asr import engine as engine_module
-from asr_server.asr.fake import TEXT
 from asr_server.asr.hotword_compiler import compile_hotwords
 from tests.support.engines import engine_with
+from tests.support.fake_backend import TEXT
 from tests.support.serving import LOUD, connected, finish_task, run_task, serving, texts
 
 

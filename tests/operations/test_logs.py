@@ -13,10 +13,11 @@ import websockets
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr_server.asr.fake import TEXT, FakeBackend
 from asr_server.observability import logs
 from asr_server.settings import Settings
 from asr_server.vocabularies import Vocabularies
+from tests.support.fake_backend import TEXT, FakeBackend
+from tests.support.loggers import separate_logging
 from tests.support.processes import free_port, launched
 from tests.support.serving import (
     LOUD,
@@ -29,28 +30,21 @@ from tests.support.serving import (
     texts,
 )
 
-KEY = "sk-very-secret"
+KEY = "sk-very-secret-key"
 
 
 @contextlib.contextmanager
 def logging_as_the_server():
     """Yield the server's log and a function that configures it."""
-    root, ours = logging.getLogger(), logging.getLogger("asr_server")
-    before = root.handlers[:], root.level, ours.level
     written = io.StringIO()
 
     def configure(**settings):
-        root.handlers.clear()  # or pytest's own would be closed
         logs.configure(Settings(**{"log_format": "json", "log_level": "debug", **settings}))
-        root.handlers[0].setStream(written)
+        logging.getLogger().handlers[0].setStream(written)
 
-    configure()
-    try:
+    with separate_logging():
+        configure()
         yield written, configure
-    finally:
-        root.handlers[:], level, ours_level = before
-        root.setLevel(level)
-        ours.setLevel(ours_level)
 
 
 class Log:

@@ -14,7 +14,6 @@ import torch
 from asr_server import app
 from asr_server.asr import engine as engine_module
 from asr_server.asr.engine import Engine
-from asr_server.asr.fake import FakeBackend
 from asr_server.asr.load import Loader, build_engine
 from asr_server.asr.types import DeviceLostError, StreamOptions
 from asr_server.asr.worker import accelerator_fails
@@ -22,6 +21,7 @@ from asr_server.errors import EngineDead, InternalError
 from asr_server.recognition import EndOfStream
 from asr_server.settings import Settings
 from tests.support.engines import engine_with
+from tests.support.fake_backend import FakeBackend
 from tests.support.processes import ROOT
 from tests.support.serving import (
     LOUD,
@@ -29,6 +29,7 @@ from tests.support.serving import (
     connected,
     error,
     finish_task,
+    http_client,
     names,
     run_task,
     serving,
@@ -50,14 +51,12 @@ def _quick(monkeypatch):
 @contextlib.contextmanager
 def running(load, **options):
     """Let the application build this engine instead of its own."""
-    built = []
 
-    def build(settings, model, punctuation, metrics):
-        built.append(engine_with(load, metrics, **options))
-        return built[0]
+    def build(fake, settings, metrics):
+        return engine_with(load, metrics, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(app, "build_engine", build)
+        patch.setattr(app, "Engine", build)
         yield
 
 
@@ -89,7 +88,7 @@ async def outcome(engine):
 
 
 async def ready(served):
-    async with httpx2.AsyncClient(trust_env=False) as client:
+    async with http_client() as client:
         answer = await client.get(served.http + "/readyz")
     return answer.status_code, answer.json()
 
@@ -113,8 +112,8 @@ async def recognised(served):
 
 
 async def test_before_the_model_is_loaded_the_server_is_alive_but_not_ready():
-    transport = httpx2.ASGITransport(app.create_app(Settings(model="fake")))
-    async with httpx2.AsyncClient(transport=transport, base_url="http://x") as client:
+    transport = httpx2.ASGITransport(app.create_app(Settings(), load=FakeBackend))
+    async with http_client(transport=transport, base_url="http://x") as client:
         answer = await client.get("/readyz")
         assert (answer.status_code, answer.json()) == (503, {"status": "loading"})
         assert (await client.get("/healthz")).status_code == 200
@@ -208,7 +207,7 @@ async def test_readiness_shows_why_a_restart_failed_until_one_succeeds():
                 503,
                 {"status": "failed", "reason": "see the log"},
             )
-            async with httpx2.AsyncClient(trust_env=False) as http:
+            async with http_client() as http:
                 assert (await http.get(served.http + "/healthz")).status_code == 200
             breaks.clear()
             assert await until(served, "ready") == (200, {"status": "ready"})
@@ -343,9 +342,8 @@ import numpy as np
 
 engine.RESTART_PAUSES_S = (0.0,)
 gpu = Gpu()
-app.build_engine = lambda settings, *_: engine.Engine(Loader(gpu, "cuda"), settings)
-settings = Settings(model="fake", host="127.0.0.1", port=0, log_format="json")
-server = app.create_app(settings)
+settings = Settings(host="127.0.0.1", port=0, log_format="json")
+server = app.create_app(settings, load=Loader(gpu, "cuda"))
 
 def listening(port):
     gpu.there = False

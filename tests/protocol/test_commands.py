@@ -148,7 +148,7 @@ def test_what_is_not_a_json_object_is_an_invalid_payload(text):
     rejected = parse(text)
     assert isinstance(rejected, Rejected)
     assert isinstance(rejected.error, MalformedMessage)
-    assert str(rejected.error) == "Invalid payload data"
+    assert str(rejected.error).startswith("Invalid payload data")
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,14 @@ import websockets
 
 from asr_client.errors import AsrError, ServerAway, ServerBusy, TaskFailed, Unauthorized
 from asr_client.types import Sentence
+from asr_server.app import create_app
 from asr_server.recordings import recognise as recognise_module
 from asr_server.recordings.files import OpenRecording, RecordingError, open_recording
 from asr_server.recordings.inprocess import bulk_settings, in_process
 from asr_server.recordings.recognise import Request, ends_run, recognise
 from asr_server.settings import Settings
 from tests.support.encoding import encode
+from tests.support.fake_backend import FakeBackend
 from tests.support.serving import LOUD, QUIET, serving
 
 AS_SPOKEN = {"punctuation_prediction_enabled": False}
@@ -39,8 +41,9 @@ def speech(tmp_path):
 @pytest.fixture
 async def here() -> AsyncIterator[Request]:
     """A server in this process."""
-    settings = Settings(model="fake", api_keys="secret", max_tasks_per_key=1)
-    async with in_process(bulk_settings(settings, 4)) as connect:
+    settings = Settings(model="fake", api_keys="a-secret-of-16-letters", max_tasks_per_key=1)
+    app = create_app(bulk_settings(settings, 4), load=FakeBackend)
+    async with in_process(app) as connect:
         yield Request(AS_SPOKEN, connect=connect)
 
 
@@ -127,8 +130,14 @@ async def test_an_unknown_model_ends_the_run(speech, here):
 
 
 async def test_a_file_without_samples_is_an_error_and_not_silence(tmp_path, here):
-    with pytest.raises(TaskFailed, match="NO_VALID_AUDIO"):
+    with pytest.raises(RecordingError, match="there is no sound in it"):
         await sentences_of(recording(tmp_path / "empty.wav"), here)
+
+
+@pytest.mark.parametrize("format", ["wav", "pcm", "mp3"])
+async def test_stdin_without_a_byte_is_an_error_and_not_silence(format, here):
+    with pytest.raises(RecordingError, match="there is no sound in it"):
+        [s async for s in recognise(OpenRecording(lambda: iter(()), format, 16_000), here)]
 
 
 async def test_a_recording_that_breaks_off_raises_and_frees_its_slot(speech, here):
@@ -149,11 +158,11 @@ async def test_an_unreachable_server_ends_the_run(speech):
 
 
 async def test_a_wrong_key_ends_the_run(speech):
-    async with serving(api_keys="right") as served:
+    async with serving(api_keys="the-right-key-of-16") as served:
         with pytest.raises(Unauthorized, match="refused the API key") as caught:
             await sentences_of(speech, at(served.url, api_key="wrong"))
         assert ends_run(caught.value)
-        assert await sentences_of(speech, at(served.url, api_key="right"))
+        assert await sentences_of(speech, at(served.url, api_key="the-right-key-of-16"))
 
 
 async def test_a_server_that_stays_busy_is_given_up(speech, monkeypatch):
@@ -187,6 +196,7 @@ async def test_a_lost_connection_fails_one_recording_and_not_the_run(speech):
         ("absent.wav", None, "there is no such file"),
         ("notes.wav", b"not a sound at all", "cannot be read as sound"),
         ("notes.mp4", b"", "cannot be read as sound"),
+        (".", None, "it is a folder; name the files in it"),
     ],
 )
 def test_an_unreadable_recording_is_an_error_at_once(tmp_path, name, content, reason):

@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from asr_server.audio.units import from_ms
-from asr_server.errors import EngineError, InvalidParameter, MalformedMessage, NoValidAudio
+from asr_server.errors import (
+    EngineError,
+    InvalidParameter,
+    MalformedMessage,
+    MessageTooLong,
+    NoValidAudio,
+    TooManyMessages,
+)
 from asr_server.protocol.commands import ContinueTask, FinishTask, Parameters, Rejected, RunTask
 from asr_server.recognition import EndOfStream, Hypothesis
 from asr_server.settings import Settings
@@ -385,7 +392,7 @@ def test_a_disconnect_closes_the_stream():
 # Time ---------------------------------------------------------------------------------------------
 
 
-def test_23_seconds_without_a_message_fail_the_task_with_the_exact_text():
+def test_23_seconds_without_audio_fail_the_task_with_the_exact_text():
     session = session_in(State.STREAMING)
     assert session.receive(Tick(), 22.9) == []
     outputs = session.receive(Tick(), 23)
@@ -393,12 +400,44 @@ def test_23_seconds_without_a_message_fail_the_task_with_the_exact_text():
     assert outputs[-1] == CloseSocket(1000, "CLIENT_ERROR")
 
 
-@pytest.mark.parametrize("message", [Audio(b""), ContinueTask()])
-def test_any_message_restarts_the_23_seconds(message):
+def test_audio_restarts_the_23_seconds():
     session = session_in(State.STREAMING)
-    session.receive(message, 20)
+    session.receive(Audio(b"ab"), 20)
     assert session.receive(Tick(), 42.9) == []
     assert failure(session.receive(Tick(), 43))[0] == "CLIENT_ERROR"
+
+
+@pytest.mark.parametrize("message", [Audio(b""), ContinueTask()])
+@pytest.mark.parametrize("heartbeat", [False, True])
+def test_a_message_without_audio_keeps_no_task(message, heartbeat):
+    session = session_in(State.STREAMING, heartbeat=heartbeat)
+    session.receive(message, 20)
+    assert failure(session.receive(Tick(), 23))[0] == "CLIENT_ERROR"
+
+
+def test_a_task_with_audio_lasts_as_long_as_the_setting_allows():
+    session = session_in(State.STREAMING, Settings(max_task_s=3600), heartbeat=True)
+    for second in range(3600):
+        session.receive(Audio(b"ab"), second)
+        session.receive(Tick(), second)
+    assert failure(session.receive(Tick(), 3600)) == (
+        "InvalidParameter",
+        "The task is longer than 3600 seconds.",
+    )
+    unlimited = session_in(State.STREAMING, heartbeat=True)
+    for second in range(0, 1_000_000, 20):
+        unlimited.receive(Audio(b"ab"), second)
+        unlimited.receive(Tick(), second)
+    assert unlimited.state is State.STREAMING
+
+
+def test_a_broken_limit_ends_the_conversation_with_a_reason_in_the_close_frame():
+    for state in (State.IDLE, State.STREAMING, State.FINISHING):
+        outputs = session_in(state).receive(Rejected("", TooManyMessages(200)), 0)
+        assert failure(outputs)[0] == "Throttling.RateQuota"
+        assert outputs[-1] == CloseSocket(
+            1008, "More than 200 messages a second that bring little audio."
+        )
 
 
 def test_the_input_timeout_stands_still_while_the_server_does_not_read():
@@ -418,7 +457,7 @@ def test_after_finish_task_the_client_may_be_silent():
 def test_a_minute_of_audio_without_speech_fails_the_task():
     session = session_in(State.STREAMING)
     for second in range(60):
-        session.receive(Audio(b""), second)
+        session.receive(Audio(b"ab"), second)
     assert session.deadline == 60
     assert failure(session.receive(Tick(), 60)) == ("ResponseTimeout", "Response timeout!")
 
@@ -426,7 +465,7 @@ def test_a_minute_of_audio_without_speech_fails_the_task():
 def test_speech_restarts_the_minute():
     session = session_in(State.STREAMING)
     session.receive(hypothesis("好", end_ms=300), 50)
-    session.receive(Audio(b""), 100)
+    session.receive(Audio(b"ab"), 100)
     assert session.receive(Tick(), 109) == []
     assert failure(session.receive(Tick(), 110))[0] == "ResponseTimeout"
 
@@ -435,7 +474,7 @@ def test_with_heartbeat_silence_may_last_and_is_filled_every_few_seconds():
     session = session_in(State.STREAMING, heartbeat=True)
     heartbeats = []
     for second in range(300):
-        session.receive(Audio(b""), second)
+        session.receive(Audio(b"ab"), second)
         heartbeats += [(second, s) for s in sentences(session.receive(Tick(), second))]
     assert [second for second, _ in heartbeats] == list(range(5, 300, 5))
     assert heartbeats[0][1] == {
@@ -453,7 +492,7 @@ def test_without_heartbeat_nothing_fills_the_silence():
     session = session_in(State.STREAMING)
     outputs = []
     for second in range(59):
-        session.receive(Audio(b""), second)
+        session.receive(Audio(b"ab"), second)
         outputs += session.receive(Tick(), second)
     assert outputs == []
 
@@ -483,6 +522,8 @@ class RandomClient(RuleBasedStateMachine):
         super().__init__()
         self.now = 0.0
         self.session = Session(SETTINGS, now=0)
+        self.audio_at = 0.0
+        """The last time at which the client sent audio, or was not read."""
         self.open = False
         self.finishing = False
         self.started = self.ended = 0
@@ -537,21 +578,27 @@ class RandomClient(RuleBasedStateMachine):
         event=st.sampled_from(
             [
                 Audio(b"ab"),
+                Audio(b""),
                 run_task(),
                 FinishTask(),
                 ContinueTask(),
                 Rejected("", MalformedMessage()),
+                Rejected("", MessageTooLong(1000)),
+                Rejected("", TooManyMessages(200)),
             ]
         )
         | st.just(Audio(b"ab"))
     )
     def client_sends(self, event):
+        if isinstance(event, Audio) and event.data:
+            self.audio_at = self.now
         self.feed(event)
 
     @precondition(lambda self: self.session.state is State.STARTING)
     @rule(event=st.just(Opened()) | st.just(Opened()) | st.just(Failed(EngineError())))
     def engine_opens(self, event):
         self.unfinished_sentence = False
+        self.audio_at = self.now
         self.feed(event)
 
     @precondition(lambda self: self.session.state in (State.STREAMING, State.FINISHING))
@@ -567,6 +614,8 @@ class RandomClient(RuleBasedStateMachine):
     @rule(seconds=st.floats(0, 30), reading=st.booleans())
     def time_passes(self, seconds, reading):
         self.now += seconds
+        if not reading:
+            self.audio_at = self.now
         self.feed(Tick(reading))
 
     @rule()
@@ -577,6 +626,12 @@ class RandomClient(RuleBasedStateMachine):
     def a_stream_is_open_only_while_a_task_runs(self):
         running = (State.STARTING, State.STREAMING, State.FINISHING)
         assert self.open == (self.session.state in running)
+
+    @invariant()
+    def no_task_streams_long_without_audio(self):
+        self.feed(Tick())
+        if self.session.state is State.STREAMING:
+            assert self.now - self.audio_at < SETTINGS.input_timeout_s
 
     @invariant()
     def a_tick_moves_the_deadline_into_the_future(self):

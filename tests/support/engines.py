@@ -4,10 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 from asr_server.asr.engine import Engine
-from asr_server.asr.fake import FakeBackend
 from asr_server.asr.types import Backend
 from asr_server.observability.metrics import Metrics
 from asr_server.settings import Settings
+from tests.support.fake_backend import FakeBackend
 
 
 def engine_with(

@@ -25,6 +25,15 @@ MODEL_FILES = {
 }
 
 
+COMMIT = "c0ffee" + "0" * 34
+"""What `main` names on this hub."""
+
+
+def blob_id(data: bytes) -> str:
+    """Return Git's name of a file."""
+    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+
+
 def hub_settings(directory: Path, modelscope: str, huggingface: str, **settings: Any) -> Settings:
     """Return settings with these hubs, and models and caches in `directory`."""
     return Settings(
@@ -54,9 +63,13 @@ class Hub:
     ranges: bool = True
     """Whether `Range` is honoured."""
     spoil: int = 0
-    """How many downloads of model.pt come with a wrong byte."""
+    """How many downloads of `spoiled` come with a wrong byte."""
     portal: bool = False
     """Answer everything with a page, as a hotel network does."""
+    spoiled: str = "model.pt"
+    """The file that `spoil` is about."""
+    revisions: list[str] = field(default_factory=list)
+    """Revisions that listings were asked for."""
     asked: list[tuple[str, str | None]] = field(default_factory=list)
     """Paths of files that were sent, with the Range asked for."""
 
@@ -78,12 +91,14 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             if hub.portal:
                 return self.reply(b"<html>Please sign in</html>", "text/html")
             if m := re.fullmatch(r"/api/v1/models/([^/]+/[^/]+)/repo/files", url.path):
+                hub.revisions += query["Revision"]
                 return self.listing(m[1], {"Data": {"Files": self.modelscope_files()}})
-            if m := re.fullmatch(r"/api/models/([^/]+/[^/]+)/tree/main", url.path):
-                return self.listing(m[1], self.huggingface_files())
+            if m := re.fullmatch(r"/api/models/([^/]+/[^/]+)/revision/([^/]+)", url.path):
+                hub.revisions.append(m[2])
+                return self.listing(m[1], {"sha": COMMIT, "siblings": self.huggingface_files()})
             if m := re.fullmatch(r"/api/v1/models/([^/]+/[^/]+)/repo", url.path):
                 return self.send_file(query["FilePath"][0])
-            if m := re.fullmatch(r"/[^/]+/[^/]+/resolve/main/(.+)", url.path):
+            if m := re.fullmatch(rf"/[^/]+/[^/]+/resolve/{COMMIT}/(.+)", url.path):
                 self.send_response(302)  # as the real one: to a content network
                 self.send_header("Location", f"/content/{m[1]}")
                 self.send_header("Content-Length", "0")
@@ -109,9 +124,9 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             ]
 
         def huggingface_files(self) -> list[dict[str, object]]:
-            return [{"type": "directory", "path": "example", "size": 0}] + [
-                {"type": "file", "path": path, "size": len(data), "oid": "0" * 40}
-                | ({"lfs": {"oid": hashlib.sha256(data).hexdigest()}} if len(data) > 999 else {})
+            return [
+                {"rfilename": path, "size": len(data), "blobId": blob_id(data)}
+                | ({"lfs": {"sha256": hashlib.sha256(data).hexdigest()}} if len(data) > 999 else {})
                 for path, data in hub.files.items()
             ]
 
@@ -119,7 +134,7 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             wanted = self.headers.get("Range")
             hub.asked.append((path, wanted))
             data = hub.files[path]
-            if path == "model.pt" and hub.spoil:
+            if path == hub.spoiled and hub.spoil:
                 hub.spoil -= 1
                 data = b"!" + data[1:]
             start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and hub.ranges else 0

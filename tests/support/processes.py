@@ -1,5 +1,6 @@
 """The command line as a user runs it: a process of its own."""
 
+import http.client
 import json
 import os
 import re
@@ -13,8 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
 from typing import Any
-
-import httpx2
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "asr_server.cli.main"]
@@ -53,7 +52,7 @@ class Running:
         """The port it listens on, once it says so."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
-            if found := re.search(r"listens on ws://127\.0\.0\.1:(\d+)/", self.said):
+            if found := re.search(r"listens on ws://[\d.]+:(\d+)/", self.said):
                 return int(found[1])
             if self.process.poll() is not None:
                 break
@@ -90,7 +89,7 @@ class Running:
 def launched(*command: str, port: int, **variables: str) -> Iterator[Running]:
     """A server with the fake backend, started by any command, once it is ready."""
     process = subprocess.Popen(
-        [sys.executable, *command],
+        [sys.executable, "-m", "tests.support.with_fake_backend", *command],
         cwd=ROOT,
         env=environment(ASR_MODEL="fake", ASR_HOST="127.0.0.1", ASR_PORT=str(port), **variables),
         stdout=subprocess.DEVNULL,
@@ -129,11 +128,14 @@ def await_state(
 
 def state_of(port: int) -> str:
     """What `/readyz` says, or nothing if there is no answer."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
-        answer = httpx2.get(f"http://127.0.0.1:{port}/readyz", trust_env=False)
-    except httpx2.TransportError:
+        connection.request("GET", "/readyz")
+        return str(json.load(connection.getresponse())["status"])
+    except (OSError, http.client.HTTPException):
         return ""
-    return str(answer.json()["status"])
+    finally:
+        connection.close()
 
 
 def free_port() -> int:

@@ -3,11 +3,12 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import httpx2
 import numpy as np
 import websockets
 from uvicorn import Config
@@ -18,6 +19,8 @@ from asr_server.app import create_app
 from asr_server.asr.engine import Engine
 from asr_server.process.serving import Server, options
 from asr_server.settings import Settings
+from tests.support.decoding import POOL
+from tests.support.fake_backend import FakeBackend
 
 RATE = 16_000
 QUIET = np.zeros(RATE, "<i2").tobytes()
@@ -29,6 +32,8 @@ FRAME = 3200
 
 NO_LOAD_LIMIT = {"max_delay_ms": 0}
 """Admission must not depend on how busy this machine is."""
+SMALL_DEMO: dict[str, Any] = {"model": "demo", "max_tasks": 4}
+"""The demo model for a few streams, because the warm-up takes time for each size of a batch."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,26 @@ class Served:
         return f"http://127.0.0.1:{self.port}"
 
 
+class PromptServer(Server):
+    """Stop at once: uvicorn looks every 0.1 s whether it should."""
+
+    def __init__(self, config: Config, listening: Callable[[int], None]) -> None:
+        super().__init__(config, listening)
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """Begin to stop."""
+        self.should_exit = True
+        self._stopping.set()
+
+    async def main_loop(self) -> None:
+        tenths = 0
+        while not await self.on_tick(tenths):
+            tenths += 1
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), 0.1)
+
+
 @asynccontextmanager
 async def serving(uvicorn: dict[str, Any] | None = None, **overrides: Any) -> AsyncIterator[Served]:
     """Run a server, with the fake backend unless the settings name another.
@@ -56,9 +81,10 @@ async def serving(uvicorn: dict[str, Any] | None = None, **overrides: Any) -> As
     settings = Settings(
         **{"model": "fake", "host": "127.0.0.1", "port": 0, **NO_LOAD_LIMIT, **overrides}
     )
-    app = create_app(settings)
+    load = FakeBackend if settings.model == "fake" else None
+    app = create_app(settings, load=load, decoders=POOL)
     ports: asyncio.Queue[int] = asyncio.Queue()
-    server = Server(Config(app, **{**options(settings), **(uvicorn or {})}), ports.put_nowait)
+    server = PromptServer(Config(app, **{**options(settings), **(uvicorn or {})}), ports.put_nowait)
     running = asyncio.create_task(server.serve(), name="uvicorn")
     listening = asyncio.create_task(ports.get(), name="port")
     await asyncio.wait({running, listening}, return_when=asyncio.FIRST_COMPLETED)
@@ -68,7 +94,7 @@ async def serving(uvicorn: dict[str, Any] | None = None, **overrides: Any) -> As
     try:
         yield Served(listening.result(), app.state.engine)
     finally:
-        server.should_exit = True
+        server.stop()
         await running
 
 
@@ -80,6 +106,11 @@ def run_task(task_id: str = "task", model: str = DEFAULT_MODEL, **parameters: An
 def finish_task(task_id: str = "task") -> str:
     """Return a finish-task frame."""
     return protocol.finish_task(task_id)
+
+
+def http_client(**options: Any) -> httpx2.AsyncClient:
+    """Return an HTTP client without certificates, which take 45 ms to load."""
+    return httpx2.AsyncClient(trust_env=False, verify=False, **options)
 
 
 class Client:

@@ -1,8 +1,11 @@
 """The filter of special words."""
 
 import json
+import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from asr_server.text.special_words import SpecialWords
 from asr_server.text.tokens import Unit
@@ -19,9 +22,9 @@ def shown(said: str, words: SpecialWords) -> str:
     return "".join(unit.text + unit.mark for unit in words.apply(units))
 
 
-@pytest.mark.parametrize("given", [DOCUMENTED, json.dumps(DOCUMENTED)])
-def test_the_documented_examples_hold(given: object):
-    words = SpecialWords.parse(given)
+@pytest.mark.parametrize("form", [DOCUMENTED, json.dumps(DOCUMENTED)])
+def test_the_documented_examples_hold(form: object):
+    words = SpecialWords.parse(form)
     assert shown("帮我测试一下这段代码", words) == "帮我**一下这段代码"
     assert shown("比赛这就要开始了吗", words) == "比赛这就要了吗"
 
@@ -43,11 +46,25 @@ def test_an_empty_filter_changes_nothing(given: object):
         {"filter_with_signed": ["测试"]},
         {"filter_with_empty": {"word_list": "测试"}},
         {"filter_with_empty": {"word_list": [1]}},
+        {"filter_with_empty": {"word_list": ["测" * 101]}},
+        {"filter_with_empty": {"word_list": ["测"] * 1001}},
     ],
 )
-def test_a_filter_of_another_form_is_refused(given: object):
-    with pytest.raises(ValueError):  # noqa: PT011  the message is json's own for some
+def test_a_filter_of_another_form_or_size_is_refused_and_the_parameter_named(given: object):
+    with pytest.raises(ValueError, match="payload.parameters.special_word_filter"):
         SpecialWords.parse(given)
+
+
+@given(
+    masked=st.frozensets(st.text("天地玄", min_size=1, max_size=3), max_size=5),
+    removed=st.frozensets(st.text("天地玄", min_size=1, max_size=3), max_size=5),
+    said=st.text("天地玄黄", max_size=12),
+)
+def test_words_apply_from_left_to_right_as_a_regular_expression_would(masked, removed, said):
+    longest_first = sorted(masked | removed, key=len, reverse=True)
+    pattern = "|".join(longest_first) or "$^"
+    expected = re.sub(pattern, lambda m: "" if m[0] in removed else "*" * len(m[0]), said)
+    assert shown(said, SpecialWords(masked, removed)) == expected
 
 
 def test_the_mark_of_a_removed_last_word_moves_to_the_word_before():

@@ -140,9 +140,9 @@ async def test_a_text_frame_that_is_not_utf8_is_closed_with_1007(served):
     await reader.readuntil(b"\r\n\r\n")
     writer.write(b"\x81\x82" + b"\0\0\0\0" + b"\xff\xfe")
     async with within(1):
-        frame = await reader.read(100)
-    assert frame[0] == 0x88
-    assert struct.unpack(">H", frame[2:4]) == (1007,)
+        frames = await reader.read()
+    assert b'"error_message":"Invalid payload data: the text frame is not UTF-8."' in frames
+    assert struct.pack(">BBH", 0x88, 18, 1007) + b"InvalidParameter" in frames
     writer.close()
 
 

@@ -6,20 +6,21 @@ import numpy as np
 import pytest
 
 from asr_server.access import ANONYMOUS
-from asr_server.asr.load import build_engine
+from asr_server.asr.engine import Engine
 from asr_server.asr.types import StreamOptions
 from asr_server.settings import Settings
 from asr_server.vocabularies import Vocabularies
 from asr_server.websocket.connection import Connection
 from asr_server.websocket.limits import ConcurrencyLimit
 from asr_server.websocket.server_context import ServerContext
+from tests.support.fake_backend import FakeBackend
 from tests.support.scripted_socket import Socket
 from tests.support.serving import LOUD, QUIET, finish_task, run_task, texts, within
 
 
 @pytest.fixture
 async def engine():
-    engine = build_engine(Settings(), "fake")
+    engine = Engine(FakeBackend, Settings())
     await engine.start()
     yield engine
     await engine.stop()

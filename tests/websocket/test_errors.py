@@ -20,6 +20,7 @@ from tests.support.serving import (
 INVALID = "InvalidParameter"
 PROTOCOL = "Please follow the protocol!"
 NO_INPUT = '{"header":{"action":"run-task","task_id":"t"},"payload":{"model":"m"}}'
+KEY = "sk-0123456789abcdef"
 GARBAGE = b"garbage" * 10
 
 TASK_ERRORS = {
@@ -135,14 +136,14 @@ async def test_a_failure_of_the_engine_fails_the_task_and_closes_with_1011(monke
 @pytest.mark.parametrize(
     ("settings", "headers", "status", "code"),
     [
-        ({"api_keys": ("sk-1",)}, {"Authorization": "sk-2"}, 401, "InvalidApiKey"),
+        ({"api_keys": (KEY,)}, {"Authorization": "sk-2"}, 401, "InvalidApiKey"),
         ({"allowed_origins": ("https://a",)}, {"Origin": "https://b"}, 403, "AccessDenied"),
         ({"max_connections": 1}, {}, 503, "ServiceUnavailable"),
     ],
 )
 async def test_a_handshake_is_refused_with_its_status(settings, headers, status, code):
     async with serving(**settings) as served:
-        async with connected(served, additional_headers={"Authorization": "sk-1"}):
+        async with connected(served, additional_headers={"Authorization": KEY}):
             with pytest.raises(websockets.InvalidStatus) as refusal:
                 async with connected(served, additional_headers=headers):
                     pass
@@ -154,5 +155,6 @@ def test_every_code_is_provoked():
     provoked = {case[2] for case in TASK_ERRORS.values()}
     provoked |= {"InternalError", "InvalidApiKey", "AccessDenied", "ServiceUnavailable"}
     provoked |= {"BadRequest.ResourceNotExist"}  # in tests/api
+    provoked |= {"NotFound", "MethodNotAllowed", "RequestTimeOut"}  # in tests/attack
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
     assert {kind.code for kind in kinds if hasattr(kind, "code")} == provoked

@@ -1,13 +1,12 @@
 """The rate limit refuses an address over its limit, at constant cost."""
 
-import httpx2
 import pytest
 import websockets
 
 from asr_server.access import ANONYMOUS
 from asr_server.errors import Throttled
-from asr_server.websocket.limits import ConcurrencyLimit, TokenBuckets
-from tests.support.serving import connected, serving
+from asr_server.websocket.limits import ConcurrencyLimit, TokenBuckets, client_address
+from tests.support.serving import connected, http_client, serving
 
 
 def test_an_address_may_spend_its_minute_at_once_and_then_one_token_as_it_is_refilled():
@@ -51,6 +50,29 @@ def test_an_attack_from_many_addresses_at_once_does_not_grow_the_table():
         assert len(buckets) <= 100
 
 
+def test_a_debt_grows_with_each_token_up_to_the_longest_delay_and_is_paid_off():
+    buckets = TokenBuckets(per_minute=60)
+    assert [buckets.owe("a", 0, longest_s=2) for _ in range(64)] == [0.0] * 60 + [1.0, 2.0, 2, 2]
+    assert buckets.owe("b", 0, longest_s=2) == 0
+    assert buckets.owe("a", 10, longest_s=2) == 0
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        ("192.0.2.1", "192.0.2.2", False),
+        ("2001:db8:0:1::1", "2001:db8:0:1:ffff::9", True),
+        ("2001:db8:0:1::1", "2001:db8:0:2::1", False),
+        ("192.0.2.1", "::ffff:192.0.2.1", True),
+        ("fe80::1%eth0", "fe80::2%eth0", True),
+        ("", "unix", False),
+    ],
+)
+def test_a_network_of_ipv6_counts_as_one_address(first, second, same):
+    addresses = [client_address({"client": (host, 1)}) for host in (first, second)]
+    assert (addresses[0] == addresses[1]) is same
+
+
 def test_a_caller_has_its_own_task_limit_and_gets_a_task_back_when_one_ends():
     limit = ConcurrencyLimit(1)
     limit.acquire("a")
@@ -69,7 +91,7 @@ def test_a_task_limit_of_zero_refuses_no_task():
 
 async def test_handshakes_and_requests_are_counted_together_and_refused_with_429():
     async with serving(max_requests_per_minute=2) as served, connected(served):
-        async with httpx2.AsyncClient(trust_env=False) as client:
+        async with http_client() as client:
             assert (await client.get(served.http + "/healthz")).status_code == 200
             refused = await client.get(served.http + "/healthz")
         assert refused.status_code == 429

@@ -7,6 +7,8 @@ from random import Random
 
 import numpy as np
 
+from asr_server.text.itn import normalise
+
 from .grammar import Sentence
 from .recordings import Conditions, Recording, Silences, noise_bank, record
 from .synthesis import SAMPLE_RATE, Synthesiser
@@ -81,6 +83,7 @@ def build(folder: Path) -> None:
                 "file": f"{name}.wav",
                 "text": made.text,
                 "punctuated": "".join(sentence.punctuated for sentence in chosen),
+                "written": normalise("".join(sentence.punctuated for sentence in chosen)),
                 "duration_ms": round(len(made.pcm) * 1000 / SAMPLE_RATE),
                 "sentences": [
                     _timed(s, made, int(first)) for s, first in zip(chosen, firsts, strict=False)

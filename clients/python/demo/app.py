@@ -37,6 +37,9 @@ from AsrClient import (  # noqa: E402 - needs the path
     AsrClient,
     AsrError,
     Sentence,
+    ServerAway,
+    ServerBusy,
+    Unauthorized,
     to_json,
     to_srt,
     to_txt,
@@ -46,6 +49,13 @@ from AsrClient import (  # noqa: E402 - needs the path
 RATE = 16000
 MAX_UPLOAD = 4 << 30  # bytes
 MAX_JOBS = 20
+REASONS: dict[type[Exception], str] = {
+    ServerAway: "away",
+    ServerBusy: "busy",
+    Unauthorized: "unauthorized",
+    AsrError: "task",
+}
+"""Why a job failed, as the page translates it; anything else is an unreadable file."""
 WRITERS = {
     "srt": (to_srt, "application/x-subrip"),
     "vtt": (to_vtt, "text/vtt"),
@@ -65,6 +75,7 @@ class Job:
     done_ms: int = 0
     state: str = "waiting"  # waiting, running, done, failed
     error: str = ""
+    reason: str = ""  # of REASONS, or "unreadable"
     sentences: list[Sentence] = field(default_factory=list)
     changes: int = 0
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
@@ -77,6 +88,7 @@ class Job:
             "name": self.name,
             "state": self.state,
             "error": self.error,
+            "reason": self.reason,
             "duration_ms": self.duration_ms,
             "done_ms": self.done_ms,
             "count": len(self.sentences),
@@ -141,8 +153,10 @@ class Subtitler:
                 await job.update(state="running", duration_ms=duration_ms)
                 await self._recognise(job)
                 await job.update(state="done", done_ms=job.duration_ms)
-            except (AsrError, ValueError, OSError) as error:
-                await job.update(state="failed", error=str(error))
+            except (AsrError, av.error.FFmpegError, ValueError, OSError) as error:
+                reasons = (name for kind, name in REASONS.items() if isinstance(error, kind))
+                reason = next(reasons, "unreadable")
+                await job.update(state="failed", error=str(error), reason=reason)
 
     async def _recognise(self, job: Job) -> None:
         async with AsrClient(self._url, api_key=self._api_key) as asr:
@@ -199,7 +213,7 @@ async def create(request: Request) -> Response:
             size += len(chunk)
             if size > MAX_UPLOAD:
                 subtitler.remove(job)
-                return JSONResponse({"error": "the file is too large"}, 413)
+                return JSONResponse({"error": "the file is too large", "reason": "large"}, 413)
             await asyncio.to_thread(file.write, chunk)
     subtitler.start(job)
     return JSONResponse(job.status(), 201)

@@ -1,61 +1,135 @@
-// The demo page: recorder, transcript, latency, exports, code samples and wire log.
+// The demo page: connects the recogniser, the session on the page, and the history.
 
-import { AsrClient, toSrt, toTxt, toVtt, websocketUrl } from '../AsrClient.js';
-import { language, t, translate } from './i18n.js';
-import { Recording } from './recording.js';
+import { AsrClient, toTxt } from '../AsrClient.js';
+import { Alert } from './alert.js';
+import { Archive, lastShown, rememberShown } from './archive.js';
+import { Captions } from './captions.js';
+import { FileError, acceptDrops, readAudio } from './files.js';
+import { History } from './history.js';
+import { HistoryView } from './historyview.js';
+import { t } from './i18n.js';
+import { Meters } from './meters.js';
+import { copyText, download, downloadTranscript } from './output.js';
+import { Player } from './player.js';
+import { Samples } from './samples.js';
+import { addressOf, isMixedContent, readHealth } from './server.js';
+import { Session } from './session.js';
 import { Settings } from './settings.js';
-import { snippets } from './snippets.js';
+import { SettingsView } from './settingsview.js';
+import { CodePanel } from './snippets.js';
 import { Transcript, clock } from './transcript.js';
+import { Truth } from './truth.js';
+import { Undo } from './undo.js';
 import { Waveform } from './waveform.js';
 import { WireLog } from './wirelog.js';
 
 const $ = (id) => document.getElementById(id);
-const LOCAL_SERVER = 'ws://127.0.0.1:8000'; // default of the page opened as a file
 
-const settings = new Settings();
-const recording = new Recording();
-const waveform = new Waveform($('wave'), recording);
-const wireLog = new WireLog($('wire'));
-const transcript = new Transcript(
-  { list: $('sentences'), scroller: $('transcript'), empty: $('empty'), toEnd: $('to-end') },
-  (fromMs, toMs) => play(fromMs, toMs),
-);
-
+let session = new Session();
 /** @type {AsrClient | null} */
 let asr = null;
 let state = 'idle';
-let health = null;
-let latencies = { first: [], final: [] };
-let isPaced = true;
-let firstTextIndex = null; // the last sentence whose first text was measured
+let health; // undefined until the server was asked, null while it is away
 let sampleAudio = null;
-let tabName = 'DashScope';
+
+const settings = new Settings();
+const waveform = new Waveform($('wave'), session.recording);
+const wireLog = new WireLog($('wire'));
+const undo = new Undo($('toast'));
+const archive = new Archive(new History(), ({ message }) =>
+  alert.show(t('error.not-kept', message)),
+);
+const meters = new Meters($);
+const alert = new Alert({
+  element: $('alert'),
+  text: $('alert-text'),
+  remedy: $('alert-settings'),
+  close: $('alert-close'),
+});
+const transcript = new Transcript(
+  { list: $('sentences'), scroller: $('transcript'), empty: $('empty'), toEnd: $('to-end') },
+  { onPlay: (fromMs, toMs) => player.play(fromMs, toMs), onEdit: editSentence },
+);
+const player = new Player(
+  { waveform, transcript, button: $('play'), label: $('play-label') },
+  { canPlay: () => state === 'idle' && session.recording.samples > 0, onMove: showTime },
+);
+const truth = new Truth({ panel: $('truth'), text: $('truth-text'), score: $('truth-score') });
+const samples = new Samples(
+  { section: $('samples'), list: $('sample-list'), quick: $('quick') },
+  recogniseSample,
+);
+const code = new CodePanel({ tabs: $('code-tabs'), panel: $('code-panel'), code: $('code-text') });
+const captions = new Captions($('captions'), startMainAction);
+const historyView = new HistoryView($('history'), archive, undo, {
+  onOpen: openEntry,
+  onRemoved: (id) => id === session.id && show(new Session()),
+  isBusy: () => state !== 'idle',
+});
+
+const settingsView = new SettingsView(
+  {
+    dialog: $('settings'),
+    form: $('settings-form'),
+    reset: $('reset'),
+    language: $('language'),
+    theme: $('theme'),
+  },
+  settings,
+  {
+    onServer: () => {
+      showCode();
+      checkHealth();
+    },
+    onLanguage: () => {
+      samples.show();
+      showHealth();
+      showFigures();
+      player.show();
+    },
+    onTheme: () => waveform.refresh(),
+  },
+);
 
 // --------------------------------------------------------------------------------------- session
 
 /**
+ * Recognise a source in a new session. The one before stays in the history, and on the page if the
+ * start fails.
  * @param {import('../AsrClient.js').Source} source
  * @param {import('../AsrClient.js').StartOptions} [options]
+ * @param {{name?: string, sample?: import('./samples.js').Sample}} [about]
  */
-async function begin(source, options = {}) {
+async function begin(source, options = {}, { name = 'microphone', sample } = {}) {
   if (state !== 'idle') return;
-  clearSession();
-  isPaced = source === 'microphone' || Boolean(options.pace);
+  const address = addressOf(settings.values.url);
+  if (!address) return alert.show(t('error.bad-address', settings.values.url));
+  if (isMixedContent(address)) return alert.show(t('error.mixed-content', address.ws.href));
+  const before = session;
+  asr?.close();
+  alert.hide();
+  wireLog.clear();
+  const { silence } = settings.values;
+  const isPaced = source === 'microphone' || Boolean(options.pace);
+  show(new Session({ source: name, sample, isPaced, silenceMs: silence }));
   setState('starting');
-  asr = makeClient();
-  listen(asr);
+  asr = makeClient(address);
+  listen(asr, before);
   try {
     await asr.start(source, options);
     if (state === 'starting') setState('live');
   } catch {
-    // the 'failed' event shows the error
+    return; // the 'failed' event shows the error
   }
+  const begun = session;
+  if (before.sentences.length === 0 || begun === before) return;
+  undo.offer(t('undo.new'), () => begun === session && returnTo(before));
 }
 
-function makeClient() {
-  const { url, key, model, device } = settings.values;
+function makeClient({ ws }) {
+  const { key, model, device } = settings.values;
   return new AsrClient({
-    url: url || serverUrl(),
+    url: ws.href,
     apiKey: key,
     model,
     parameters: settings.parameters,
@@ -63,66 +137,95 @@ function makeClient() {
   });
 }
 
-function serverUrl() {
-  return location.protocol.startsWith('http') ? location.origin : LOCAL_SERVER;
-}
-
-function listen(client) {
+function listen(client, before) {
   client.on('wire', (message) => wireLog.add(message));
   client.on('audio', ({ pcm, sampleRate }) => {
-    recording.append(pcm, sampleRate);
+    if (captions.isFixed) return; // shown for hours, with nobody who would play it
+    session.recording.append(pcm, sampleRate);
     waveform.refresh();
     showTime();
   });
-  client.on('level', showLevel);
+  client.on('level', (level) => meters.showLevel(level));
   client.on('interim', onInterim);
   client.on('final', onFinal);
   client.on('started', ({ resumed }) => {
-    if (resumed > 0 && !$('alert').hidden) hideAlert();
+    if (resumed > 0 && alert.isShown) alert.hide();
     if (resumed > 0) announce(t('state.resumed'));
   });
-  client.on('reconnecting', ({ attempt }) => showAlert(t('state.reconnecting', attempt)));
+  client.on('reconnecting', ({ attempt }) => alert.show(t('state.reconnecting', attempt)));
   client.on('finished', () => {
-    hideAlert();
+    alert.hide();
     setState('idle');
-    announce(t('state.done', transcript.sentences.length));
+    const score = truth.update(session.text, false);
+    announce(
+      score ? t('truth.score', score.right, score.of) : t('state.done', session.sentences.length),
+    );
   });
-  client.on('failed', (error) => {
-    transcript.dropOpen();
+  client.on('failed', async (error) => {
+    if (session.isWorthKeeping) transcript.dropOpen();
+    else show(before);
+    sampleAudio?.pause();
     setState('idle');
-    if (error.code !== 'closed') showAlert(explain(error));
+    if (error.code === 'closed') return;
+    await alert.showError(error, settings.values);
+    captions.retry();
   });
 }
 
-function onInterim(sentence) {
-  if (sentence.text && firstTextIndex !== sentence.index) {
-    firstTextIndex = sentence.index;
-    measure('first', sentence.beginMs);
-  }
-  if (sentence.text) transcript.showInterim(sentence);
-  waveform.open = sentence;
-  showCharacters(sentence.text.length);
+/** Stop what runs and show a session again; what was recognised meanwhile is in the history. */
+function returnTo(earlier) {
+  asr?.cancel();
+  sampleAudio?.pause();
+  show(earlier);
+  setState('idle');
 }
 
-function onFinal(sentence) {
-  measure('final', sentence.endMs);
-  transcript.showFinal(sentence);
-  waveform.open = null;
-  waveform.sentences = transcript.sentences;
+/** Show a session in all parts of the page. */
+function show(next) {
+  session.recording.stop();
+  session = next;
+  transcript.load(next.sentences, next.recording.samples > 0 || !next.id);
+  Object.assign(waveform, {
+    recording: next.recording,
+    sentences: next.sentences,
+    open: null,
+    headMs: null,
+  });
   waveform.refresh();
-  $('spoken').textContent = sentence.text;
-  showCharacters(0);
+  if (next.sample) truth.show(rightText(next.sample));
+  else truth.hide();
+  if (next.sentences.length > 0) truth.update(next.text, false);
+  rememberShown(next.id);
+  captions.update(next.sentences, null);
+  showFigures();
+  showTime();
   enableExports();
 }
 
-/** Record the time since the sample at `ms` was sent, and show the session's median. */
-function measure(kind, ms) {
-  const sent = recording.wallClockOf(ms);
-  if (!isPaced || sent === null) return;
-  const values = latencies[kind];
-  values.push(performance.now() - sent);
-  values.sort((a, b) => a - b);
-  $(`${kind}-text`).textContent = t('ms', Math.round(values[values.length >> 1]));
+function rightText({ text, punctuated = text, written = punctuated }) {
+  return settings.values.itn ? written : punctuated;
+}
+
+function onInterim(sentence) {
+  session.measureFirst(sentence);
+  if (sentence.text) transcript.showInterim(sentence);
+  waveform.open = sentence;
+  truth.update(session.text + sentence.text, true);
+  captions.update(session.sentences, sentence);
+  showFigures(sentence.text.length);
+}
+
+function onFinal(sentence) {
+  session.measureFinal(sentence);
+  transcript.showFinal(sentence);
+  waveform.open = null;
+  waveform.refresh();
+  truth.update(session.text, true);
+  captions.update(session.sentences, null);
+  $('spoken').textContent = sentence.text;
+  showFigures();
+  enableExports();
+  if (sentence.text) keep([sentence]);
 }
 
 async function end() {
@@ -132,233 +235,150 @@ async function end() {
   await asr.stop().catch(() => {});
 }
 
-function clearSession() {
-  recording.clear(16000);
-  transcript.clear();
-  wireLog.clear();
-  Object.assign(waveform, { sentences: [], open: null, headMs: null });
-  latencies = { first: [], final: [] };
-  firstTextIndex = null;
-  hideAlert();
-  asr?.close();
-  sampleAudio?.pause();
-  sampleAudio = null;
-  for (const id of ['first-text', 'final-text']) $(id).textContent = '–';
-  showCharacters(0);
-  showTime();
-  enableExports();
-}
-
 function setState(next) {
   state = next;
   document.body.dataset.state = next;
-  waveform.isLive = next !== 'idle';
-  waveform.refresh();
   const isOn = next !== 'idle';
+  waveform.isLive = isOn;
+  waveform.refresh();
   $('record').setAttribute('aria-pressed', String(isOn));
   $('record').disabled = next === 'stopping';
-  $('record-label').textContent = t(isOn ? 'record.stop' : 'record.start');
-  $('pick').disabled = isOn;
-  $('play').disabled = isOn || recording.samples === 0;
-  for (const button of document.querySelectorAll('.sample')) button.disabled = isOn;
-  if (!isOn) showLevel({ rmsDb: -100, peakDb: -100 });
-  if (next !== 'idle') announce(t(`state.${next}`));
+  $('play').disabled = isOn || session.recording.samples === 0;
+  for (const id of ['pick', 'mic']) $(id).disabled = isOn;
+  samples.disable(isOn);
+  if (!isOn) meters.showSilence();
+  if (isOn) announce(t(`state.${next}`));
+  showMainAction();
+  enableExports();
+}
+
+// --------------------------------------------------------------------------------------- history
+
+/** @param {import('../AsrClient.js').Sentence[]} changed */
+function keep(changed) {
+  archive.keep(session, changed);
+  rememberShown(session.id);
+}
+
+async function openEntry(id) {
+  const before = session;
+  const opened = await archive.read(id);
+  if (!opened || state !== 'idle') return;
+  show(opened);
+  setState('idle');
+  if (before.recording.samples > 0) undo.offer(t('undo.opened'), () => returnTo(before));
+}
+
+function editSentence(sentence, text) {
+  const target = session;
+  archive.edit(target, sentence, text);
+  showEdited(target);
+  undo.offer(t(text ? 'undo.edited' : 'undo.removed'), () => {
+    archive.revert(target, sentence);
+    showEdited(target);
+  });
+}
+
+function showEdited(target) {
+  if (target !== session) return;
+  transcript.load(target.sentences, transcript.isPlayable);
+  truth.update(target.text, state !== 'idle');
+  waveform.refresh();
+  showFigures();
   enableExports();
 }
 
 // ---------------------------------------------------------------------------------------- views
 
-function showLevel({ rmsDb, peakDb }) {
-  const share = (db) => Math.max(0, Math.min(1, (db + 60) / 60));
-  $('level').style.setProperty('--level', share(rmsDb));
-  $('level').style.setProperty('--peak', share(peakDb));
-  $('record').style.setProperty('--level', share(rmsDb));
-  $('level').setAttribute('aria-valuenow', String(Math.round(Math.max(-60, rmsDb))));
-}
-
 function showTime() {
-  const ms = recording.positionMs ?? waveform.headMs ?? recording.durationMs;
-  $('time').textContent = `${clock(ms)}.${Math.floor((ms % 1000) / 100)}`;
-  $('wave').setAttribute('aria-valuemax', String(Math.round(recording.durationMs / 1000)));
-  $('wave').setAttribute('aria-valuenow', String(Math.round(ms / 1000)));
-  $('wave').setAttribute('aria-valuetext', clock(ms));
+  meters.showTime(session.recording, waveform.headMs);
 }
 
-function showCharacters(open) {
-  const count = transcript.sentences.reduce((sum, { text }) => sum + text.length, 0);
-  $('characters').textContent = String(count + open);
+/** @param {number} [open] characters of the open sentence */
+function showFigures(open) {
+  meters.showFigures(session, open);
 }
 
 function announce(text) {
   $('announce').textContent = text;
 }
 
-function showAlert(text) {
-  $('alert-text').textContent = text;
-  $('alert').hidden = false;
-}
-
-function hideAlert() {
-  $('alert').hidden = true;
-}
-
-function explain(error) {
-  if (error.code === 'server-away')
-    return t('error.server-away', settings.values.url || serverUrl());
-  return t(`error.${error.code}`, error.message);
-}
-
 function enableExports() {
-  const isEmpty = transcript.sentences.length === 0;
+  const isEmpty = session.sentences.length === 0;
   for (const button of $('exports').children) {
     const needsAudio = button.dataset.export === 'wav';
-    button.disabled = needsAudio ? state !== 'idle' || recording.samples === 0 : isEmpty;
-  }
-}
-
-// ------------------------------------------------------------------------------------- playback
-
-function play(fromMs, toMs) {
-  if (state !== 'idle') return;
-  recording.play(fromMs, toMs, () => {
-    waveform.headMs = null;
-    transcript.highlight(null);
-    showPlaying();
-    waveform.refresh();
-    showTime();
-  });
-  showPlaying();
-  follow();
-}
-
-function follow() {
-  const { positionMs } = recording;
-  if (positionMs === null) return;
-  waveform.headMs = positionMs;
-  waveform.refresh();
-  transcript.highlight(positionMs);
-  showTime();
-  requestAnimationFrame(follow);
-}
-
-function showPlaying() {
-  $('play-label').textContent = t(recording.isPlaying ? 'pause' : 'play');
-  $('play').classList.toggle('on', recording.isPlaying);
-}
-
-function togglePlayback() {
-  if (recording.isPlaying) recording.stop();
-  else play(0, recording.durationMs);
-}
-
-function seek(event) {
-  const steps = { ArrowRight: 1000, ArrowLeft: -1000, Home: -Infinity };
-  if (state !== 'idle' || recording.samples === 0) return;
-  if (event.key in steps) {
-    event.preventDefault();
-    const now = recording.positionMs ?? waveform.headMs ?? 0;
-    const to = Math.max(0, Math.min(recording.durationMs - 100, now + steps[event.key]));
-    play(to, recording.durationMs);
-  } else if (event.key === 'Enter') {
-    togglePlayback();
+    button.disabled = needsAudio ? state !== 'idle' || session.recording.samples === 0 : isEmpty;
   }
 }
 
 // ------------------------------------------------------------------------------ files and samples
 
 async function recogniseFile(file) {
-  if (file) await begin(file, settings.values.realtime ? { pace: 1 } : {});
-}
-
-async function loadSamples() {
+  if (!file || state !== 'idle') return;
   try {
-    const response = await fetch(new URL('manifest.json', samplesRoot()));
-    if (!response.ok) return;
-    showSamples(await response.json());
-  } catch {
-    // the page works without samples
+    const { source, options } = await readAudio(file);
+    const pace = settings.values.realtime ? { pace: 1 } : {};
+    await begin(source, { ...options, ...pace }, { name: file.name });
+  } catch (error) {
+    if (!(error instanceof FileError)) throw error;
+    alert.show(t(`error.${error.code}`, file.name));
   }
 }
 
 /** Return the folder of the samples: beside the page, or on the server if the page is a file. */
 function samplesRoot() {
-  return new URL('samples/', location.protocol.startsWith('http') ? location.href : httpUrl());
-}
-
-function showSamples(samples) {
-  const items = samples.map((sample) => {
-    const item = document.createElement('li');
-    item.append(sampleButton(sample));
-    return item;
-  });
-  $('sample-list').replaceChildren(...items);
-  $('samples').hidden = items.length === 0;
-  // On a phone the list is far below, so the empty transcript offers the first samples.
-  $('quick').replaceChildren(...samples.slice(0, 3).map(sampleButton));
-  showHint();
-}
-
-function sampleButton(sample) {
-  const button = document.createElement('button');
-  button.type = 'button';
-  button.className = 'sample';
-  const text = document.createElement('span');
-  text.lang = 'zh-CN';
-  text.textContent = sample.punctuated ?? sample.text;
-  const time = document.createElement('small');
-  time.textContent = `${(sample.duration_ms / 1000).toFixed(1)} s`;
-  button.append(text, time);
-  button.addEventListener('click', () => recogniseSample(sample));
-  return button;
+  const isServed = location.protocol.startsWith('http');
+  return new URL('samples/', isServed ? location.href : addressOf(settings.values.url)?.http);
 }
 
 async function recogniseSample(sample) {
-  const url = new URL(sample.file, samplesRoot());
-  const audio = await (await fetch(url)).arrayBuffer();
-  await begin(audio, { pace: 1 });
+  if (state !== 'idle') return;
+  const url = samples.urlOf(sample);
+  let audio;
+  try {
+    const response = await fetch(url);
+    if (!response.ok) throw new Error(`HTTP ${response.status}`);
+    audio = await response.arrayBuffer();
+  } catch (error) {
+    await alert.showError({ code: 'server-away', message: error.message }, settings.values);
+    return;
+  }
+  await begin(audio, { pace: 1 }, { name: sample.file, sample });
   if (!settings.values.aloud || state !== 'live') return;
   sampleAudio = new Audio(url);
   sampleAudio.play().catch(() => {}); // the browser may require another user gesture
 }
 
-function setUpDropping() {
-  const target = $('drop');
-  let depth = 0;
-  const show = (change) => {
-    depth = Math.max(0, depth + change);
-    target.classList.toggle('dropping', depth > 0 && state === 'idle');
-  };
-  addEventListener('dragenter', () => show(1));
-  addEventListener('dragleave', () => show(-1));
-  addEventListener('dragover', (event) => event.preventDefault());
-  addEventListener('drop', (event) => {
-    event.preventDefault();
-    show(-depth);
-    recogniseFile(event.dataTransfer.files[0]);
-  });
+/** The demo model does not recognise people: a sample shows more than the microphone. */
+function isSampleFirst() {
+  return Boolean(health?.notice) && samples.all.length > 0;
 }
 
-// ---------------------------------------------------------------------------------------- export
+function startMainAction() {
+  if (isSampleFirst()) recogniseSample(samples.next());
+  else begin('microphone');
+}
 
-async function exportAs(kind, button) {
-  const { sentences } = transcript;
-  if (kind === 'copy') return copy(toTxt(sentences), button);
-  const makers = {
-    txt: () => new Blob([toTxt(sentences)], { type: 'text/plain' }),
-    srt: () => new Blob([toSrt(sentences)], { type: 'application/x-subrip' }),
-    vtt: () => new Blob([toVtt(sentences)], { type: 'text/vtt' }),
-    json: () => new Blob([JSON.stringify(sentences, null, 2)], { type: 'application/json' }),
-    wav: () => recording.toWav(),
-  };
-  const link = document.createElement('a');
-  link.href = URL.createObjectURL(makers[kind]());
-  link.download = `${new Date().toISOString().slice(0, 19).replace(/[T:]/g, '-')}.${kind}`;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+function showMainAction() {
+  const isSample = isSampleFirst();
+  $('record').dataset.action = isSample ? 'sample' : 'microphone';
+  const start = isSample ? 'record.sample' : 'record.start';
+  $('record-label').textContent = t(state === 'idle' ? start : 'record.stop');
+  $('record').title = $('record-label').textContent;
+  $('mic').hidden = !isSample;
+  $('invite').textContent = t(isSample ? 'invite.demo' : 'invite');
+  const hint = isSample ? 'hint.demo' : isSecureContext ? 'hint.mic' : 'hint.insecure';
+  $('hint').textContent = t(hint, location.origin);
+}
+
+function exportAs(kind, button) {
+  if (kind === 'copy') copy(toTxt(session.sentences), button);
+  else if (kind === 'wav') download(session.recording.toWav(), 'wav');
+  else downloadTranscript(kind, session.sentences);
 }
 
 async function copy(text, button) {
-  await navigator.clipboard?.writeText(text).catch(() => {});
+  if (!(await copyText(text))) return alert.show(t('error.copy'));
   const label = button.textContent;
   button.textContent = t('copied');
   announce(t('copied'));
@@ -367,25 +387,24 @@ async function copy(text, button) {
   }, 1500);
 }
 
-// ------------------------------------------------------------------------- server, code, settings
+// ------------------------------------------------------------------------------- server, settings
 
 async function checkHealth() {
+  const address = addressOf(settings.values.url);
   try {
-    const response = await fetch(new URL('healthz', httpUrl()));
-    health = await response.json();
+    health = await readHealth(address);
+    if (samples.all.length === 0) await samples.load(samplesRoot());
   } catch {
     health = null;
   }
   showHealth();
 }
 
-function httpUrl() {
-  const url = new URL(websocketUrl(settings.values.url || serverUrl()));
-  url.protocol = url.protocol.replace('ws', 'http');
-  return new URL('/', url);
-}
-
 function showHealth() {
+  if (health === undefined) {
+    $('model-name').textContent = t('model.checking');
+    return showMainAction();
+  }
   // Only the demo model has a notice.
   const isDemo = Boolean(health?.notice);
   $('model').dataset.state = health ? (isDemo ? 'demo' : 'ok') : 'away';
@@ -396,12 +415,13 @@ function showHealth() {
   const link = $('model-name');
   link.replaceChildren(health ? name : t('model.away'), device);
   link.title = health ? t('model.status') : '';
-  if (health) link.setAttribute('href', String(new URL('status', httpUrl())));
+  if (health) link.href = String(new URL('status', addressOf(settings.values.url).http));
   else link.removeAttribute('href');
   $('demo-notice').hidden = !isDemo;
   fillList($('demo-can'), t('demo.can'));
   fillList($('demo-cannot'), t('demo.cannot'));
-  showHint();
+  samples.disable(state !== 'idle');
+  showMainAction();
 }
 
 function fillList(list, lines) {
@@ -414,126 +434,38 @@ function fillList(list, lines) {
   );
 }
 
-function showHint() {
-  const isDemo = $('model').dataset.state === 'demo' && !$('samples').hidden;
-  $('hint').textContent = t(isDemo ? 'hint.demo' : 'hint.mic');
-}
-
 function showCode() {
-  const url = new URL(websocketUrl(settings.values.url || serverUrl()));
-  const code = snippets({ ws: url.href });
-  const tabs = Object.keys(code).map((name) => {
-    const tab = document.createElement('button');
-    Object.assign(tab, { type: 'button', role: 'tab', textContent: name, id: `tab-${name}` });
-    tab.setAttribute('aria-selected', String(name === tabName));
-    tab.setAttribute('aria-controls', 'code-panel');
-    tab.tabIndex = name === tabName ? 0 : -1;
-    tab.addEventListener('click', () => chooseTab(name));
-    return tab;
-  });
-  $('code-tabs').replaceChildren(...tabs);
-  $('code-panel').setAttribute('aria-labelledby', `tab-${tabName}`);
-  $('code-text').textContent = code[tabName];
-}
-
-function chooseTab(name) {
-  tabName = name;
-  showCode();
-}
-
-function onTabKey(event) {
-  const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-  if (!step) return;
-  const names = [...$('code-tabs').children].map(({ textContent }) => textContent);
-  chooseTab(names[(names.indexOf(tabName) + step + names.length) % names.length]);
-  $(`tab-${tabName}`).focus();
-}
-
-function showLanguage() {
-  translate(settings.values.language ?? (navigator.language.startsWith('zh') ? 'zh' : 'en'));
-  $('language').textContent = language() === 'zh' ? 'EN' : '中文';
-  $('language').lang = language() === 'zh' ? 'en' : 'zh-CN';
-  showTheme();
-  showHealth();
-  showPlaying();
-  $('record-label').textContent = t(state === 'idle' ? 'record.start' : 'record.stop');
-  $('settings-form').elements.device.options[0]?.replaceChildren(t('device.default'));
-}
-
-function showTheme() {
-  const { theme } = settings.values;
-  if (theme === 'auto') delete document.documentElement.dataset.theme;
-  else document.documentElement.dataset.theme = theme;
-  const label = t('theme', t(`theme.${theme}`));
-  $('theme').setAttribute('aria-label', label);
-  $('theme').title = label;
-  waveform.refresh();
-}
-
-async function listDevices() {
-  const select = $('settings-form').elements.device;
-  const devices = (await navigator.mediaDevices?.enumerateDevices().catch(() => [])) ?? [];
-  const options = devices
-    .filter(({ kind, deviceId, label }) => kind === 'audioinput' && deviceId && label)
-    .map(({ deviceId, label }) => new Option(label, deviceId));
-  select.replaceChildren(new Option(t('device.default'), ''), ...options);
-  select.value = settings.values.device;
-}
-
-function setUpSettings() {
-  $('settings-form').elements.url.placeholder = serverUrl();
-  settings.bind($('settings-form'), (name) => {
-    if (name !== 'url') return;
-    showCode();
-    checkHealth();
-  });
-  $('open-settings').addEventListener('click', () => {
-    listDevices();
-    $('settings').showModal();
-  });
-  $('reset').addEventListener('click', () => {
-    settings.reset();
-    settings.show();
-    showCode();
-    checkHealth();
-  });
-  $('language').addEventListener('click', () => {
-    settings.set('language', language() === 'zh' ? 'en' : 'zh');
-    showLanguage();
-  });
-  $('theme').addEventListener('click', () => {
-    const themes = ['auto', 'light', 'dark'];
-    settings.set('theme', themes[(themes.indexOf(settings.values.theme) + 1) % 3]);
-    showTheme();
-  });
+  code.show((addressOf(settings.values.url) ?? addressOf('')).ws.href);
 }
 
 // ----------------------------------------------------------------------------------------- start
 
 function setUpControls() {
-  $('record').addEventListener('click', () => (state === 'idle' ? begin('microphone') : end()));
+  $('record').addEventListener('click', () => (state === 'idle' ? startMainAction() : end()));
+  $('mic').addEventListener('click', () => begin('microphone'));
   $('pick').addEventListener('click', () => $('file').click());
   $('file').addEventListener('change', () => {
     recogniseFile($('file').files[0]);
     $('file').value = ''; // so that choosing the same file again fires a change event
   });
-  $('play').addEventListener('click', togglePlayback);
-  $('alert-close').addEventListener('click', hideAlert);
-  $('wave').addEventListener('keydown', seek);
-  $('wave').addEventListener('click', ({ clientX }) => {
-    if (recording.samples > 0) play(waveform.timeAt(clientX), recording.durationMs);
-  });
+  for (const id of ['open-settings', 'alert-settings']) {
+    $(id).addEventListener('click', () => settingsView.open());
+  }
+  $('open-history').addEventListener('click', () => historyView.show());
+  $('open-captions').addEventListener('click', () => captions.open());
   $('exports').addEventListener('click', ({ target }) => {
     if (target.dataset.export) exportAs(target.dataset.export, target);
   });
   $('code-copy').addEventListener('click', ({ target }) =>
     copy($('code-text').textContent, target),
   );
-  $('code-tabs').addEventListener('keydown', onTabKey);
   $('wire-copy').addEventListener('click', ({ target }) => copy(wireLog.toString(), target));
   addEventListener('keydown', (event) => {
     const isUnfocused = event.target === document.body || event.target === $('transcript');
-    if (event.key === 'Escape') recording.stop();
+    if (event.key === 'Escape') {
+      session.recording.stop();
+      captions.close();
+    }
     if (event.code !== 'Space' || !isUnfocused || event.repeat) return;
     event.preventDefault();
     $('record').click();
@@ -542,12 +474,10 @@ function setUpControls() {
 }
 
 setUpControls();
-setUpDropping();
-setUpSettings();
-showLanguage();
+acceptDrops($('drop'), () => state === 'idle', recogniseFile);
+settingsView.showLanguage();
 showCode();
 setState('idle');
-$('model-name').textContent = t('model.checking');
-loadSamples();
-checkHealth();
+if (lastShown() && !captions.isFixed) openEntry(lastShown());
+checkHealth().then(() => captions.isFixed && !isSampleFirst() && startMainAction());
 setInterval(checkHealth, 30_000);

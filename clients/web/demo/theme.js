@@ -11,9 +11,9 @@
   addEventListener('DOMContentLoaded', () => {
     document.getElementById('alert-text').innerHTML =
       '浏览器不能从文件加载本页的脚本。请在 clients/web 中运行 <code>npm run build</code>，然后打开 ' +
-      '<a href="../standalone.html">standalone.html</a>；或启动服务器，访问 http://localhost:8000。<br>' +
+      '<a href="./standalone.html">standalone.html</a>；或启动服务器，访问 http://localhost:8000。<br>' +
       '<span lang="en">Browsers cannot load this page’s scripts from a file. Run <code>npm run build</code> ' +
-      'in clients/web and open <a href="../standalone.html">standalone.html</a>, or start the server ' +
+      'in clients/web and open <a href="./standalone.html">standalone.html</a>, or start the server ' +
       'and open http://localhost:8000.</span>';
     document.getElementById('alert').hidden = false;
   });

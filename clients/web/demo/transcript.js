@@ -1,16 +1,23 @@
-// The transcript: an open sentence that each interim replaces, and finals with playable words.
+// The transcript: an open sentence that each interim replaces, and finals with playable words, which
+// can be edited.
+
+import { t } from './i18n.js';
 
 const LOW_CONFIDENCE = 0.6; // words below are marked
+export const PENCIL =
+  'm4 20 .9-4.2L15.6 5.1a1.9 1.9 0 0 1 2.7 0l.6.6a1.9 1.9 0 0 1 0 2.7L8.2 19.1z';
 
 export class Transcript {
   /**
    * @param {{list: HTMLElement, scroller: HTMLElement, empty: HTMLElement, toEnd: HTMLElement}} parts
-   * @param {(fromMs: number, toMs: number) => void} onPlay
+   * @param {{onPlay: (fromMs: number, toMs: number) => void,
+   *   onEdit: (sentence: import('../AsrClient.js').Sentence, text: string) => void}} page
    */
-  constructor(parts, onPlay) {
+  constructor(parts, page) {
     Object.assign(this, parts);
-    this.onPlay = onPlay;
+    this.page = page;
     this.sentences = [];
+    this.isPlayable = true;
     this.follow = true;
     this.list.addEventListener('click', (event) => this.#click(event));
     this.list.addEventListener('keydown', (event) => this.#key(event));
@@ -18,19 +25,26 @@ export class Transcript {
     this.toEnd.addEventListener('click', () => this.#scrollToEnd());
   }
 
-  clear() {
-    this.sentences = [];
+  /**
+   * Show the sentences of a session, and add its finals to them.
+   * @param {import('../AsrClient.js').Sentence[]} sentences
+   * @param {boolean} isPlayable whether there is a recording
+   */
+  load(sentences, isPlayable) {
+    this.sentences = sentences;
+    this.isPlayable = isPlayable;
     this.list.replaceChildren();
     this.open = null;
-    this.empty.hidden = false;
     this.follow = true;
+    for (const sentence of sentences) this.#fill(this.#append('', sentence.beginMs), sentence);
+    this.empty.hidden = sentences.length > 0;
   }
 
   /** Replace the open sentence; only the text after the common prefix is animated. */
   showInterim({ text, beginMs }) {
     this.empty.hidden = true;
     this.open ??= this.#append('open', beginMs);
-    const body = this.open.lastElementChild;
+    const body = this.open.querySelector('p');
     const before = body.textContent;
     let common = 0;
     while (common < text.length && text[common] === before[common]) common += 1;
@@ -53,10 +67,7 @@ export class Transcript {
     }
     this.empty.hidden = true;
     this.sentences.push(sentence);
-    item.className = 'final';
-    item.firstElementChild.textContent = clock(sentence.beginMs);
-    item.firstElementChild.dataset.index = String(this.sentences.length - 1);
-    item.lastElementChild.replaceChildren(...this.#words(sentence));
+    this.#fill(item, sentence);
     this.#followEnd();
   }
 
@@ -76,6 +87,16 @@ export class Transcript {
     this.lit = word;
   }
 
+  #fill(item, sentence) {
+    item.className = 'final';
+    item.dataset.index = String(sentence.index);
+    const [stamp] = item.children;
+    stamp.textContent = clock(sentence.beginMs);
+    stamp.disabled = !this.isPlayable;
+    item.querySelector('p').replaceChildren(...this.#words(sentence));
+    item.querySelector('.edit').hidden = false;
+  }
+
   #append(className, beginMs) {
     const item = document.createElement('li');
     item.className = className;
@@ -85,13 +106,18 @@ export class Transcript {
     time.textContent = clock(beginMs);
     const body = document.createElement('p');
     body.lang = 'zh-CN';
-    item.append(time, body);
+    const edit = document.createElement('button');
+    Object.assign(edit, { type: 'button', className: 'tool edit', hidden: true, title: t('edit') });
+    edit.setAttribute('aria-label', t('edit'));
+    edit.innerHTML = `<svg viewBox="0 0 24 24" aria-hidden="true"><path d="${PENCIL}" /></svg>`;
+    item.append(time, body, edit);
     this.list.append(item);
     return item;
   }
 
   #words(sentence) {
-    if (sentence.words.length === 0) return [document.createTextNode(sentence.text)];
+    if (sentence.words.length === 0 || !this.isPlayable)
+      return [document.createTextNode(sentence.text)];
     return sentence.words.map((word, i) => {
       const button = document.createElement('button');
       button.type = 'button';
@@ -116,12 +142,49 @@ export class Transcript {
   }
 
   #click({ target }) {
+    const item = target.closest('.final');
+    const sentence = this.sentences.find(({ index }) => String(index) === item?.dataset.index);
+    if (!sentence) return;
     if (target.classList.contains('word')) {
-      this.onPlay(Number(target.dataset.beginMs), Number(target.dataset.endMs));
-    } else if (target.classList.contains('stamp') && target.dataset.index) {
-      const { beginMs, endMs } = this.sentences[target.dataset.index];
-      this.onPlay(beginMs, endMs);
+      this.page.onPlay(Number(target.dataset.beginMs), Number(target.dataset.endMs));
+    } else if (target.classList.contains('stamp')) {
+      this.page.onPlay(sentence.beginMs, sentence.endMs);
+    } else if (target.closest('.edit')) {
+      this.#edit(item, sentence);
     }
+  }
+
+  /** Replace the sentence by a field: Enter or leaving it keeps the text, Escape does not. */
+  #edit(item, sentence) {
+    const body = item.querySelector('p');
+    const field = document.createElement('textarea');
+    Object.assign(field, { value: sentence.text, rows: 1, lang: 'zh-CN', spellcheck: false });
+    field.setAttribute('aria-label', t('edit'));
+    const fit = () => {
+      field.style.height = 'auto';
+      field.style.height = `${field.scrollHeight}px`;
+    };
+    let isDone = false;
+    const finish = (isWanted) => {
+      if (isDone) return;
+      isDone = true;
+      field.replaceWith(body);
+      const text = field.value.replace(/\s*\n\s*/g, '').trim();
+      if (isWanted && text !== sentence.text) this.page.onEdit(sentence, text);
+      this.list.querySelector(`[data-index="${sentence.index}"] .edit`)?.focus();
+    };
+    field.addEventListener('input', fit);
+    field.addEventListener('blur', () => finish(true));
+    field.addEventListener('keydown', (event) => {
+      event.stopPropagation();
+      const isEnd = (event.key === 'Enter' && !event.isComposing) || event.key === 'Escape';
+      if (!isEnd) return;
+      event.preventDefault();
+      finish(event.key === 'Enter');
+    });
+    body.replaceWith(field);
+    fit();
+    field.focus();
   }
 
   #key(event) {

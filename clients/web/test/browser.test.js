@@ -121,7 +121,26 @@ describe('AsrClient.js in Chromium', { skip: !existsSync(CHROMIUM), timeout: 180
       return window.asr.start('microphone').catch(({ code, message }) => ({ code, message }));
     });
     assert.equal(error.code, 'unsupported');
-    assert.match(error.message, /no-such\.js cannot be loaded/);
+    assert.match(error.message, /no-such\.js cannot be loaded: HTTP 404/);
     page.faults = page.faults.filter((fault) => !/404/.test(fault));
+  });
+
+  test('a worklet that cannot be loaded because the server is dead is no fault of the microphone', async () => {
+    await server.stop();
+    const error = await page.evaluate(() =>
+      window.asr.start('microphone').catch(({ code, message }) => ({ code, message })),
+    );
+    assert.equal(error.code, 'server-away');
+    page.faults = page.faults.filter((fault) => !/ERR_CONNECTION_REFUSED/.test(fault));
+    await server.start();
+  });
+
+  test('the address of a page below a path keeps the path', async () => {
+    const address = await page.evaluate(async () => {
+      history.replaceState(null, '', '/asr/index.html');
+      const { AsrClient } = await import('/AsrClient.js');
+      return new AsrClient().url;
+    });
+    assert.match(address, /^ws:.*\d\/asr\/api-ws\/v1\/inference$/);
   });
 });

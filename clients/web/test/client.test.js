@@ -65,6 +65,17 @@ function next(client, name) {
   });
 }
 
+/** Resolves once the client has handled a message of the server. */
+function wire(client, event) {
+  return new Promise((resolve) => {
+    const off = client.on('wire', ({ direction, data }) => {
+      if (direction !== 'in' || JSON.parse(data).header.event !== event) return;
+      off();
+      setImmediate(resolve);
+    });
+  });
+}
+
 function wav(pcm, { channels = 1, rate = 16000, bits = 16 } = {}) {
   const header = Buffer.alloc(44);
   const frame = (channels * bits) / 8;
@@ -216,6 +227,109 @@ describe('a stream', () => {
       ],
     );
     assert.equal(server.connections, 1);
+  });
+
+  test('push-to-talk as documented keeps its sentences', async () => {
+    server.refuseEmpty = true;
+    const client = connect();
+    await client.start();
+    for (const text of ['ab', 'cd']) {
+      const final = next(client, 'final');
+      const finished = wire(client, 'task-finished');
+      client.push(pcmOf(textOf(text)));
+      client.flush();
+      assert.equal((await final).text, `${textOf(text)}。`);
+      await finished;
+    }
+    assert.equal((await client.stop()).length, 2);
+    assert.equal(server.tasks.length, 2);
+  });
+
+  test('a flush without new audio does nothing', async () => {
+    server.refuseEmpty = true;
+    const client = connect();
+    await client.start();
+    client.flush();
+    client.push(pcmOf(textOf('ab')));
+    client.flush();
+    await wire(client, 'task-finished');
+    client.flush();
+    const final = next(client, 'final');
+    client.push(pcmOf(textOf('cd') + PAUSE));
+    await final;
+    assert.equal((await client.stop()).length, 2);
+    assert.equal(server.tasks.length, 2);
+  });
+
+  test('a stream that never got audio finishes without an error', async () => {
+    server.refuseEmpty = true;
+    const client = connect();
+    await client.start();
+    assert.deepEqual(await client.stop(), []);
+    assert.deepEqual(await textsOf(client, new Uint8Array(0)), []);
+    assert.equal(server.tasks.length, 1);
+  });
+
+  test('stop() while the stream starts resolves start() too', async () => {
+    server.refuseEmpty = true;
+    const client = connect();
+    const started = client.start();
+    assert.deepEqual(await client.stop(), []);
+    await started;
+  });
+
+  test('a flush survives the loss of the connection', async () => {
+    server.dropAfter = [2 * BLOCK];
+    const client = connect();
+    await client.start();
+    const final = next(client, 'final');
+    client.push(pcmOf(textOf('ab')));
+    client.flush();
+    assert.equal((await final).text, `${textOf('ab')}。`);
+    await client.stop();
+  });
+
+  for (const ends of ['by itself', 'on finish-task']) {
+    test(`audio after the one sentence of gummy-chat is recognised: it ends ${ends}`, async () => {
+      server.oneSentence = ends;
+      const texts = ['ab', 'cd', 'e'].map(textOf);
+      const client = connect({ model: 'gummy-chat-v1' });
+      const sentences = await transcribe(client, pcmOf(texts.map((text) => text + PAUSE).join('')));
+      assert.deepEqual(
+        sentences.map((s) => [s.text, s.beginMs, s.endMs]),
+        [
+          [`${texts[0]}。`, 0, 200],
+          [`${texts[1]}。`, 1000, 1200],
+          [`${texts[2]}。`, 2000, 2100],
+        ],
+      );
+    });
+  }
+
+  test('done() resolves when the next stream may start', async () => {
+    const client = connect();
+    for (const c of 'ab') {
+      await client.start(wav(pcmOf(textOf(c))));
+      assert.equal((await client.done())[0].text, `${textOf(c)}。`);
+    }
+    await client.start(new Uint8Array(0));
+    assert.deepEqual(await client.done(), []);
+    let restarted;
+    client.on('finished', () => (restarted ??= client.start()));
+    await client.start(wav(pcmOf(textOf('c'))));
+    await client.done();
+    await restarted;
+    assert.equal(client.state, 'listening');
+  });
+
+  test('what comes after the end of a stream gets its result', async () => {
+    const client = connect();
+    await client.start(wav(pcmOf(textOf('a'))));
+    await next(client, 'finished');
+    assert.equal((await client.done()).length, 1);
+    assert.equal((await client.stop()).length, 1);
+    for await (const { text } of client.sentences()) assert.equal(text, `${textOf('a')}。`);
+    assert.throws(() => client.flush(), { code: 'closed' });
   });
 
   test('one connection serves one stream after the other', async () => {
@@ -384,6 +498,18 @@ describe('errors', () => {
     });
   }
 
+  for (const status of [403, 404]) {
+    test(`a wrong path is told from a refused key: HTTP ${status}`, async () => {
+      server.refuseWith = status;
+      const error = await connect({ url: `${server.url}/recognise`, apiKey: 'secret' })
+        .start()
+        .catch((caught) => caught);
+      assert.equal(error.code, 'server-away');
+      assert.match(error.message, /should end in \/api-ws\/v1\/inference/);
+      assert.ok(!error.retryable);
+    });
+  }
+
   for (const [serverCode, code] of [
     ['Throttling.RateQuota', 'busy'],
     ['ModelNotFound', 'task-failed'],
@@ -442,7 +568,7 @@ describe('the protocol', () => {
     const client = connect();
     const interims = [];
     client.on('interim', ({ text }) => interims.push(text));
-    assert.deepEqual(await textsOf(client, new Int16Array(0)), ['你好啊。']);
+    assert.deepEqual(await textsOf(client, new Int16Array(1600)), ['你好啊。']);
     assert.deepEqual(interims, ['你', '你好啊']);
   });
 
@@ -474,6 +600,7 @@ describe('the protocol', () => {
     assert.equal(websocketUrl('h:1'), 'ws://h:1/api-ws/v1/inference');
     assert.equal(websocketUrl('https://h/'), 'wss://h/api-ws/v1/inference');
     assert.equal(websocketUrl('wss://h/x/api-ws/v1/inference/'), 'wss://h/x/api-ws/v1/inference/');
+    assert.equal(websocketUrl('https://h/asr/'), 'wss://h/asr/api-ws/v1/inference');
   });
 });
 

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { describe, test } from 'node:test';
+import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { WebSocket } from 'ws';
 import { AsrClient } from '../AsrClient.js';
@@ -77,41 +77,39 @@ describe('with the real server', { skip: !SERVER, timeout: 280_000 }, () => {
   });
 
   describe('in Chromium', { skip: !existsSync(CHROMIUM) }, () => {
+    let browser;
+    before(async () => {
+      browser = await launch({ microphone: fileURLToPath(new URL('phone.wav', DATA)) });
+    });
+    after(() => browser?.close());
+
     test('speech into the microphone appears on the page', async () => {
-      const { file, text } = await sample('phone.wav');
-      const browser = await launch({ microphone: fileURLToPath(new URL(file, DATA)) });
-      try {
-        const page = await visit(browser, SERVER, { settings: { punctuation: false, itn: false } });
-        await page.click('#record');
-        await page.waitForSelector('.sentences .open');
-        await keepScreenshot(page, 'microphone-interim');
-        await page.waitForSelector('.sentences .final', { timeout: 20_000 });
-        await page.click('#record');
-        await state(page, 'idle');
-        assert.equal((await finals(page)).join(''), text);
-        assert.match(await page.textContent('#first-text'), /\d+ 毫秒/);
-        await keepScreenshot(page, 'microphone-final');
-        assert.deepEqual(page.faults, []);
-      } finally {
-        await browser.close();
-      }
+      const { text } = await sample('phone.wav');
+      const page = await visit(browser, SERVER, { settings: { punctuation: false, itn: false } });
+      await page.click('#mic');
+      await page.waitForSelector('.sentences .open');
+      await keepScreenshot(page, 'microphone-interim');
+      await page.waitForSelector('.sentences .final', { timeout: 20_000 });
+      await page.click('#record');
+      await state(page, 'idle');
+      assert.equal((await finals(page)).join(''), text);
+      assert.match(await page.textContent('#first-text'), /\d+ 毫秒/);
+      await keepScreenshot(page, 'microphone-final');
+      assert.deepEqual(page.faults, []);
+      await page.context().close();
     });
 
     test('a click recognises a sample recording', async () => {
       const count = (await samples()).length;
-      const browser = await launch();
-      try {
-        const page = await visit(browser, SERVER);
-        await page.waitForSelector('#demo-notice:not([hidden])');
-        await page.click(`#sample-list .sample >> nth=${count - 1}`);
-        await state(page, 'live');
-        await state(page, 'idle', 30_000);
-        assert.ok((await finals(page)).length >= 2);
-        await keepScreenshot(page, 'sample', { fullPage: true });
-        assert.deepEqual(page.faults, []);
-      } finally {
-        await browser.close();
-      }
+      const page = await visit(browser, SERVER);
+      await page.waitForSelector('#demo-notice:not([hidden])');
+      await page.click(`#sample-list .sample >> nth=${count - 1}`);
+      await state(page, 'live');
+      await state(page, 'idle', 30_000);
+      assert.ok((await finals(page)).length >= 2);
+      await keepScreenshot(page, 'sample', { fullPage: true });
+      assert.deepEqual(page.faults, []);
+      await page.context().close();
     });
   });
 });

@@ -43,10 +43,14 @@ export class ScriptedServer {
   connections = 0;
   requests = [];
   refuseWith = 0; // an HTTP status
+  refuseEmpty = false; // whether a task without audio fails
+  oneSentence = ''; // 'by itself' or 'on finish-task': how such a task ends
   failRun = []; // [code, message], answered to run-task
   dropAfter = []; // bytes of a task after which its connection is cut
   failAfter = []; // [bytes, code, message]
   replay = null; // messages to send instead, after run-task
+  apiKey = ''; // required if given
+  prefix = ''; // the path below which a proxy has the server
   health = { status: 'ok', model: 'scripted', device: 'cpu', notice: null };
   #port = 0;
 
@@ -57,8 +61,9 @@ export class ScriptedServer {
     const wss = new WebSocketServer({ noServer: true });
     this.http.on('upgrade', (request, socket, head) => {
       this.requests.push(request);
-      if (this.refuseWith) {
-        socket.end(`HTTP/1.1 ${this.refuseWith} No\r\ncontent-length: 0\r\n\r\n`);
+      const status = this.refuseWith || this.#refusal(new URL(request.url, this.url));
+      if (status) {
+        socket.end(`HTTP/1.1 ${status} No\r\ncontent-length: 0\r\n\r\n`);
         return;
       }
       this.sockets.add(socket);
@@ -75,16 +80,30 @@ export class ScriptedServer {
     await new Promise((resolve) => this.http.close(resolve));
   }
 
+  /** Return the status that refuses a handshake, or 0. */
+  #refusal({ pathname, searchParams }) {
+    if (this.prefix && pathname !== `${this.prefix}/api-ws/v1/inference`) return 404;
+    return this.apiKey && searchParams.get('api_key') !== this.apiKey ? 401 : 0;
+  }
+
   /** The demo page as the real server serves it. */
   async #answer(request, response) {
-    const path = new URL(request.url, 'http://localhost').pathname;
+    const { pathname } = new URL(request.url, 'http://localhost');
+    const path = pathname.startsWith(this.prefix) ? pathname.slice(this.prefix.length) : '';
     response.setHeader('access-control-allow-origin', '*');
     if (path === '/healthz') {
       response.setHeader('content-type', 'application/json');
       response.end(JSON.stringify(this.health));
       return;
     }
+    if (path === '/api/v1/tokens' || path === '/readyz') {
+      const isKnown = !this.apiKey || request.headers.authorization === `Bearer ${this.apiKey}`;
+      response.statusCode = isKnown || path === '/readyz' ? 200 : 401;
+      response.end();
+      return;
+    }
     try {
+      if (!path.startsWith('/')) throw new Error('below another path');
       response.setHeader('content-type', TYPES[extname(path)] ?? TYPES['.html']);
       response.end(await readFile(fileOf(path)));
     } catch {
@@ -105,11 +124,21 @@ export class ScriptedServer {
       const { header, payload } = JSON.parse(data);
       if (header.action === 'run-task') task = this.#runTask(ws, header, payload);
       if (header.action === 'finish-task' && task) {
-        if (task.open.length) this.#result(ws, task, true);
-        send(ws, task, 'task-finished', { output: {}, usage: null });
+        this.#finish(ws, task);
         task = null;
       }
     });
+  }
+
+  #finish(ws, task) {
+    if (task.isFinished) return;
+    if (this.refuseEmpty && !task.audio.length) {
+      this.#fail(ws, task, 'NO_VALID_AUDIO_ERROR', 'NO_VALID_AUDIO_ERROR');
+      return;
+    }
+    if (task.open.length) this.#result(ws, task, true);
+    if (!task.isFinished) send(ws, task, 'task-finished', { output: {}, usage: null });
+    task.isFinished = true;
   }
 
   #runTask(ws, header, payload) {
@@ -120,10 +149,16 @@ export class ScriptedServer {
       decoded: 0,
       open: [],
       silent: 0,
+      sentences: 0,
+      isFinished: false,
     };
     this.tasks.push(task);
     if (this.replay) {
-      for (const message of this.replay) ws.send(message);
+      ws.send(this.replay[0]);
+      ws.on('message', (data, isBinary) => {
+        const isFinish = !isBinary && JSON.parse(data).header.action === 'finish-task';
+        for (const message of isFinish ? this.replay.slice(1) : []) ws.send(message);
+      });
       return null;
     }
     if (this.failRun.length) {
@@ -146,7 +181,10 @@ export class ScriptedServer {
       this.#fail(ws, task, code, message);
       return;
     }
-    while (task.audio.length >= (task.decoded + 1) * BLOCK) this.#decodeBlock(ws, task);
+    while (task.audio.length >= (task.decoded + 1) * BLOCK) {
+      if (this.oneSentence && task.sentences) return;
+      this.#decodeBlock(ws, task);
+    }
   }
 
   #decodeBlock(ws, task) {
@@ -182,6 +220,9 @@ export class ScriptedServer {
     };
     if (isFinal) Object.assign(task, { open: [], silent: 0 });
     send(ws, task, 'result-generated', { output: { sentence } });
+    if (!isFinal) return;
+    task.sentences += 1;
+    if (this.oneSentence === 'by itself') this.#finish(ws, task);
   }
 
   #fail(ws, task, code, message) {
@@ -197,6 +238,5 @@ function send(ws, task, event, payload, more = {}) {
 
 function fileOf(path) {
   if (path.startsWith('/samples/')) return new URL(path.slice(9), SAMPLES);
-  const isLibrary = path === '/AsrClient.js' || path === '/pcm-worklet.js';
-  return new URL(isLibrary ? path.slice(1) : `demo/${path.slice(1) || 'index.html'}`, WEB);
+  return new URL(path === '/' ? 'index.html' : path.slice(1), WEB);
 }

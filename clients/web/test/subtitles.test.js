@@ -31,7 +31,7 @@ describe('the subtitle page', { skip: !SERVICE || !existsSync(CHROMIUM), timeout
         shown,
         LINES.map((text) => `${text}。`),
       );
-      assert.match(await page.textContent('[data-state="failed"] .state'), /处理失败/);
+      assert.match(await page.textContent('[data-state="failed"] .state'), /^处理失败：[^a-z]+$/i);
       const [download] = await Promise.all([
         page.waitForEvent('download'),
         page.click('footer a >> text=SRT'),

@@ -19,9 +19,9 @@ const QUIET = [
   '--autoplay-policy=no-user-gesture-required',
 ];
 
-/** @param {{microphone?: string, allow?: boolean}} options `microphone` is a WAV file */
-export function launch({ microphone, allow = true } = {}) {
-  const args = [...QUIET];
+/** @param {{microphone?: string, allow?: boolean, more?: string[]}} options `microphone` is a WAV file */
+export function launch({ microphone, allow = true, more = [] } = {}) {
+  const args = [...QUIET, ...more];
   if (allow) args.push('--use-fake-ui-for-media-stream', '--use-fake-device-for-media-stream');
   if (microphone) args.push(`--use-file-for-fake-audio-capture=${microphone}%noloop`);
   return chromium.launch({ executablePath: CHROMIUM, args });
@@ -42,7 +42,7 @@ export async function visit(browser, url, { settings = {}, expected = /$^/, ...o
       page.faults.push(message.text());
   });
   await page.goto(url);
-  await page.waitForSelector('#model[data-state]');
+  await page.waitForSelector('#model[data-state]', { state: 'attached' });
   return page;
 }
 
@@ -71,7 +71,9 @@ export function finals(page) {
   return page.$$eval('.sentences .final p', (all) => all.map((p) => p.textContent));
 }
 
+/** Write a picture of the page to tests/artifacts if SCREENSHOTS is set. */
 export async function keepScreenshot(page, name, options = {}) {
+  if (!process.env.SCREENSHOTS) return;
   await mkdir(ARTIFACTS, { recursive: true });
   const path = new URL(`${name}.png`, ARTIFACTS).pathname;
   await page.screenshot({ path, animations: 'disabled', ...options });

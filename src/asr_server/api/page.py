@@ -1,6 +1,7 @@
 """Serve the demo page at `/`: the files of `clients/web`, and recordings to try it with.
 
-Every file has a route of its own, so no other path can be read.
+Every file has a route of its own, so no other path can be read. The paths are those of the files in
+`clients/web`, and the page refers to them relatively: it works below any prefix of a proxy.
 """
 
 from collections.abc import Awaitable, Callable
@@ -37,10 +38,10 @@ def _files() -> dict[str, Path]:
     if not (web / "AsrClient.js").exists():
         web, samples = CHECKOUT / "clients" / "web", CHECKOUT / "tests" / "data"
     files = {f"/{name}": web / name for name in LIBRARY}
-    files |= {f"/{file.name}": file for file in (web / "demo").glob("*.*")}
+    files |= {f"/demo/{file.name}": file for file in (web / "demo").glob("*.*")}
     files |= {f"/samples/{file.name}": file for file in samples.glob("*.wav")}
     files["/samples/manifest.json"] = samples / "manifest.json"
-    files["/"] = web / "demo" / "index.html"
+    files["/"] = web / "index.html"
     return {path: file for path, file in files.items() if file.is_file()}
 
 

@@ -13,6 +13,7 @@ from fastapi import APIRouter, Response
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse
 
 from asr_server.api.page import HEADERS
+from asr_server.errors import UnknownPath
 from asr_server.latency_goals import FIRST_TEXT_S, TAIL_S
 from asr_server.observability.history import FIGURES, PERIOD_S, WINDOW, History
 from asr_server.observability.metrics import Outcome
@@ -43,7 +44,7 @@ def router(history: History, notice: str | None) -> APIRouter:
     async def file(name: str) -> Response:
         if name in FILES:
             return FileResponse(STATIC / name, headers=STRICT)
-        return Response(status_code=404)
+        raise UnknownPath
 
     return status
 

@@ -1,14 +1,23 @@
 """Serve hotword vocabularies as DashScope's `speech-biasing` model: one route, five actions."""
 
 import json
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+)
+from starlette.requests import ClientDisconnect
 
 from asr_server.access import Access, Caller
 from asr_server.errors import InvalidParameter, ModelNotFound
 from asr_server.protocol import http, models
+from asr_server.protocol.commands import invalid_value
 from asr_server.settings import Settings
 from asr_server.text.hotwords import check
 from asr_server.vocabularies import Vocabularies, Vocabulary
@@ -19,25 +28,41 @@ MAX_HOTWORDS = 500
 MAX_BODY_BYTES = 1 << 20
 """500 hotwords take a tenth of it."""
 DEFAULT_WEIGHT = 4
+MAX_EXTRA_BYTES = 1024
+MAX_PAGE = 1_000_000
+
+Text = Annotated[str, StringConstraints(max_length=256)]
+"""A limit makes pydantic refuse lone surrogates too, which no database can hold."""
+
+
+def _scalar(value: Any) -> Any:
+    """Return a value. Raises ValueError unless it is short and no container."""
+    if isinstance(value, dict | list):
+        raise ValueError("a container")  # its depth could be more than JSON's reader bears
+    written = json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    if len(written) > MAX_EXTRA_BYTES:
+        raise ValueError("too long")
+    return value
 
 
 class HotwordInput(BaseModel):
     """One hotword; further keys, such as Gummy's `translation`, are stored unchanged."""
 
     model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[Text, Annotated[Any, AfterValidator(_scalar)]] = Field(init=False)
 
-    text: str
+    text: Text
     weight: int = DEFAULT_WEIGHT
 
 
 class Create(BaseModel):
-    target_model: str = Field(min_length=1, max_length=256)
+    target_model: Text = Field(min_length=1)
     prefix: str = Field(pattern=r"^[a-z0-9]{1,10}$")
     vocabulary: list[HotwordInput] = Field(max_length=MAX_HOTWORDS)
 
 
 class Query(BaseModel):
-    vocabulary_id: str
+    vocabulary_id: Text
 
 
 class Update(Query):
@@ -45,8 +70,8 @@ class Update(Query):
 
 
 class Listing(BaseModel):
-    prefix: str | None = None
-    page_index: int = Field(default=0, ge=0)
+    prefix: Text | None = None
+    page_index: int = Field(default=0, ge=0, le=MAX_PAGE)
     page_size: int = Field(default=10, ge=1, le=1000)
 
 
@@ -65,7 +90,7 @@ def router(vocabularies: Vocabularies, access: Access, settings: Settings) -> AP
 
     @routes.post(PATH)
     async def customization(request: Request) -> dict[str, Any]:
-        caller = access.check(request.headers.get("authorization"))
+        caller = access.check_key(request.headers.get("authorization"))
         action, given = _parse(await _body(request), settings)
         output = await vocabularies.run(_act, vocabularies, caller, action, given)
         return {"output": output, "usage": {"count": 1}, "request_id": http.request_id()}
@@ -75,11 +100,18 @@ def router(vocabularies: Vocabularies, access: Access, settings: Settings) -> AP
 
 async def _body(request: Request) -> dict[str, Any]:
     """Return the JSON object in a request. Raises InvalidParameter."""
+    kind = request.headers.get("content-type", "")
+    # Pages of any site may send the other types without the browser asking this server first.
+    if kind.partition(";")[0].strip().lower() != "application/json":
+        raise InvalidParameter(f"Content-Type must be application/json, not {kind[:100]!r}.")
     received = bytearray()
-    async for piece in request.stream():
-        received += piece
-        if len(received) > MAX_BODY_BYTES:
-            raise InvalidParameter(f"The request is longer than {MAX_BODY_BYTES} bytes.")
+    try:
+        async for piece in request.stream():
+            received += piece
+            if len(received) > MAX_BODY_BYTES:
+                raise InvalidParameter(f"The request is longer than {MAX_BODY_BYTES} bytes.")
+    except ClientDisconnect as error:
+        raise InvalidParameter("The request ended before its body.") from error
     try:
         value = json.loads(received)
     except (ValueError, RecursionError):
@@ -91,17 +123,19 @@ async def _body(request: Request) -> dict[str, Any]:
 
 def _parse(message: dict[str, Any], settings: Settings) -> tuple[str, Any]:
     """Return the action and its input. Raises ModelNotFound, InvalidParameter."""
-    if message.get("model") != MODEL:
-        raise ModelNotFound(str(message.get("model"))[:100])
+    model = message.get("model")
+    if model != MODEL:
+        if isinstance(model, str) and model.isprintable():
+            raise ModelNotFound(model[:100])
+        raise InvalidParameter(f"The parameter 'model' must be '{MODEL}'.")
     raw = message.get("input")
     action = raw.get("action") if isinstance(raw, dict) else None
-    if action not in INPUTS:
-        raise InvalidParameter("Invalid value of parameter 'input.action'.")
+    if not isinstance(action, str) or action not in INPUTS:
+        raise InvalidParameter(f"The parameter 'input.action' must be one of {', '.join(INPUTS)}.")
     try:
         given = INPUTS[action].model_validate(raw)
     except ValidationError as error:
-        path = ".".join(map(str, ("input", *error.errors()[0]["loc"])))
-        raise InvalidParameter(f"Invalid value of parameter '{path}'.") from error
+        raise invalid_value("input", error) from error
     try:
         for word in getattr(given, "vocabulary", ()):
             check(word.text, word.weight)

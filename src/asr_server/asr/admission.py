@@ -31,6 +31,8 @@ DELAY_WINDOW_S = 1.0
 """Of busy time: pauses between steps say nothing about how long work takes."""
 VAD_WEIGHT = 1 / 16
 """Weight of the last VAD step in the EWMA of VAD time: steps are many and short."""
+FRAME_S = 0.2
+"""Longest usual time between two messages of a live stream."""
 IDLE_WINDOW_S = 3.0
 STREAMS_WINDOW_S = 4.0
 """Longer than the delay's: a stream counts at once but costs something only when speech begins."""
@@ -56,6 +58,9 @@ class Admission:
         """EWMA of the time from a window's last sample to its VAD result."""
         self._vad_ended_at = 0.0
         self._vad_began_at: float | None = None
+        self._decoder_delay = 0.0
+        """EWMA of the time that compressed live audio waits for a processor to decode it."""
+        self._decoder_at = 0.0
         self._streams = 0.0
         """EWMA of the open streams while the delay came about."""
         self._lone_delays: deque[float] = deque(maxlen=LONE_STEPS)
@@ -109,6 +114,13 @@ class Admission:
         self._vad_delay += (delay - self._vad_delay) * VAD_WEIGHT
         self._vad_began_at, self._vad_ended_at = None, now
 
+    def decoder_waited(self, now: float, waited_s: float) -> None:
+        """Note how long a message of compressed live audio waited for a processor."""
+        delay = self._decoder_delay_at(now)
+        passed = min(now - self._decoder_at, FRAME_S)  # after a pause one message is not all
+        self._decoder_delay = delay + (waited_s - delay) * _weight(passed, DELAY_WINDOW_S)
+        self._decoder_at = now
+
     # Estimates ----------------------------------------------------------------------------------
 
     def admits(self, now: float, streams: int) -> bool:
@@ -134,7 +146,8 @@ class Admission:
         """
         self._decay_if_idle(now, streams)
         began = [*self._running, now if self._vad_began_at is None else self._vad_began_at]
-        return max(self._decode_delay + self._vad_delay_at(now), now - min(began))
+        delay = self._decode_delay + self._vad_delay_at(now) + self._decoder_delay_at(now)
+        return max(delay, now - min(began))
 
     def _busy(self, now: float) -> float:
         return self._busy_s * math.exp(-(now - self._busy_at) / UTILISATION_WINDOW_S)
@@ -143,6 +156,11 @@ class Admission:
         """Return the EWMA of VAD time, decayed while the VAD is idle."""
         idle = 0.0 if self._vad_began_at is not None else max(0.0, now - self._vad_ended_at)
         return self._vad_delay * (1 - _weight(idle, IDLE_WINDOW_S))
+
+    def _decoder_delay_at(self, now: float) -> float:
+        """Return the EWMA of the decoders' queueing delay, decayed while no message comes."""
+        idle = max(0.0, now - self._decoder_at - FRAME_S)
+        return self._decoder_delay * (1 - _weight(idle, IDLE_WINDOW_S))
 
     @property
     def _burst(self) -> float:

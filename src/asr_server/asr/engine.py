@@ -58,7 +58,7 @@ class Engine:
         self.lost = asyncio.Event()
         """Set when only a new process can use the device again."""
         self._metrics.slots.set(settings.max_tasks)
-        self._metrics.used_slots.set_function(lambda: self.open_streams)
+        self._metrics.used_slots.set_function(lambda: self.used_slots)
         self._metrics.live_delay.set_function(
             lambda: self._scheduler.delay_s if self._scheduler else 0.0
         )
@@ -127,12 +127,13 @@ class Engine:
         scheduler.add(stream)
         return stream
 
-    # What there is to know ----------------------------------------------------------------------
+    def decoder_waited(self, waited_s: float) -> None:
+        """Count how long a message of compressed live audio waited for a processor."""
+        self._metrics.decoder_delay.observe(waited_s)
+        if self._scheduler is not None:
+            self._scheduler.decoder_waited(waited_s)
 
-    @property
-    def ready(self) -> bool:
-        """Return whether streams can be opened."""
-        return self.state == "ready"
+    # What there is to know ----------------------------------------------------------------------
 
     @property
     def device(self) -> str:

@@ -15,7 +15,6 @@ Letters of shapes: N tokens, V vocabulary, C different tokens in the hotwords, S
 readings of a token, W words of one length, K their length.
 """
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -85,21 +84,6 @@ class HotwordSet:
     def longest(self) -> int:
         """Return the number of tokens of the longest word."""
         return max(int(words.columns.shape[1]) for words in self.words)
-
-    def evidence(self, scores: NDArray[np.float32]) -> Evidence:
-        """Return the evidence in the scores (N, V) of all tokens at N positions, such as logits.
-
-        This is the reference; backends compute the same on their device.
-        """
-        relative = scores - scores.max(axis=1, keepdims=True)
-        members, offsets, readings, penalties = self.sounds
-        sums = np.zeros((len(scores), len(offsets)), dtype=np.float32)
-        for syllable, (begin, end) in enumerate(itertools.pairwise(offsets)):
-            sums[:, syllable] = np.exp(relative[:, members[begin:end]]).sum(axis=1)
-        with np.errstate(divide="ignore"):
-            same_sound = (np.log(sums)[:, readings] - penalties).max(axis=2)
-        best: Evidence = np.minimum(np.maximum(relative[:, self.columns], same_sound), 0.0)
-        return best
 
     def arcs(self, evidence: Evidence, new: int) -> list[Arc]:
         """Return the best word of each length at each position that ends in the last `new` rows.

@@ -12,17 +12,14 @@ from asr_server.settings import Settings
 
 log = logging.getLogger(__name__)
 
-FAKE_MODEL = "fake"
-"""Name of the backend that needs no weights, for tests of everything around the model."""
-
 
 def build_engine(
     settings: Settings,
-    model: Path | str,
+    model: Path,
     punctuation: Path | None = None,
     metrics: Metrics | None = None,
 ) -> Engine:
-    """Return an engine for FunASR model directories, or for `fake`; `start()` loads them."""
+    """Return an engine for FunASR model directories; `start()` loads them."""
     return Engine(_loader(settings, model, punctuation), settings, metrics)
 
 
@@ -79,31 +76,15 @@ class Loader:
         return None
 
 
-def _loader(
-    settings: Settings, model: Path | str, punctuation: Path | None
-) -> Callable[[], Backend]:
-    if model == FAKE_MODEL:
-        from asr_server.asr.fake import FakeBackend
-
-        return FakeBackend
-
+def _loader(settings: Settings, model: Path, punctuation: Path | None) -> Loader:
     def build(device: str) -> Backend:
         # Here and not above: torch takes seconds to import.
-        from asr_server.asr.run.backend import PyTorchBackend, PyTorchOptions
+        from asr_server.asr.run.backend import PyTorchBackend
 
-        options = PyTorchOptions(
-            device=device,
-            dtype=settings.dtype,
-            chunk_size=settings.chunk_size,
-            threads=settings.threads,
-            workers=settings.step_threads,
-            slots=settings.max_tasks,
-            max_batch=settings.max_batch,
-        )
-        return PyTorchBackend(Path(model), options, punctuation)
+        return PyTorchBackend(model, settings.model_copy(update={"device": device}), punctuation)
 
     fallback = None if settings.device_fallback == "none" else settings.device_fallback
-    directories = [Path(model), punctuation] if punctuation else [Path(model)]
+    directories = [model, punctuation] if punctuation else [model]
     return Loader(build, settings.device, fallback, directories)
 
 

@@ -113,6 +113,10 @@ class Scheduler:
         """Return how long live audio takes from its arrival to its result."""
         return self._admission.delay(self._clock(), len(self._streams))
 
+    def decoder_waited(self, waited_s: float) -> None:
+        """Count the queueing delay of compressed live audio for admission."""
+        self._admission.decoder_waited(self._clock(), waited_s)
+
     def allocate(self) -> Slot | None:
         """Return a free slot for `add`, or None if a further stream would delay the others."""
         if not self._free_slots or not self._admission.admits(self._clock(), len(self._streams)):

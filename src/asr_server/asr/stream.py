@@ -32,7 +32,7 @@ from asr_server.audio.endpointer import (
     SpeechResumed,
 )
 from asr_server.audio.ring import Ring
-from asr_server.audio.units import SAMPLE_RATE, Pcm, Samples, from_ms
+from asr_server.audio.units import SAMPLE_RATE, Pcm, Samples, bounded, from_ms
 from asr_server.errors import AsrError
 from asr_server.recognition import EndOfStream, Hypothesis, RecognitionEvent
 
@@ -103,7 +103,7 @@ class Stream:
         if self.finishing or self._closed:
             return
         self._pace.push(len(samples) / SAMPLE_RATE, self._clock())
-        self._ring.append(_bounded(samples))
+        self._ring.append(bounded(samples))
         if not self.windows_due:  # else the VAD result advances the sentence
             self._advance()
         self._on_change(self)
@@ -288,10 +288,3 @@ class Stream:
             self._events.pop()
         self._events.append(event)
         self._arrived.set()
-
-
-def _bounded(samples: Pcm) -> Pcm:
-    """Return finite samples in [-1, 1]."""
-    if not len(samples) or np.abs(samples).max() <= 1.0:  # NaN compares as False
-        return samples
-    return np.nan_to_num(samples, nan=0.0).clip(-1.0, 1.0)

@@ -4,15 +4,17 @@ Clients confuse `pcm` and `wav`, and declare the extension of any uploaded file;
 first bytes decide, and otherwise the declared format.
 """
 
-from typing import Protocol
+import asyncio
+from collections.abc import AsyncIterator
 
 import numpy as np
 
-from asr_server.audio.container import ContainerDecoder
+from asr_server.audio.decoder_pool import DecoderPool
+from asr_server.audio.remote_decoder import RemoteDecoder
 from asr_server.audio.resample import Resampler
-from asr_server.audio.units import Pcm
-from asr_server.audio.wave import Layout, parse_header
-from asr_server.errors import DecodeError, InvalidParameter, UnsupportedFormat
+from asr_server.audio.units import Pcm, bounded
+from asr_server.audio.wave import HeaderParser, Layout, NotUncompressedWave
+from asr_server.errors import InvalidParameter, UnsupportedFormat
 from asr_server.settings import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 
 UNCOMPRESSED = ("pcm", "wav")
@@ -29,6 +31,8 @@ DEMUXERS = {
     "mp4": "mov",
 }
 """FFmpeg's demuxer by declared format."""
+RAW_SLICE = 65_536
+"""Bytes of uncompressed audio that are decoded on the event loop."""
 HEAD_BYTES = 12
 """Bytes that identify a format."""
 SIGNATURES = {
@@ -43,101 +47,94 @@ SIGNATURES = {
 NOTHING: Pcm = np.zeros(0, np.float32)
 
 
-class Decoder(Protocol):
-    """Turn one task's bytes into samples, piece by piece."""
+class Decoder:
+    """Decode one task's bytes: choose a decoder by the first ones, then leave the work to it."""
 
-    @property
-    def slow(self) -> bool:
-        """Return whether `feed` and `finish` may take milliseconds and belong in a thread."""
-        ...
-
-    def feed(self, data: bytes) -> Pcm:
-        """Return the samples that `data` completes. Raises DecodeError."""
-        ...
-
-    def finish(self) -> Pcm:
-        """Return the remaining samples; the last call but `close`. Raises DecodeError."""
-        ...
-
-    def close(self) -> None:
-        """Release threads and buffers; may be called at any time and twice."""
-        ...
-
-
-def open_decoder(format: str, sample_rate: int) -> Decoder:
-    """Return a decoder for a declared format. Raises UnsupportedFormat, InvalidParameter."""
-    if format in UNCOMPRESSED:
-        if not MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE:
-            raise InvalidParameter(
-                f"Sample rate {sample_rate} is not supported; it must be {MIN_SAMPLE_RATE} to"
-                f" {MAX_SAMPLE_RATE} Hz."
-            )
-    elif format not in DEMUXERS:
-        raise UnsupportedFormat(format)
-    return SniffingDecoder(format, sample_rate)
-
-
-class SniffingDecoder:
-    """Choose a decoder by the first bytes, then leave the work to that decoder."""
-
-    def __init__(self, format: str, sample_rate: int) -> None:
+    def __init__(self, format: str, sample_rate: int, pool: DecoderPool) -> None:
+        """Prepare for a declared format. Raises UnsupportedFormat, InvalidParameter."""
+        if format in UNCOMPRESSED:
+            if not MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE:
+                raise InvalidParameter(
+                    f"Sample rate {sample_rate} is not supported; it must be {MIN_SAMPLE_RATE} to"
+                    f" {MAX_SAMPLE_RATE} Hz."
+                )
+        elif format not in DEMUXERS:
+            raise UnsupportedFormat(format)
         self._format = format
         self._sample_rate = sample_rate
+        self._pool = pool
         self._head = bytearray()
-        self._chosen: Decoder | None = None
+        self._header = HeaderParser()
+        self._chosen: RawDecoder | RemoteDecoder | None = None
 
-    @property
-    def slow(self) -> bool:
-        return self._format not in UNCOMPRESSED if self._chosen is None else self._chosen.slow
-
-    def feed(self, data: bytes) -> Pcm:
+    async def feed(self, data: bytes) -> AsyncIterator[Pcm]:
+        """Yield the samples that `data` completes. Raises DecodeError, InternalError."""
         if self._chosen is None:
             self._head += data
             choice = self._choose() if len(self._head) >= HEAD_BYTES else None
             if choice is None:
-                return NOTHING
+                return
             self._chosen, begin = choice
             data = bytes(self._head[begin:])
             self._head.clear()
-        return self._chosen.feed(data)
+        if isinstance(self._chosen, RemoteDecoder):
+            async for samples in self._chosen.feed(data):
+                yield samples
+        elif len(data) <= RAW_SLICE:
+            yield self._chosen.feed(data)
+        else:
+            for begin in range(0, len(data), RAW_SLICE):
+                yield await asyncio.to_thread(self._chosen.feed, data[begin : begin + RAW_SLICE])
 
-    def finish(self) -> Pcm:
-        if self._chosen is not None:
-            return self._chosen.finish()
-        if self._format not in UNCOMPRESSED or len(self._head) >= HEAD_BYTES:
-            return NOTHING
-        raw = RawDecoder(Layout(self._sample_rate))  # shorter than any header
-        return np.concatenate([raw.feed(bytes(self._head)), raw.finish()])
+    async def finish(self) -> AsyncIterator[Pcm]:
+        """Yield the remaining samples; the last call but `close`. Raises DecodeError."""
+        if isinstance(self._chosen, RemoteDecoder):
+            async for samples in self._chosen.finish():
+                yield samples
+        elif self._chosen is not None:
+            yield self._chosen.finish()
+        elif self._format in UNCOMPRESSED and len(self._head) < HEAD_BYTES:
+            raw = RawDecoder(Layout(self._sample_rate))  # shorter than any header
+            yield raw.feed(bytes(self._head))
+            yield raw.finish()
 
     def close(self) -> None:
-        if self._chosen is not None:
+        """Release process and buffers; may be called at any time and twice."""
+        if isinstance(self._chosen, RemoteDecoder):
             self._chosen.close()
 
-    def _choose(self) -> tuple[Decoder, int] | None:
+    @property
+    def queueing_delay_s(self) -> float | None:
+        """Return how long the last bytes waited for a processor, or None if decoded here."""
+        chosen = self._chosen
+        return chosen.queueing_delay_s if isinstance(chosen, RemoteDecoder) else None
+
+    def _choose(self) -> "tuple[RawDecoder | RemoteDecoder, int] | None":
         """Return the decoder and the offset of its first byte, or None if the header goes on."""
         head = self._head
         if head.startswith(b"RIFF"):
             try:
-                header = parse_header(head)
-            except DecodeError:  # compressed (A-law of telephony, ADPCM), or no audio at all
-                return ContainerDecoder("wav"), 0
+                header = self._header.parse(head)
+            except NotUncompressedWave:
+                return self._remote("wav")
             if header is None:
                 return None
             return RawDecoder(header.layout, header.length), header.begin
         if head[4:8] == b"ftyp":
-            return ContainerDecoder("mov"), 0
+            return self._remote("mov")
         for signature, demuxer in SIGNATURES.items():
             if head.startswith(signature):
-                return ContainerDecoder(demuxer), 0
+                return self._remote(demuxer)
         if self._format in UNCOMPRESSED:
             return RawDecoder(Layout(self._sample_rate)), 0
-        return ContainerDecoder(DEMUXERS[self._format]), 0
+        return self._remote(DEMUXERS[self._format])
+
+    def _remote(self, demuxer: str) -> tuple[RemoteDecoder, int]:
+        return RemoteDecoder(self._pool, demuxer), 0
 
 
 class RawDecoder:
     """Decode `length` bytes of samples, or all if None; half a sample at the end is dropped."""
-
-    slow = False
 
     def __init__(self, layout: Layout, length: int | None = None) -> None:
         self._layout = layout
@@ -146,16 +143,15 @@ class RawDecoder:
         self._rest = b""
 
     def feed(self, data: bytes) -> Pcm:
+        """Return the samples that `data` completes."""
         if self._left is not None:  # chunks behind the samples are not audio
             data = data[: self._left]
             self._left -= len(data)
         data = self._rest + data
         whole = len(data) - len(data) % self._layout.frame
         self._rest = data[whole:]
-        return self._resampler.feed(self._layout.mono(data[:whole]))
+        return bounded(self._resampler.feed(self._layout.mono(data[:whole])))
 
     def finish(self) -> Pcm:
-        return self._resampler.feed(NOTHING, last=True)
-
-    def close(self) -> None:
-        pass
+        """Return the remaining samples."""
+        return bounded(self._resampler.feed(NOTHING, last=True))

@@ -26,3 +26,10 @@ def to_ms(samples: Samples) -> int:
 def from_ms(ms: float) -> Samples:
     """Return a time in milliseconds as a sample position, rounded to nearest."""
     return round(ms * SAMPLE_RATE / 1000)
+
+
+def bounded(samples: Pcm) -> Pcm:
+    """Return finite samples in [-1, 1]: NaN becomes 0, all others are clipped."""
+    if not len(samples) or np.abs(samples).max() <= 1.0:  # NaN compares as False
+        return samples
+    return np.nan_to_num(samples, nan=0.0).clip(-1.0, 1.0)

@@ -3,11 +3,10 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from enum import Enum
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console, Group, RenderableType
@@ -35,13 +34,6 @@ NOT_MEASURED, GOALS_BROKEN = 1, 3
 REFRESHES_PER_S = 2
 REST_S = 2.0
 """Pause between two levels, for an overloaded server to work off its queues."""
-
-
-class Ramp(str, Enum):
-    """How the number of streams grows."""
-
-    binary = "binary"
-    linear = "linear"
 
 
 @app.command(
@@ -90,7 +82,7 @@ def bench(
         int, typer.Option(min=1, help="Streams at once; with --ramp, at first.")
     ] = 4,
     ramp: Annotated[
-        Ramp | None,
+        Literal["binary", "linear"] | None,
         typer.Option(
             help="Add streams until a goal breaks: `binary` finds the number in the fewest "
             "tries, `linear` takes even steps and shows the curve."
@@ -181,9 +173,9 @@ def bench(
         """Return the next number of streams, or None at the end."""
         if not run.tried:
             return streams
-        if ramp is Ramp.binary:
+        if ramp == "binary":
             return binary(run.tried, streams, most)
-        return linear(run.tried, step, most) if ramp is Ramp.linear else None
+        return linear(run.tried, step, most) if ramp == "linear" else None
 
     asyncio.run(_measure(run, target, material, plan))
     if ramp:

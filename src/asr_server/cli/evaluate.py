@@ -27,6 +27,7 @@ from asr_server.cli.options import (
     progress_bars,
     server_here,
 )
+from asr_server.recordings.files import RecordingError
 from asr_server.recordings.recognise import Request
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ TOO_HIGH = 3
     epilog="""
 [bold]A SOURCE is one of[/]
 
-my.jsonl                a manifest, one JSON object a line: {"file": "a.wav", "text": "今天天气"}
+my.jsonl, my.json       a manifest, JSON objects one a line or in a list: {"file": "a.wav", "text":
+"今天天气"}
 
 data_aishell/wav/test   a folder as AISHELL comes: recordings in wav/, transcript/*.txt
 
@@ -150,12 +152,12 @@ def evaluate(
     if reliability and reliability.suffix not in (".png", ".svg"):
         raise typer.BadParameter("end it with .png or .svg", param_hint="--reliability")
 
-    from asr_server.evaluation.data_sets import DataError, read_data_set
+    from asr_server.evaluation.data_sets import read_data_set
     from asr_server.evaluation.table import show
 
     try:
         data_sets = [read_data_set(source) for source in sources]
-    except DataError as exc:
+    except RecordingError as exc:
         err.print(str(exc), markup=False, soft_wrap=True)
         raise typer.Exit(2) from exc
     if limit:

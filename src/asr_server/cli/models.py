@@ -52,6 +52,9 @@ def download(
         HubChoice,
         typer.Option(help="Hub to use; `auto` takes the one that answers first."),
     ] = "auto",
+    accept_changes: Annotated[
+        bool, typer.Option(help="Accept files that differ from the first download's.")
+    ] = False,
     model_dir: ModelDir = None,
 ) -> None:
     """Download models, resuming an interrupted download."""
@@ -59,7 +62,7 @@ def download(
     for name in names or NEEDED:
         try:
             with download_bars() as progress:
-                path = registry.download(name, settings, progress)
+                path = registry.download(name, settings, progress, accept_changes)
         except (ModelError, OSError) as exc:
             err.print(f"[bold red]{name} not downloaded:[/] {exc}", soft_wrap=True)
             raise typer.Exit(1) from exc
@@ -68,7 +71,7 @@ def download(
 
 @app.command(epilog="Example: asr-server models verify ./my-model")
 def verify(names: Names = None, model_dir: ModelDir = None) -> None:
-    """Check the files of models against the hub's checksums and against each other."""
+    """Check the files of models against their lock and against each other."""
     settings = load_settings(model_dir=model_dir)
     if not all([_verified(name, settings) for name in names or NEEDED]):
         raise typer.Exit(1)

@@ -23,7 +23,7 @@ from rich.progress import (
 from asr_server.models.catalog import PRODUCTION, ModelError
 from asr_server.models.download import Progress as OnProgress
 from asr_server.models.registry import Choice, choose
-from asr_server.settings import Settings
+from asr_server.settings import Settings, problems
 
 if TYPE_CHECKING:
     from asr_server.recordings.inprocess import InProcess
@@ -58,10 +58,9 @@ def load_settings(**given: Any) -> Settings:
     try:
         settings = Settings(_env_file=".env", **overrides)  # type: ignore[call-arg]  # pydantic-settings adds it
     except ValidationError as exc:
-        for error in exc.errors():
-            name = "_".join(str(part) for part in error["loc"][:1]) or "settings"
+        for name, fault in problems(exc):
             option = f"--{name.replace('_', '-')}" if name in overrides else f"ASR_{name.upper()}"
-            err.print(f"{option}: {error['msg']}", style="bold red")
+            err.print(f"{option}: {fault}", style="bold red")
         raise typer.Exit(2) from exc
     if "model" in settings.model_fields_set:
         return settings
@@ -90,11 +89,12 @@ def server_here(
     if choice.notice:
         err.print(choice.notice, style="bold yellow")
 
+    from asr_server.app import create_app
     from asr_server.recordings.inprocess import bulk_settings, in_process
 
     chunk_size = ",".join(map(str, settings.chunk_size))
     configuration = {"model": choice.name, "chunk size": chunk_size}
-    return in_process(bulk_settings(settings, streams), choice), configuration
+    return in_process(create_app(bulk_settings(settings, streams), choice)), configuration
 
 
 def progress_bars(*columns: ProgressColumn, transient: bool = True, shown: bool = True) -> Progress:

@@ -27,8 +27,14 @@ from asr_server.settings import Settings, SettingsError
 
 log = logging.getLogger(__name__)
 
-WILDCARDS = ("0.0.0.0", "::", "")
-"""Addresses that a server listens on and no client connects to."""
+WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
+"""Addresses that a server listens on and no client connects to, and loopback of the same family."""
+
+LOCAL = """\
+Only programs and pages of this machine can connect; they need no key. For other machines set
+ASR_API_KEYS, or ASR_HOST=0.0.0.0 to let everyone in who can reach this one."""
+
+PATH = "/api-ws/v1/inference"
 
 app = typer.Typer()
 
@@ -45,7 +51,9 @@ asr-server serve --model auto              what `make run` does: the best model 
 
 asr-server serve --model /models/mine      a FunASR model directory
 
-asr-server serve --host 127.0.0.1 --port 9000 --device cuda --log-level debug
+asr-server serve --host 0.0.0.0            every client that reaches this machine may use it
+
+asr-server serve --port 9000 --device cuda --log-level debug
 """
 )
 def serve(
@@ -56,7 +64,10 @@ def serve(
             show_default=PRODUCTION,
         ),
     ] = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    host: Annotated[
+        str | None,
+        typer.Option(help="Address to listen on; auto is this machine only, or all with keys."),
+    ] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes any.")] = None,
     device: Device = None,
     dtype: Dtype = None,
@@ -77,7 +88,7 @@ def serve(
     logs.configure(settings)
     choice = choose_model(settings)
     try:
-        _check_address(settings.host, settings.port)
+        _check_address(settings.listen_host, settings.port)
 
         from asr_server.app import create_app
         from asr_server.process import serving  # the web stack and torch take seconds to import
@@ -92,9 +103,7 @@ def serve(
 def _check_address(host: str, port: int) -> None:
     """Raise SettingsError if the address cannot be bound; a large model is not loaded first."""
     try:
-        addresses = socket.getaddrinfo(
-            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except socket.gaierror as exc:
         raise SettingsError(f"{host} is no address of this machine; see --host") from exc
     hints = {
@@ -117,24 +126,30 @@ def _check_address(host: str, port: int) -> None:
 
 def _greet(settings: Settings, choice: Choice, port: int) -> None:
     """Show, or log where logs are JSON, the server's address and model."""
-    everywhere = settings.host in WILDCARDS
-    address = f"ws://{'127.0.0.1' if everywhere else settings.host}:{port}/api-ws/v1/inference"
+    host = settings.listen_host
+    bound = f"[{host}]" if ":" in host else host
     if logs.as_json(settings):
         about = {"version": __version__, "model": choice.name}
-        log.info("asr-server listens on %s", address, extra=about)
+        log.info("asr-server listens on ws://%s:%s%s", bound, port, PATH, extra=about)
+        if settings.host == "auto" and not settings.keyed:
+            log.info("%s", " ".join(LOCAL.split()))
         if choice.notice:
             log.warning("%s", choice.notice)
         if choice.reason:
             log.warning("the demo model runs because: %s", choice.reason)
         return
-    elsewhere = "  (and on this machine's other addresses)" if everywhere else ""
+    server = f"{WILDCARDS.get(host, bound)}:{port}"
+    address = f"ws://{server}{PATH}"
+    elsewhere = "  (and on this machine's other addresses)" if host in WILDCARDS else ""
+    local = "" if settings.host != "auto" or settings.keyed else f"\n{LOCAL}\n"
     notice = f"\n[bold black on yellow] {choice.notice} [/]\n" if choice.notice else ""
     reason = f"It runs because: {choice.reason}\n" if choice.reason else ""
     err.print(
         f"""
 [bold green]asr-server {__version__}[/] listens on [bold]{address}[/]{elsewhere}
+page   http://{server}/
 model  {choice.name}
-{notice}{reason}
+{local}{notice}{reason}
 Three lines with DashScope's own SDK (pip install dashscope):
 
   import dashscope; from dashscope.audio.asr import Recognition

@@ -56,7 +56,7 @@ def transcribe_command(
         typer.Argument(metavar="FILE...", help="Sound or video of any format; - is stdin."),
     ],
     model: Model = None,
-    format: Annotated[Format, typer.Option(help="Format of the transcript.")] = Format.text,
+    format: Annotated[Format, typer.Option(help="Format of the transcript.")] = "text",
     output_dir: Annotated[
         Path | None, typer.Option(help="A file for each recording here, and nothing on stdout.")
     ] = None,
@@ -91,7 +91,7 @@ def transcribe_command(
         "punctuation_prediction_enabled": punctuation,
         "word_confidence_enabled": confidence,
     }
-    at_once = format is Format.text and output_dir is None
+    at_once = format == "text" and output_dir is None
     if output_dir is not None:
         output_dir.mkdir(parents=True, exist_ok=True)
     bars = progress_bars(
@@ -142,8 +142,8 @@ def transcribe_command(
 def _check(files: Sequence[Path], format: Format, output_dir: Path | None) -> None:
     """Exit with 2 where the output of several recordings would be one."""
     if output_dir is None:
-        if len(files) > 1 and format in (Format.srt, Format.vtt):
-            err.print(f"--format {format.value} of several recordings needs --output-dir.")
+        if len(files) > 1 and format in ("srt", "vtt"):
+            err.print(f"--format {format} of several recordings needs --output-dir.")
             raise typer.Exit(2)
         return
     counted = Counter(_target(output_dir, file, format) for file in files)
@@ -155,4 +155,4 @@ def _check(files: Sequence[Path], format: Format, output_dir: Path | None) -> No
 
 def _target(output_dir: Path, recording: Path, format: Format) -> Path:
     stem = "stdin" if str(recording) == "-" else recording.stem
-    return output_dir / f"{stem}.{'txt' if format is Format.text else format.value}"
+    return output_dir / f"{stem}.{'txt' if format == 'text' else format}"

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from asr_client.types import Sentence
 from asr_server.evaluation.normalise import units
 from asr_server.evaluation.scoring import Score
@@ -60,13 +62,11 @@ def predictions(
 
 def binned(predicted: Sequence[Prediction]) -> list[Bin]:
     """Return ten bins of equal width, the lowest confidence first."""
-    bins = []
-    for index in range(BINS):
-        inside = [p for p in predicted if min(int(p.confidence * BINS), BINS - 1) == index]
-        size = max(1, len(inside))
-        confidence = sum(p.confidence for p in inside) / size
-        bins.append(Bin(len(inside), confidence, sum(p.right for p in inside) / size))
-    return bins
+    values = np.array([(p.confidence, p.right) for p in predicted]).reshape(-1, 2)
+    bins = np.minimum((values[:, 0] * BINS).astype(int), BINS - 1)
+    counts = np.bincount(bins, minlength=BINS)
+    means = [np.bincount(bins, own, BINS) / np.maximum(counts, 1) for own in values.T]
+    return [Bin(*row) for row in zip(counts.tolist(), *(m.tolist() for m in means), strict=True)]
 
 
 def calibration_error(bins: Sequence[Bin]) -> float | None:
@@ -75,6 +75,5 @@ def calibration_error(bins: Sequence[Bin]) -> float | None:
     None without predictions.
     """
     total = sum(one.count for one in bins)
-    return (
-        sum(one.count * abs(one.confidence - one.right) for one in bins) / total if total else None
-    )
+    error = sum(one.count * abs(one.confidence - one.right) for one in bins)
+    return error / total if total else None

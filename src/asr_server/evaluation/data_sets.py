@@ -1,58 +1,25 @@
 """Recordings with transcripts, in four formats.
 
-A JSONL manifest, a Kaldi data directory, AISHELL's layout, or recordings with a text file beside
+A JSON manifest, a Kaldi data directory, AISHELL's layout, or recordings with a text file beside
 each. Problems of a data set are reported before any recording is recognised.
 """
 
-import json
 import random
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from asr_server.evaluation.normalise import units
+from asr_server.recordings.files import AUDIO_SUFFIXES, RecordingError, audio_files
+from asr_server.recordings.manifest import Utterance, read_manifest, read_text
 
-AUDIO_KEYS = ("file", "audio", "audio_filepath", "source", "wav")
-TEXT_KEYS = ("text", "target", "transcript")
-ID_KEYS = ("id", "key", "utt")
-SPEAKER_KEYS = ("speaker", "spk", "voice")
-"""Names of these fields in manifests: ours, NeMo's, FunASR's."""
-
-SUFFIXES = frozenset(
-    ".wav .flac .mp3 .m4a .mp4 .ogg .opus .aac .amr .webm .mkv .mov .wma .pcm .raw".split()
-)
 SHOWN_PROBLEMS = 5
 SHAPES = """Expected one of:
-  a manifest, one JSON object a line: {"file": "a.wav", "text": "..."}
+  a manifest, JSON objects one a line or in a list: {"file": "a.wav", "text": "..."}
   a Kaldi data directory: wav.scp and text
   a folder as AISHELL comes: wav/**/*.wav and transcript/*.txt
   a folder of recordings with a text file beside each: a.wav and a.txt"""
-
-
-class DataError(Exception):
-    """The data cannot be evaluated; the text states the remedy."""
-
-
-@dataclass(frozen=True, slots=True)
-class Character:
-    """The time span of a character of a transcript, in ms from the start of the recording."""
-
-    begin_ms: int
-    end_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Utterance:
-    """A recording and its transcript."""
-
-    id: str
-    audio: Path
-    text: str
-    speaker: str | None = None
-    characters: tuple[Character, ...] = ()
-    """One for each character of `text`, or none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,21 +40,23 @@ class DataSet:
 
 
 def read_data_set(source: Path) -> DataSet:
-    """Return the utterances of a SOURCE. Raises DataError."""
+    """Return the utterances of a SOURCE. Raises RecordingError."""
     audio: list[Path] = []
+    if source.suffix.lower() in AUDIO_SUFFIXES:
+        raise RecordingError(f"{source}: a recording without its transcript.\n{SHAPES}")
     if source.is_file():
-        utterances = list(_manifest(source))
+        utterances = list(read_manifest(source, transcribed=True))
     elif (source / "wav.scp").is_file():
         utterances = list(_kaldi(source))
     elif source.is_dir():
         transcripts = _transcript_files(source)
         root = source / "wav" if transcripts and (source / "wav").is_dir() else source
-        audio = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES)
+        audio = audio_files(root)
         utterances = list(_aishell(audio, transcripts) if transcripts else _pairs(audio, source))
     else:
-        raise DataError(f"{source}: there is no such file or folder.")
+        raise RecordingError(f"{source}: there is no such file or folder.")
     if not utterances:
-        raise DataError(f"{source}: no recording with a transcript.\n{SHAPES}")
+        raise RecordingError(f"{source}: no recording with a transcript.\n{SHAPES}")
     _check(source, utterances)
     name = source.stem if source.is_file() else source.resolve().name
     return DataSet(name, tuple(utterances), max(0, len(audio) - len(utterances)))
@@ -107,82 +76,46 @@ def _check(source: Path, utterances: list[Utterance]) -> None:
             some = ", ".join(names[:SHOWN_PROBLEMS]) + (f" and {more} more" if more > 0 else "")
             problems.append(f"{len(names)} {what}: {some}")
     if problems:
-        raise DataError("\n".join([f"{source}: of {len(utterances)} recordings", *problems]))
+        raise RecordingError("\n".join([f"{source}: of {len(utterances)} recordings", *problems]))
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield numbered lines that are not blank. Raises DataError."""
-    try:
-        text = path.read_text("utf-8-sig")
-    except UnicodeDecodeError as exc:
-        raise DataError(
-            f"{path}: not UTF-8. Convert it first: iconv -f gb18030 -t utf-8 OLD > NEW"
-        ) from exc
-    except OSError as exc:
-        raise DataError(f"{path}: {exc.strerror}.") from exc
-    for number, line in enumerate(text.splitlines(), 1):
+    """Yield numbered lines that are not blank. Raises RecordingError."""
+    for number, line in enumerate(read_text(path).splitlines(), 1):
         if line.strip():
             yield number, line.strip()
 
 
-def _manifest(path: Path) -> Iterator[Utterance]:
-    for number, line in _lines(path):
-        where = f"{path}, line {number}"
-        try:
-            entry = json.loads(line)
-        except ValueError as exc:
-            raise DataError(f"{where}: not JSON ({exc}).\n{SHAPES}") from exc
-        if not isinstance(entry, dict):
-            raise DataError(f"{where}: not a JSON object.\n{SHAPES}")
-        audio, text = _first(entry, AUDIO_KEYS), _first(entry, TEXT_KEYS)
-        if audio is None or text is None:
-            missing = "the recording (`file`)" if audio is None else "the transcript (`text`)"
-            raise DataError(f"{where}: lacks {missing}.")
-        try:
-            characters = tuple(
-                Character(int(each["begin_ms"]), int(each["end_ms"]))
-                for each in entry.get("characters") or ()
-            )
-        except (TypeError, KeyError, ValueError) as exc:
-            raise DataError(f"{where}: `characters` must have begin_ms and end_ms each.") from exc
-        id, speaker = _first(entry, ID_KEYS) or audio, _first(entry, SPEAKER_KEYS)
-        yield Utterance(id, path.parent / audio, text, speaker, characters)
-
-
-def _first(entry: dict[str, Any], keys: Iterable[str]) -> str | None:
-    return next((str(entry[key]) for key in keys if entry.get(key) is not None), None)
-
-
 def _kaldi(folder: Path) -> Iterator[Utterance]:
     if (folder / "segments").exists():
-        raise DataError(
+        raise RecordingError(
             f"{folder}: has `segments`, parts of longer recordings. Cut them out first, with "
             "Kaldi's utils/data/extract_wav_segments_data_dir.sh."
         )
     if not (folder / "text").is_file():
-        raise DataError(f"{folder}: has wav.scp but no `text`.")
+        raise RecordingError(f"{folder}: has wav.scp but no `text`.")
     texts = _table(folder / "text")
     speakers = _table(folder / "utt2spk") if (folder / "utt2spk").is_file() else {}
     for id, audio in _table(folder / "wav.scp").items():
         if audio.endswith("|"):
-            raise DataError(
+            raise RecordingError(
                 f"{folder / 'wav.scp'}: {id} is a command ({audio}), and commands are not run. "
                 "Write the recordings to files first, and their paths into wav.scp:\n"
                 '  while read -r id cmd; do sh -c "${cmd%|}" > wav/$id.wav; done < wav.scp'
             )
         if id not in texts:
-            raise DataError(f"{folder / 'text'}: has no line for {id}.")
+            raise RecordingError(f"{folder / 'text'}: has no line for {id}.")
         path = Path(audio)
         yield Utterance(id, path if path.is_file() else folder / path, texts[id], speakers.get(id))
 
 
 def _table(path: Path) -> dict[str, str]:
-    """Return a Kaldi table: a key, white space, the rest. Raises DataError."""
+    """Return a Kaldi table: a key, white space, the rest. Raises RecordingError."""
     table: dict[str, str] = {}
     for number, line in _lines(path):
         key, *rest = line.split(maxsplit=1)
         if key in table:
-            raise DataError(f"{path}, line {number}: {key} occurs a second time.")
+            raise RecordingError(f"{path}, line {number}: {key} occurs a second time.")
         table[key] = rest[0] if rest else ""
     return table
 

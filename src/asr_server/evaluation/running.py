@@ -5,9 +5,10 @@ from collections.abc import Callable
 from contextlib import aclosing
 
 from asr_server.evaluation.calibration import predictions
-from asr_server.evaluation.data_sets import DataSet, Utterance
+from asr_server.evaluation.data_sets import DataSet
 from asr_server.evaluation.scoring import score
 from asr_server.evaluation.summary import Scored, Summary, Unrecognised, summarise
+from asr_server.recordings.manifest import Utterance
 from asr_server.recordings.recognise import Request, ends_run
 from asr_server.recordings.transcripts import Transcript, transcribe
 

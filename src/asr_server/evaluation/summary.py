@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from asr_client.types import Sentence
 from asr_server.evaluation.calibration import Bin, Prediction, binned, calibration_error
-from asr_server.evaluation.data_sets import DataSet, Utterance
+from asr_server.evaluation.data_sets import DataSet
 from asr_server.evaluation.normalise import units
 from asr_server.evaluation.scoring import Score, confidence_interval
+from asr_server.recordings.manifest import Utterance
 
 MOST_CONFUSIONS = 20
 

@@ -66,8 +66,6 @@ class Figures:
     refused: int
     failed: dict[str, int]
     """Tasks by error."""
-    wordless: int
-    """Finished tasks with speech and without any text."""
     shown: int
     """Characters in results."""
     revised: int
@@ -116,7 +114,6 @@ def figures(records: Iterable[TaskRecord], since: float, until: float) -> Figure
         finished=len(finished),
         refused=sum(r.refused for r in ended),
         failed=dict(Counter(r.error for r in ended if r.error and not r.refused)),
-        wordless=sum(1 for r in finished if r.whole and r.recording.speech and not any(r.texts)),
         shown=sum(shown for shown, _ in revised),
         revised=sum(replaced for _, replaced in revised),
         late=percentiles(

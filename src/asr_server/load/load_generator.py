@@ -28,7 +28,6 @@ class Level:
     streams: int
     clients: Figures
     server: ServerFigures | None
-    refused_while_joining: int
     broken: tuple[str, ...]
     """Goals that were not kept, and other failures."""
 
@@ -77,10 +76,8 @@ class LoadGenerator:
                 client.cancel()
             await asyncio.wait(clients)
         measured = self.figures()
-        refused = [r for r in self.records if r.refused and (r.ended or 0.0) < self.measured_from]
         server = server_metrics.between(before, after, self.measured_until - self.measured_from)
-        broken = tuple(measured.broken(goals))
-        return Level(self.streams, measured, server, len(refused), broken)
+        return Level(self.streams, measured, server, tuple(measured.broken(goals)))
 
     def figures(self) -> Figures:
         """Return the figures since the last client has started."""

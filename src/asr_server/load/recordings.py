@@ -5,7 +5,6 @@ recording's loud parts. That is right to a few hundredths of a second for a clea
 ones need a manifest.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asr_server.audio.units import SAMPLE_RATE
-from asr_server.recordings.files import RecordingError, decode_file
+from asr_server.recordings.files import RAW, RecordingError, audio_files, decode_file
+from asr_server.recordings.manifest import Span, read_manifest
 
 FRAME_S = 0.1
 """Audio in one message, as in the official SDK's examples."""
-SUFFIXES = frozenset(".wav .flac .mp3 .m4a .mp4 .ogg .opus .aac .amr .webm".split())
 FRAME_BYTES = 2 * int(FRAME_S * SAMPLE_RATE)
 GRAIN = SAMPLE_RATE // 100
 LOUD_PERCENTILE = 95
@@ -66,7 +65,10 @@ def read_recordings(paths: Sequence[Path], quiet_s: float, pause_s: float) -> tu
     """
     found = []
     for path, spans in _listed(paths or [bundled_manifest()]):
-        pcm = np.frombuffer(b"".join(decode_file(path)), "<i2")
+        try:
+            pcm = np.frombuffer(b"".join(decode_file(path)), "<i2")
+        except RecordingError as exc:
+            raise RecordingError(f"{path}: {exc}") from exc
         audio = pcm.tobytes() + bytes(2 * int(quiet_s * SAMPLE_RATE))
         frames = tuple(audio[at : at + FRAME_BYTES] for at in range(0, len(audio), FRAME_BYTES))
         found.append(Recording(path.name, frames, spans or find_speech(pcm, pause_s)))
@@ -104,28 +106,14 @@ def find_speech(pcm: NDArray[np.int16], pause_s: float) -> tuple[Speech, ...]:
 def _listed(paths: Iterable[Path]) -> Iterator[tuple[Path, tuple[Speech, ...]]]:
     for path in paths:
         if path.is_dir():
-            files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
-            yield from ((file, ()) for file in files)
+            yield from ((file, ()) for file in audio_files(path) if file.suffix.lower() not in RAW)
         elif path.suffix in (".json", ".jsonl"):
-            yield from _manifest(path)
+            for entry in read_manifest(path, transcribed=False):
+                characters = entry.characters
+                ends = [Span(characters[0].begin_ms, characters[-1].end_ms)] if characters else ()
+                spans = entry.sentences or ends
+                yield entry.audio, tuple(Speech(s.begin_ms / 1000, s.end_ms / 1000) for s in spans)
         elif path.is_file():
             yield path, ()
         else:
             raise RecordingError(f"{path}: there is no such file or folder")
-
-
-def _manifest(path: Path) -> Iterator[tuple[Path, tuple[Speech, ...]]]:
-    """Yield entries with `file` and, if known, `sentences` or `characters` with their times."""
-    try:
-        text = path.read_text("utf-8")
-        entries = json.loads(text) if path.suffix == ".json" else map(json.loads, text.splitlines())
-        for entry in entries:
-            file = path.parent / entry["file"]
-            spans = entry.get("sentences") or ()
-            if not spans and (characters := entry.get("characters")):
-                spans = [characters[0] | {"end_ms": characters[-1]["end_ms"]}]
-            yield file, tuple(Speech(s["begin_ms"] / 1000, s["end_ms"] / 1000) for s in spans)
-    except OSError as exc:
-        raise RecordingError(f"{path}: {exc.strerror}") from exc
-    except (ValueError, KeyError, TypeError) as exc:
-        raise RecordingError(f'{path}: not a manifest; it needs {{"file": "a.wav"}} each') from exc

@@ -49,8 +49,10 @@ async def sample(url: str) -> MetricsSample | None:
 async def scrape(url: str) -> dict[str, float]:
     """Return every sample at `/metrics` by `name` or `name{label}`; empty without an answer."""
     try:
-        async with httpx2.AsyncClient(timeout=TIMEOUT_S) as client:
-            answer = await client.get(metrics_url(url))
+        address = metrics_url(url)
+        encrypted = address.startswith("https:")  # loading certificates blocks for 45 ms
+        async with httpx2.AsyncClient(timeout=TIMEOUT_S, verify=encrypted) as client:
+            answer = await client.get(address)
         if answer.status_code != 200:
             return {}
         return {

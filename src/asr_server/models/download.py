@@ -5,7 +5,6 @@ lies in `<name>.part`, where the next attempt resumes.
 """
 
 import hashlib
-import json
 import shutil
 import time
 from collections.abc import Callable
@@ -16,40 +15,52 @@ import httpx2
 from filelock import FileLock
 
 from asr_server.models.catalog import ModelError
-from asr_server.models.hubs import Listing, RemoteFile
+from asr_server.models.hubs import Listing, RemoteFile, http_client
+from asr_server.models.lock import Lock, LockedFile, read_lock, write_lock
 
 Progress = Callable[[str, int, int], None]
 """Called with a file's path, its bytes so far and its size, for every block that arrives."""
-
-MANIFEST = "asr-server.json"
-"""The file of a downloaded directory that lists its hub and files."""
 
 ATTEMPTS = 5
 """Consecutive attempts without a new byte after which a file is given up."""
 TIMEOUT = httpx2.Timeout(30, connect=10)
 
 
-def fetch(listing: Listing, target: Path, progress: Progress, pause_s: float = 1.0) -> Path:
+def fetch(
+    listing: Listing,
+    target: Path,
+    progress: Progress,
+    pause_s: float = 1.0,
+    accept_changes: bool = False,
+) -> Path:
     """Make `target` a verified copy of a listing and return it. Raises ModelError.
 
     Of several processes that fetch one directory, one downloads and the others wait.
-    `pause_s` is the first of the doubling pauses between attempts.
+    `pause_s` is the first of the doubling pauses between attempts. Files that differ from an
+    earlier download of this model are an error unless `accept_changes`.
     """
     part = target.with_name(target.name + ".part")
-    part.mkdir(parents=True, exist_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(target.with_name(f".{target.name}.lock")):
-        if all(_size(target / file.path) == file.size for file in listing.files):
+        lock = read_lock(target)
+        changes = lock.changes(listing) if lock else []
+        if lock and changes and not accept_changes:
+            raise ModelError(
+                f"{listing.hub}: {', '.join(changes)} of {listing.model_id} changed since the last "
+                f"download, from {lock.hub} ({lock.revision}). To accept that: "
+                "asr-server models download --accept-changes"
+            )
+        if not changes and all(_size(target / file.path) == file.size for file in listing.files):
             return target
+        if lock and not changes:
+            listing = lock.applied_to(listing)
+        part.mkdir(exist_ok=True)
         _check_space(listing, part)
-        with httpx2.Client(timeout=TIMEOUT, follow_redirects=True) as client:
+        with http_client(listing.files[0].url, TIMEOUT) as client:
             transfer = _Transfer(client, listing, part, progress, pause_s)
-            for file in listing.files:
-                transfer.fetch(file)
-        files = {file.path: {"size": file.size, "sha256": file.sha256} for file in listing.files}
-        manifest = {"hub": listing.hub, "id": listing.model_id, "files": files}
-        text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
-        (part / MANIFEST).write_text(text, encoding="utf-8")
-        if target.exists():  # an incomplete directory made by hand
+            files = {file.path: transfer.fetch(file) for file in listing.files}
+        write_lock(target, Lock(listing.hub, listing.model_id, listing.revision, files))
+        if target.exists():  # an incomplete directory made by hand, or changed files
             shutil.copytree(part, target, dirs_exist_ok=True)
             shutil.rmtree(part)
         else:
@@ -65,32 +76,30 @@ class _Transfer:
     progress: Progress
     pause_s: float
 
-    def fetch(self, file: RemoteFile) -> None:
+    def fetch(self, file: RemoteFile) -> LockedFile:
         """Download and verify one file, a second time if the first copy is damaged."""
         hub = self.listing.hub
         done = self.part / file.path
         if not done.resolve().is_relative_to(self.part.resolve()):
             raise ModelError(f"{hub}: refuses to write outside the model: {file.path}")
         done.parent.mkdir(parents=True, exist_ok=True)
-        if done.exists() and difference(done, file.size, file.sha256) is None:
+        if done.exists() and (whole := _measured(done)).allows(file):
             self.progress(file.path, file.size, file.size)
-            return
+            return whole
         # The name identifies the content, so that a download resumes from the other hub's copy
         # only if that is the same file.
-        identity = (file.sha256 or str(file.size))[:16]
+        identity = (file.sha256 or file.blob_id or str(file.size))[:16]
         incomplete = done.with_name(f"{done.name}.{identity}.incomplete")
-        for trial in range(2):
+        for _ in range(2):
             self._complete(file, incomplete)
-            problem = difference(incomplete, file.size, file.sha256)
-            if problem is None:
+            if (whole := _measured(incomplete)).allows(file):
                 incomplete.replace(done)
-                return
+                return whole
             incomplete.unlink()
-            if trial:
-                raise ModelError(
-                    f"{hub}: {file.path} arrived twice with {problem}; "
-                    "a proxy may change it. Try the other hub with --hub"
-                )
+        raise ModelError(
+            f"{hub}: {file.path} arrived twice with another hash than published; "
+            "a proxy may change it. Try the other hub with --hub"
+        )
 
     def _complete(self, file: RemoteFile, incomplete: Path) -> None:
         """Download a file to its full length, resuming after every broken connection."""
@@ -134,18 +143,23 @@ class _Transfer:
                     self.progress(file.path, have, file.size)
 
 
-def difference(path: Path, size: int, sha256: str | None) -> str | None:
-    """Return in words how a file differs from the published size and hash, or None."""
+def difference(path: Path, locked: LockedFile) -> str | None:
+    """Return in words how a file differs from the locked size and hash, or None."""
     actual = path.stat().st_size
-    if actual != size:
-        return f"{actual} bytes instead of {size}"
-    if sha256 is None:
-        return None
+    if actual != locked.size:
+        return f"{actual} bytes instead of {locked.size}"
+    return None if _measured(path) == locked else "another SHA-256 than locked"
+
+
+def _measured(path: Path) -> LockedFile:
+    """Return the size and the hashes of a file."""
+    size = path.stat().st_size
+    sha256, blob = hashlib.sha256(), hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
     with path.open("rb") as file:
-        digest = hashlib.sha256()
         while block := file.read(1 << 20):
-            digest.update(block)
-    return None if digest.hexdigest() == sha256 else "another SHA-256 than published"
+            sha256.update(block)
+            blob.update(block)
+    return LockedFile(size, sha256.hexdigest(), blob.hexdigest())
 
 
 def _size(path: Path) -> int | None:

@@ -3,6 +3,8 @@
 Both hubs are used over their plain HTTP file interface; docs/adr/0010 has the reason.
 """
 
+import ipaddress
+import logging
 import queue
 import threading
 import time
@@ -14,6 +16,8 @@ import httpx2
 
 from asr_server.models.catalog import HubName, Model, ModelError
 from asr_server.settings import Settings
+
+log = logging.getLogger(__name__)
 
 PROBE_S = 5.0
 """Time without an answer after which a hub counts as unreachable."""
@@ -30,6 +34,8 @@ class RemoteFile:
     sha256: str | None
     """Lower-case hex, or None if the hub publishes none (Hugging Face: small files)."""
     url: str
+    blob_id: str | None = None
+    """Git's SHA-1 of the blob, which Hugging Face publishes for small files, or None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +45,8 @@ class Listing:
     hub: HubName
     model_id: str
     files: tuple[RemoteFile, ...]
+    revision: str
+    """The commit on Hugging Face; on ModelScope, which lists none, the revision asked for."""
 
     @property
     def size(self) -> int:
@@ -52,10 +60,9 @@ def list_files(model: Model, hub: HubName, settings: Settings, client: httpx2.Cl
     if model_id is None:
         raise ModelError(f"{hub}: {model.name} is not published there")
     try:
-        if hub == "modelscope":
-            files = _modelscope(model_id, settings.modelscope_endpoint, client)
-        else:
-            files = _huggingface(model_id, settings.huggingface_endpoint, client)
+        list_all = _modelscope if hub == "modelscope" else _huggingface
+        endpoint = _endpoint(hub, settings)
+        revision, files = list_all(model_id, settings.model_revision, endpoint, client)
     except httpx2.HTTPStatusError as exc:
         raise ModelError(f"{hub}: HTTP {exc.response.status_code} for {model_id}") from exc
     except httpx2.HTTPError as exc:
@@ -63,8 +70,9 @@ def list_files(model: Model, hub: HubName, settings: Settings, client: httpx2.Cl
     except (ValueError, KeyError, TypeError) as exc:
         # A captive portal or a proxy's error page comes with status 200 too.
         raise ModelError(f"{hub}: the answer is no file list") from exc
-    wanted = {*model.files, *model.extras}
-    listing = Listing(hub, model_id, tuple(file for file in files if file.path in wanted))
+    needed = {*model.files, *model.extras}
+    kept = tuple(file for file in files if file.path in needed)
+    listing = Listing(hub, model_id, kept, revision)
     missing = set(model.files) - {file.path for file in listing.files}
     if missing:
         raise ModelError(f"{hub}: {model_id} lacks {', '.join(sorted(missing))}")
@@ -81,7 +89,7 @@ def listings(model: Model, hubs: Sequence[HubName], settings: Settings) -> list[
 
     def ask(hub: HubName) -> None:
         try:
-            with httpx2.Client(timeout=PROBE_S, follow_redirects=True) as client:
+            with http_client(_endpoint(hub, settings), PROBE_S) as client:
                 answers.put(list_files(model, hub, settings, client))
         except Exception as exc:  # also an endpoint that is no URL, a proxy of an unknown kind
             answers.put(exc if isinstance(exc, ModelError) else ModelError(f"{hub}: {exc}"))
@@ -107,32 +115,69 @@ def listings(model: Model, hubs: Sequence[HubName], settings: Settings) -> list[
     return found
 
 
-def _modelscope(model_id: str, endpoint: str, client: httpx2.Client) -> list[RemoteFile]:
-    base = f"{endpoint.rstrip('/')}/api/v1/models/{model_id}/repo"
-    query = {"Revision": "master", "Recursive": "True"}
+def http_client(url: str, timeout: float | httpx2.Timeout) -> httpx2.Client:
+    """Return a client for a URL and where it redirects to, but never from https to http.
+
+    Logs a warning if the URL itself is http to another machine.
+    """
+    secure = httpx2.URL(url).scheme == "https"
+    if not secure and not _loopback(host := httpx2.URL(url).host):
+        log.warning("http://%s is unencrypted: its files may be changed on their way", host)
+
+    def check(request: httpx2.Request) -> None:
+        if secure and request.url.scheme != "https":
+            raise ModelError(f"{url} redirects to unencrypted http://{request.url.host}")
+
+    hooks = {"request": [check]}
+    return httpx2.Client(timeout=timeout, follow_redirects=True, event_hooks=hooks)
+
+
+def _endpoint(hub: HubName, settings: Settings) -> str:
+    name = settings.modelscope_endpoint if hub == "modelscope" else settings.huggingface_endpoint
+    return name.rstrip("/")
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _modelscope(
+    model_id: str, revision: str, endpoint: str, client: httpx2.Client
+) -> tuple[str, list[RemoteFile]]:
+    """Return the revision that is listed, and its files."""
+    revision = revision or "master"
+    base = f"{endpoint}/api/v1/models/{model_id}/repo"
+    query = {"Revision": revision, "Recursive": "True"}
     answer = client.get(f"{base}/files", params=query).raise_for_status().json()
-    return [
+    return revision, [
         RemoteFile(
             path=item["Path"],
             size=int(item["Size"]),
             sha256=(item.get("Sha256") or "").lower() or None,
-            url=f"{base}?Revision=master&FilePath={quote(item['Path'])}",
+            url=f"{base}?Revision={quote(revision, safe='')}&FilePath={quote(item['Path'])}",
         )
         for item in answer["Data"]["Files"]
         if item["Type"] == "blob"
     ]
 
 
-def _huggingface(model_id: str, endpoint: str, client: httpx2.Client) -> list[RemoteFile]:
-    base = endpoint.rstrip("/")
-    answer = client.get(f"{base}/api/models/{model_id}/tree/main", params={"recursive": "true"})
-    return [
+def _huggingface(
+    model_id: str, revision: str, endpoint: str, client: httpx2.Client
+) -> tuple[str, list[RemoteFile]]:
+    """Return the commit that a revision names, and its files."""
+    about = f"{endpoint}/api/models/{model_id}/revision/{quote(revision or 'main', safe='')}"
+    answer = client.get(about, params={"blobs": "true"}).raise_for_status().json()
+    commit = str(answer["sha"])
+    return commit, [
         RemoteFile(
-            path=item["path"],
+            path=item["rfilename"],
             size=int(item["size"]),
-            sha256=item["lfs"]["oid"].lower() if item.get("lfs") else None,
-            url=f"{base}/{model_id}/resolve/main/{quote(item['path'])}",
+            sha256=item["lfs"]["sha256"].lower() if item.get("lfs") else None,
+            url=f"{endpoint}/{model_id}/resolve/{commit}/{quote(item['rfilename'])}",
+            blob_id=None if item.get("lfs") else item.get("blobId"),
         )
-        for item in answer.raise_for_status().json()
-        if item["type"] == "file"
+        for item in answer["siblings"]
     ]

@@ -64,21 +64,27 @@ def resolve(name: str | Path, settings: Settings) -> Path | None:
     return next((place for place in places if _complete(place, model)), None)
 
 
-def download(name: str, settings: Settings, progress: Progress | None = None) -> Path:
+def download(
+    name: str, settings: Settings, progress: Progress | None = None, accept_changes: bool = False
+) -> Path:
     """Download a model into `model_dir`, resuming an earlier attempt, and return its directory.
 
-    Hub `auto` takes the hub that answers first, and the other one if that fails. Raises ModelError.
+    Hub `auto` takes the hub that answers first, and the other one if that fails. `accept_changes`
+    is as for `fetch`. Raises ModelError.
     """
     model = lookup(name)
     if model is None:
         raise ModelError(f"no model is called {name!r}; `asr-server models list` shows the names")
     hubs = [hub for hub in HUBS if model.id_on(hub)] if settings.hub == "auto" else [settings.hub]
     target = Path(settings.model_dir).expanduser() / model.name
+    if model.name == PUNCTUATION:  # the revision names a commit of the recogniser's repository
+        settings = settings.model_copy(update={"model_revision": ""})
     reasons = []
+    show = progress or (lambda path, done, size: None)
     for listing in listings(model, hubs, settings):
         log.info("downloading %s (%d MB) from %s", model.name, listing.size >> 20, listing.hub)
         try:
-            return fetch(listing, target, progress or (lambda path, done, size: None))
+            return fetch(listing, target, show, accept_changes=accept_changes)
         except ModelError as exc:
             log.warning("%s", exc)
             reasons.append(str(exc))

@@ -7,6 +7,7 @@ prints frames.
 
 import logging
 import sys
+import time
 import traceback
 
 import structlog
@@ -38,6 +39,26 @@ def configure(settings: Settings) -> None:
         logger.propagate = True
         if logger.level < logging.INFO:
             logger.setLevel(logging.NOTSET)  # then the root logger's level applies
+
+
+class OncePerMinute:
+    """Log one kind of record at most once a minute, and how many were left out since."""
+
+    def __init__(self, logger: logging.Logger, level: int) -> None:
+        self._logger = logger
+        self._level = level
+        self._next_at = 0.0
+        self._left_out = 0
+
+    def __call__(self, message: str, *values: object) -> None:
+        """Log a record, or count it."""
+        now = time.monotonic()
+        if now < self._next_at:
+            self._left_out += 1
+            return
+        extra = {"left_out": self._left_out} if self._left_out else {}
+        self._logger.log(self._level, message, *values, extra=extra)
+        self._next_at, self._left_out = now + 60, 0
 
 
 def fault(error: BaseException) -> dict[str, str]:

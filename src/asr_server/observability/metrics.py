@@ -87,6 +87,11 @@ class Metrics:
             "Queueing delay of the oldest chunk of live audio in a decoding step.",
             WAIT_BUCKETS_S,
         )
+        self.decoder_delay = histogram(
+            "asr_decoder_delay_seconds",
+            "Time that a message of compressed live audio waits for a processor to decode it.",
+            LAG_BUCKETS_S,
+        )
         self.live_delay = gauge(
             "asr_live_delay_seconds",
             "Delay of live audio in the recogniser; admission refuses a task that would bring it "

@@ -1,4 +1,4 @@
-"""Run uvicorn with the options the protocol needs; all starts of the server go through here."""
+"""Run uvicorn; `websocket/uvicorn_compat.py` sets what the protocol needs, for every start."""
 
 import logging
 import math
@@ -15,14 +15,9 @@ from asr_server.settings import Settings
 def options(settings: Settings) -> dict[str, Any]:
     """Return the arguments of `uvicorn.Config` beside the application."""
     return {
-        "host": settings.host,
+        "host": settings.listen_host,
         "port": settings.port,
         "root_path": settings.root_path,
-        "ws": "websockets-sansio",  # stops reading a socket until the application asks for more
-        "ws_max_size": settings.max_message_bytes,
-        # DashScope's own SDK cannot answer a ping while its user sends no audio.
-        "ws_ping_interval": None,
-        "ws_per_message_deflate": False,  # PCM does not compress; the window costs 50 KB a client
         # uvicorn logs whole URLs, and some clients put their API key into the query.
         "access_log": False,
         "log_config": None,
@@ -41,7 +36,7 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: Any = None) -> None:
         await super().startup(sockets)
-        if self.started:
+        if self.started and not self.should_exit:  # a signal may have come during the loading
             self._listening(self.servers[0].sockets[0].getsockname()[1])
 
 

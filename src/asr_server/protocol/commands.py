@@ -8,7 +8,15 @@ import json
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, TypeGuard
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from asr_server.errors import ClientError, InvalidParameter, MalformedMessage
 
@@ -18,6 +26,9 @@ LONGEST_NAME = 256
 MOST_INSTANT_HOTWORDS = 2000
 LONGEST_COMMAND = 256 * 1024
 """Characters of a text frame; one with the most hotwords has a third of that."""
+
+Text = Annotated[str, StringConstraints(max_length=LONGEST_NAME), Field(coerce_numbers_to_str=True)]
+"""A limit makes pydantic refuse lone surrogates too, which no database and no frame can hold."""
 
 
 def _one_or_many(value: Any) -> Any:
@@ -32,8 +43,8 @@ class Parameters(BaseModel):
     format: str | None = Field(default=None, pattern=r"^[!-~]{1,32}$")
     sample_rate: int | None = None
     """Hz."""
-    vocabulary_id: str | None = None
-    vocabulary: dict[str, int] = Field(default={}, max_length=MOST_INSTANT_HOTWORDS)
+    vocabulary_id: Text | None = None
+    vocabulary: dict[Text, int] = Field(default={}, max_length=MOST_INSTANT_HOTWORDS)
     """Hotwords of this task and their weights."""
     language_hints: Annotated[list[str], BeforeValidator(_one_or_many)] = []
     disfluency_removal_enabled: bool = False
@@ -46,7 +57,7 @@ class Parameters(BaseModel):
     """Milliseconds, 200 to 6000."""
     max_end_silence: int | None = None
     """Milliseconds; Gummy's name of `max_sentence_silence`."""
-    speech_noise_threshold: float | None = None
+    speech_noise_threshold: float | None = Field(default=None, allow_inf_nan=False)
     """-1 (more counts as speech) to 1 (less does)."""
     special_word_filter: dict[str, Any] | str | None = None
     """Words to mask or to remove, as an object or as its JSON."""
@@ -106,7 +117,8 @@ Command = RunTask | ContinueTask | FinishTask
 def parse(text: str) -> Command | Rejected:
     """Return the command in a text frame."""
     if len(text) > LONGEST_COMMAND:
-        return Rejected("", MalformedMessage())
+        reason = f"a text frame has at most {LONGEST_COMMAND} characters, not {len(text)}"
+        return Rejected("", MalformedMessage(f"Invalid payload data: {reason}."))
     try:
         message = json.loads(text)
     except (ValueError, RecursionError):
@@ -143,14 +155,21 @@ def _run_task(payload: dict[str, Any], task_id: str) -> RunTask:
     try:
         parameters = Parameters.model_validate(given)
     except ValidationError as error:
-        where = ".".join(map(str, ("payload.parameters", *error.errors()[0]["loc"])))
-        raise InvalidParameter(f"Invalid value of parameter '{where}'.") from error
+        raise invalid_value("payload.parameters", error) from error
     return RunTask(task_id, model, parameters, _phrase_id(payload.get("resources"), given))
 
 
 def invalid_action(action: str) -> InvalidParameter:
     """Return the error for a message that its state does not allow."""
     return InvalidParameter(f"Invalid action('{action}')! Please follow the protocol!")
+
+
+def invalid_value(parent: str, error: ValidationError) -> InvalidParameter:
+    """Return the error for a value that its type does not allow; names the first such parameter."""
+    place = (str(part) for part in error.errors()[0]["loc"] if part != "[key]")
+    names = [name[:LONGEST_NAME] for name in place]
+    path = ".".join([parent, *(name if name.isprintable() else "?" for name in names)])
+    return InvalidParameter(f"Invalid value of parameter '{path}'.")
 
 
 def _object(value: Any) -> dict[str, Any]:
@@ -170,7 +189,11 @@ def _name(value: Any, where: str) -> str:
 
 
 def _phrase_id(resources: Any, parameters: Any) -> str | None:
-    given = [_object(parameters).get("phrase_id")]
+    """Return the first id. Raises InvalidParameter if it is no text or number."""
+    given = [("parameters.phrase_id", _object(parameters).get("phrase_id"))]
     if isinstance(resources, list):
-        given += [_object(resource).get("resource_id") for resource in resources]
-    return next((str(value) for value in given if value), None)
+        given += [("resources.resource_id", _object(item).get("resource_id")) for item in resources]
+    for where, value in given:
+        if value:
+            return _name(str(value) if isinstance(value, int) else value, f"payload.{where}")
+    return None

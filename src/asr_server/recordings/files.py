@@ -16,8 +16,13 @@ from typing import Any, cast
 from asr_server.audio.units import SAMPLE_RATE
 
 BLOCK_BYTES = 32 * 1024
+NO_SOUND = "there is no sound in it"
 STDIN = Path("-")
 RAW = frozenset({".pcm", ".raw"})
+AUDIO_SUFFIXES = RAW.union(
+    ".wav .flac .mp3 .m4a .mp4 .ogg .opus .aac .amr .webm .mkv .mov .wma".split()
+)
+"""Names of files that a folder of recordings holds; a file that is named itself may have any."""
 STREAMED = {"wav": "wav", "mp3": "mp3", "ogg": "opus", "flac": "flac", "aac": "aac", "amr": "amr"}
 """FFmpeg's name of a container, and the format a task declares for it."""
 
@@ -51,6 +56,8 @@ def open_recording(
     """
     if path == STDIN:
         return OpenRecording(_read_stdin, format, sample_rate)
+    if path.is_dir():
+        raise RecordingError("it is a folder; name the files in it")
     if not path.is_file():
         raise RecordingError("there is no such file")
     size = path.stat().st_size
@@ -62,6 +69,11 @@ def open_recording(
         return OpenRecording(as_it_is, STREAMED[container], sample_rate, duration_s, size)
     decoded = round((duration_s or 0) * SAMPLE_RATE * 2) or None
     return OpenRecording(partial(decode_file, path), "pcm", SAMPLE_RATE, duration_s, decoded)
+
+
+def audio_files(folder: Path) -> list[Path]:
+    """Return the recordings in a folder and below it, by their names."""
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
 
 
 def _read_stdin() -> Iterator[bytes]:
@@ -98,6 +110,8 @@ def decode_file(path: Path) -> Iterator[bytes]:
 def _resampled(container: Any) -> Iterator[Any]:
     import av
 
+    if not container.streams.audio:
+        raise RecordingError(NO_SOUND)
     resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
     for frame in container.decode(audio=0):
         yield from resampler.resample(frame)
@@ -111,7 +125,7 @@ def _probe(path: Path) -> tuple[str, float | None]:
     try:
         with av.open(str(path)) as container:
             if not container.streams.audio:
-                raise RecordingError("there is no sound in it")
+                raise RecordingError(NO_SOUND)
             duration = container.duration
             return container.format.name, duration / 1_000_000 if duration else None
     except (av.FFmpegError, OSError) as exc:

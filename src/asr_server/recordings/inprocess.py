@@ -14,8 +14,6 @@ from websockets.exceptions import ConnectionClosedError
 from websockets.frames import Close
 
 from asr_client.protocol import PATH
-from asr_server.app import create_app
-from asr_server.models.registry import Choice
 from asr_server.settings import Settings
 
 A_DAY_S = 86_400
@@ -31,7 +29,7 @@ def bulk_settings(settings: Settings, streams: int) -> Settings:
             "max_tasks_per_key": 0,
             "max_requests_per_minute": 0,
             "api_keys": (),
-            "api_keys_file": "",
+            "api_keys_file": None,
             "input_timeout_s": A_DAY_S,  # stdin may be slow, and no other client needs the slot
             "connection_timeout_s": A_DAY_S,
             "previews": False,
@@ -55,9 +53,8 @@ class InProcess:
 
 
 @asynccontextmanager
-async def in_process(settings: Settings, choice: Choice | None = None) -> AsyncIterator[InProcess]:
+async def in_process(app: FastAPI) -> AsyncIterator[InProcess]:
     """Run a server as long as the block. Loading the model takes seconds."""
-    app = create_app(settings, choice)
     async with app.router.lifespan_context(app):
         yield InProcess(app)
 

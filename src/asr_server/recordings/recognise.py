@@ -10,10 +10,17 @@ from websockets.exceptions import ConnectionClosed
 
 from asr_client import AsrClient, Parameters, Retry
 from asr_client.connection import Connect
-from asr_client.errors import AsrError, ProtocolError, ServerAway, ServerBusy, Unauthorized
+from asr_client.errors import (
+    NO_AUDIO,
+    AsrError,
+    ProtocolError,
+    ServerAway,
+    ServerBusy,
+    Unauthorized,
+)
 from asr_client.protocol import DEFAULT_MODEL, DEFAULT_URL
 from asr_client.types import Sentence
-from asr_server.recordings.files import BLOCK_BYTES, OpenRecording, RecordingError
+from asr_server.recordings.files import BLOCK_BYTES, NO_SOUND, OpenRecording, RecordingError
 
 BUSY_PAUSES_S = (0.5, 1.0, 2.0, *75 * (4.0,))
 """Pauses before a busy server is asked again: five minutes of them."""
@@ -42,20 +49,31 @@ async def recognise(
     Raises AsrError of asr_client and RecordingError.
     """
     pauses = iter(BUSY_PAUSES_S)
+    sent = False
+
+    def note(share: float) -> None:
+        nonlocal sent
+        sent = True
+        on_progress(share)
+
     while True:
         began = False
         try:
             async with (
-                _client(recording, request, on_progress) as client,
+                _client(recording, request, note) as client,
                 aclosing(client.transcribe(recording.blocks())) as sentences,
             ):
                 async for sentence in sentences:
                     began = True
                     yield sentence
+            if not sent:
+                raise RecordingError(NO_SOUND)
             return
-        except ServerBusy:
+        except AsrError as exc:
+            if exc.code == NO_AUDIO:
+                raise RecordingError(NO_SOUND) from exc
             pause_s = next(pauses, None)
-            if began or pause_s is None:
+            if not isinstance(exc, ServerBusy) or began or pause_s is None:
                 raise
             await asyncio.sleep(pause_s)
 

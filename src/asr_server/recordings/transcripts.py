@@ -4,9 +4,9 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from enum import Enum
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from asr_client.errors import AsrError
 from asr_client.subtitles import clock, to_srt, to_vtt
@@ -19,13 +19,8 @@ MIN_CAPTION_MS = 1000
 """The shortest time a subtitle is shown, where the next one leaves room."""
 
 
-class Format(str, Enum):
-    """The format of a written transcript."""
-
-    text = "text"
-    srt = "srt"
-    vtt = "vtt"
-    json = "json"
+Format = Literal["text", "srt", "vtt", "json"]
+"""The format of a written transcript."""
 
 
 @dataclass(slots=True, eq=False)
@@ -97,13 +92,13 @@ async def transcribe(
 def formatted(transcript: Transcript, format: Format, *, times: bool = False) -> str:
     """Return the whole transcript."""
     match format:
-        case Format.text:
+        case "text":
             return "".join(f"{line(s, times=times)}\n" for s in transcript.sentences)
-        case Format.srt:
+        case "srt":
             return to_srt(transcript.sentences, min_ms=MIN_CAPTION_MS)
-        case Format.vtt:
+        case "vtt":
             return to_vtt(transcript.sentences, min_ms=MIN_CAPTION_MS)
-        case Format.json:
+        case "json":
             seconds = transcript.duration_s
             content = {
                 "file": transcript.name,

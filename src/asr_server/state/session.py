@@ -8,8 +8,9 @@ bug of this server, and an assertion fails. An error or a timeout leads from any
 
 import logging
 from enum import Enum
+from math import inf
 
-from asr_server.errors import AsrError, IdleTimeout, ResponseTimeout
+from asr_server.errors import AsrError, IdleTimeout, ResponseTimeout, TaskTooLong
 from asr_server.protocol import events
 from asr_server.protocol.commands import (
     ContinueTask,
@@ -101,6 +102,7 @@ class Session:
         self._idle_until = now + settings.connection_timeout_s
         self._input_until = now
         self._speech_until = now
+        self._task_until = inf
         self._heartbeat_at = now
         self._results: Results  # of the current or the last task
         self._had_task = False
@@ -118,7 +120,7 @@ class Session:
                 return self._idle_until
             case State.STREAMING:
                 silence = self._heartbeat_at if self._heartbeat else self._speech_until
-                times = (self._input_until, silence, self._results.deadline)
+                times = (self._input_until, self._task_until, silence, self._results.deadline)
                 return min(time for time in times if time is not None)
             case State.FINISHING:
                 return self._results.deadline
@@ -156,11 +158,10 @@ class Session:
             case State.STARTING, Opened():
                 return self._start(now)
             case State.STREAMING, Audio(data):
-                self._input_received(now)
+                if data:  # nothing else keeps a slot: a client could hold all of them for nothing
+                    self._audio_received(now)
                 self._results.audio_received()
                 return [PushAudio(data)]
-            case State.STREAMING, ContinueTask():
-                self._input_received(now)
             case State.STREAMING, FinishTask():
                 self._results.finish_received()
                 return [FinishStream()]
@@ -183,7 +184,8 @@ class Session:
         self._results = Results(self._task, self._settings.result_interval_ms / 1000)
         self._had_task = True
         self._speech_until = now + self._settings.response_timeout_s
-        self._input_received(now)
+        self._task_until = now + (self._settings.max_task_s or inf)
+        self._audio_received(now)
         return self._send([Send(events.task_started(self._task.task_id))], now)
 
     def _show(self, hypothesis: Hypothesis, now: float) -> list[Output]:
@@ -197,8 +199,10 @@ class Session:
     def _tick(self, tick: Tick, now: float) -> list[Output]:
         assert self._task
         if not tick.reading:  # the engine is behind: what the client sends is unknown
-            self._input_received(now)
+            self._audio_received(now)
             self._speech_until = now + self._settings.response_timeout_s
+        if now >= self._task_until:
+            raise TaskTooLong(self._settings.max_task_s)
         if now >= self._input_until:
             raise IdleTimeout(self._settings.input_timeout_s)
         if now >= self._speech_until and not self._heartbeat:
@@ -219,7 +223,7 @@ class Session:
         return [
             CloseStream(task_id, error),
             Send(events.task_failed(task_id, error)),
-            CloseSocket(error.close_code, error.code),
+            CloseSocket(error.close_code, error.close_reason),
         ]
 
     def _send(self, sends: list[Send], now: float) -> list[Output]:
@@ -227,7 +231,7 @@ class Session:
             self._heartbeat_at = now + self._settings.heartbeat_interval_s
         return [*sends]
 
-    def _input_received(self, now: float) -> None:
+    def _audio_received(self, now: float) -> None:
         self._input_until = now + self._settings.input_timeout_s
 
     @property

@@ -6,13 +6,18 @@ The form is that of DashScope's Fun-ASR and Paraformer, a JSON object or its tex
 """
 
 import json
-import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from asr_server.text.tokens import Unit
 
 MASK = "*"
+MOST_WORDS = 1000
+LONGEST_WORD = 100
+"""Characters of a word; a sentence of n characters takes at most n times as many look-ups."""
+
+PARAMETER = "payload.parameters.special_word_filter"
+FORM = '{"filter_with_signed":{"word_list":["..."]},"filter_with_empty":{"word_list":["..."]}}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,13 +26,13 @@ class SpecialWords:
 
     masked: frozenset[str] = frozenset()
     removed: frozenset[str] = frozenset()
-    _any: re.Pattern[str] = field(init=False, repr=False, compare=False)
+    _lengths: tuple[int, ...] = field(init=False, repr=False, compare=False)
+    """Lengths of the words, longest first: the longest word at a position applies."""
 
     def __post_init__(self) -> None:
-        """Compile the pattern, longest words first: the longest word at a position applies."""
-        words = sorted(self.masked | self.removed, key=lambda word: (-len(word), word))
-        pattern = re.compile("|".join(map(re.escape, words)))
-        object.__setattr__(self, "_any", pattern)
+        """Collect the lengths."""
+        lengths = {len(word) for word in self.masked | self.removed}
+        object.__setattr__(self, "_lengths", tuple(sorted(lengths, reverse=True)))
 
     @classmethod
     def parse(cls, given: object) -> "SpecialWords":
@@ -37,11 +42,15 @@ class SpecialWords:
         if isinstance(given, str):
             try:
                 given = json.loads(given)
-            except RecursionError as exc:
-                raise ValueError("special_word_filter is nested too deeply") from exc
+            except (ValueError, RecursionError):
+                given = None
         if not isinstance(given, dict):
-            raise ValueError("special_word_filter is not a JSON object")
-        return cls(_word_list(given, "filter_with_signed"), _word_list(given, "filter_with_empty"))
+            raise ValueError(f"The parameter '{PARAMETER}' is no JSON object like {FORM}.")
+        masked = _word_list(given, "filter_with_signed")
+        removed = _word_list(given, "filter_with_empty")
+        if (count := len(masked) + len(removed)) > MOST_WORDS:
+            raise ValueError(f"'{PARAMETER}' has {count} words; at most {MOST_WORDS} are accepted.")
+        return cls(frozenset(masked), frozenset(removed))
 
     def __bool__(self) -> bool:
         """Return whether there is any word."""
@@ -53,9 +62,9 @@ class SpecialWords:
             return list(units)
         text = "".join(unit.text for unit in units)
         shown = list(text)
-        for found in self._any.finditer(text):
-            new = "" if found[0] in self.removed else MASK
-            shown[found.start() : found.end()] = [new] * len(found[0])
+        for begin, word in self._find(text):
+            new = "" if word in self.removed else MASK
+            shown[begin : begin + len(word)] = [new] * len(word)
         result: list[Unit] = []
         position = 0
         for unit in units:
@@ -67,10 +76,25 @@ class SpecialWords:
                 result[-1] = result[-1]._replace(mark=unit.mark)
         return result
 
+    def _find(self, text: str) -> Iterator[tuple[int, str]]:
+        """Yield the words in a text, from left to right, and where each begins."""
+        begin = 0
+        while begin < len(text):
+            for length in self._lengths:
+                word = text[begin : begin + length]
+                if word in self.masked or word in self.removed:
+                    yield begin, word
+                    begin += len(word)
+                    break
+            else:
+                begin += 1
 
-def _word_list(given: dict[str, object], key: str) -> frozenset[str]:
+
+def _word_list(given: dict[str, object], key: str) -> list[str]:
     part = given.get(key) or {}
     words = part.get("word_list") or [] if isinstance(part, dict) else None
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-        raise ValueError(f"special_word_filter.{key}.word_list is not a list of strings")
-    return frozenset(word for word in words if word)
+        raise ValueError(f"'{PARAMETER}.{key}.word_list' is not a list of strings.")
+    if any(len(word) > LONGEST_WORD for word in words):
+        raise ValueError(f"A word of '{PARAMETER}' is longer than {LONGEST_WORD} characters.")
+    return [word for word in words if word]

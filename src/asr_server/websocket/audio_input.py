@@ -1,14 +1,15 @@
 """Carry one task's audio into the engine: received bytes, decoded samples, the stream."""
 
-import asyncio
 import logging
+from collections.abc import AsyncIterator
 from typing import TypeAlias
 
 from asr_server.access import Caller
 from asr_server.asr.engine import Engine
 from asr_server.asr.stream import Stream
 from asr_server.asr.types import StreamOptions
-from asr_server.audio.decode import Decoder, open_decoder
+from asr_server.audio.decode import Decoder
+from asr_server.audio.decoder_pool import DecoderPool
 from asr_server.audio.endpointer import EndpointingOptions
 from asr_server.audio.units import SAMPLE_RATE, Pcm, Samples, from_ms
 from asr_server.errors import AudioTooLong, NotFound, NoValidAudio
@@ -21,9 +22,6 @@ log = logging.getLogger(__name__)
 
 TaskHotwords: TypeAlias = tuple[tuple[str, int], ...]
 """Words and their weights."""
-
-COMPRESSED_SLICE, PCM_SLICE = 4096, 65_536
-"""Bytes decoded at once; few compressed bytes become many samples."""
 
 NOISE_THRESHOLD_SCALE = 0.3
 """How far `speech_noise_threshold` 1 or -1 moves the VAD thresholds."""
@@ -49,11 +47,18 @@ class AudioInput:
     """Decode a task's audio and push it into the task's stream; both are closed together."""
 
     def __init__(
-        self, task: Task, decoder: Decoder, stream: Stream, max_lead: Samples, task_log: TaskLog
+        self,
+        task: Task,
+        decoder: Decoder,
+        stream: Stream,
+        engine: Engine,
+        max_lead: Samples,
+        task_log: TaskLog,
     ) -> None:
         self.stream = stream
         self.task_log = task_log
         self._decoder = decoder
+        self._engine = engine
         self._max_lead = max_lead
         self._longest_s = task.family.longest_s
         self._decoded: Samples = 0
@@ -65,41 +70,32 @@ class AudioInput:
         task: Task,
         hotwords: TaskHotwords,
         engine: Engine,
+        decoders: DecoderPool,
         max_lead_s: float,
         metrics: Metrics,
     ) -> "AudioInput":
-        """Open a decoder and a stream. Raises what `open_decoder` and `Engine.open` raise."""
-        decoder = open_decoder(task.format, task.sample_rate)
+        """Open a decoder and a stream. Raises what `Decoder` and `Engine.open` raise."""
+        decoder = Decoder(task.format, task.sample_rate, decoders)
         stream = engine.open(_stream_options(task, hotwords))
-        return cls(task, decoder, stream, from_ms(1000 * max_lead_s), TaskLog(task, metrics))
+        return cls(
+            task, decoder, stream, engine, from_ms(1000 * max_lead_s), TaskLog(task, metrics)
+        )
 
     async def push(self, data: bytes) -> None:
         """Decode bytes, push the samples and return once the stream's backlog is small enough.
 
-        Compressed audio and large messages are decoded on a thread, in slices. Raises DecodeError,
-        AudioTooLong.
+        Raises DecodeError, AudioTooLong, InternalError.
         """
         self.task_log.frame_received()
-        compressed = self._decoder.slow
-        if compressed or len(data) > PCM_SLICE:
-            size = COMPRESSED_SLICE if compressed else PCM_SLICE
-            for begin in range(0, len(data), size):
-                piece = data[begin : begin + size]
-                self._push(await asyncio.to_thread(self._decoder.feed, piece))
-                await self.stream.room(self._max_lead)
-                if self._closed:
-                    return
-        else:
-            self._push(self._decoder.feed(data))
-        await self.stream.room(self._max_lead)
+        await self._push(self._decoder.feed(data))
+        delay_s = self._decoder.queueing_delay_s
+        if delay_s is not None and self.stream.live:
+            self._engine.decoder_waited(delay_s)
 
     async def finish(self) -> None:
-        """End the audio. Raises DecodeError, NoValidAudio, AudioTooLong."""
+        """End the audio. Raises DecodeError, NoValidAudio, AudioTooLong, InternalError."""
         self.task_log.finish_received()
-        if self._decoder.slow:
-            self._push(await asyncio.to_thread(self._decoder.finish))
-        else:
-            self._push(self._decoder.finish())
+        await self._push(self._decoder.finish())
         if not self._decoded:
             raise NoValidAudio
         self.stream.finish()
@@ -110,14 +106,17 @@ class AudioInput:
         self._decoder.close()
         self.stream.close()
 
-    def _push(self, samples: Pcm) -> None:
-        if self._closed or not len(samples):
-            return
-        self._decoded += len(samples)
-        if self._decoded > self._longest_s * SAMPLE_RATE:
-            raise AudioTooLong(self._longest_s)
-        self.task_log.audio_decoded(self._decoded)
-        self.stream.push(samples)
+    async def _push(self, decoding: AsyncIterator[Pcm]) -> None:
+        async for samples in decoding:
+            if self._closed:
+                return
+            if len(samples):
+                self._decoded += len(samples)
+                if self._decoded > self._longest_s * SAMPLE_RATE:
+                    raise AudioTooLong(self._longest_s)
+                self.task_log.audio_decoded(self._decoded)
+                self.stream.push(samples)
+            await self.stream.room(self._max_lead)
 
 
 def _stream_options(task: Task, hotwords: TaskHotwords) -> StreamOptions:

@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -26,7 +26,7 @@ from asr_server.errors import AsrError, InternalError, ShuttingDown
 from asr_server.observability.logs import fault
 from asr_server.observability.metrics import Outcome
 from asr_server.protocol import events
-from asr_server.protocol.commands import parse
+from asr_server.protocol.commands import Rejected, parse
 from asr_server.state.messages import (
     Audio,
     CloseSocket,
@@ -45,9 +45,12 @@ from asr_server.state.messages import (
 from asr_server.state.session import Session, State
 from asr_server.state.task import Task
 from asr_server.websocket.audio_input import AudioInput, find_hotwords
+from asr_server.websocket.deadline_timer import DeadlineTimer
+from asr_server.websocket.limits import client_address
 from asr_server.websocket.server_context import ServerContext
 from asr_server.websocket.task_log import log_end
 from asr_server.websocket.uvicorn_compat import abort
+from asr_server.websocket.uvicorn_protocols import ERROR
 
 log = logging.getLogger(__name__)
 
@@ -58,12 +61,21 @@ GOING_AWAY = CloseSocket(1001, "going away")
 class Connection:
     """Serve one client from the accepted handshake to the close frame."""
 
-    def __init__(self, websocket: WebSocket, caller: Caller, server: ServerContext) -> None:
+    def __init__(
+        self,
+        websocket: WebSocket,
+        caller: Caller,
+        server: ServerContext,
+        confirm: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`confirm` raises InvalidApiKey once the client may start no further task."""
         self._websocket = websocket
         self._caller = caller
+        self._confirm = confirm
         self._server = server
         self._clock = asyncio.get_running_loop().time
         self._session = Session(server.settings, self._clock())
+        self._address = client_address(websocket.scope)
         self._audio: AudioInput | None = None
         """Of the open stream."""
         self._results_task: asyncio.Task[None] | None = None
@@ -72,7 +84,7 @@ class Connection:
         self._close_frame: CloseSocket | None = None
         self._reading = False
         """Whether the read task awaits a message, as opposed to room in the engine."""
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer = DeadlineTimer(lambda: self._session.deadline, self._tick)
         self._draining = False
         """Whether new tasks are refused and the connection closes once no task is open."""
         self._ended = asyncio.Event()
@@ -84,7 +96,7 @@ class Connection:
         read = self._start(self._read(), "read")
         write = self._start(self._write(), "write")
         try:
-            self._schedule_tick()
+            self._timer.update()
             await self._ended.wait()
             if self._crash is not None:
                 self._fail(self._crash)
@@ -98,8 +110,7 @@ class Connection:
                     abort(self._websocket.scope)
         finally:
             self._close_stream("failed", None)  # if `run` itself was cancelled
-            if self._timer is not None:
-                self._timer.cancel()
+            self._timer.cancel()
             read.cancel()
             write.cancel()
 
@@ -121,7 +132,8 @@ class Connection:
             message = await self._websocket.receive()
             self._reading = False
             if message["type"] == "websocket.disconnect":
-                self._feed(Disconnected())
+                broken_limit = message.get(ERROR)
+                self._feed(Rejected("", broken_limit) if broken_limit else Disconnected())
                 return
             data = message.get("bytes")
             for output in self._feed(parse(message["text"]) if data is None else Audio(data)):
@@ -146,17 +158,23 @@ class Connection:
         server = self._server
         if self._draining:
             raise ShuttingDown
+        self._confirm()
         hotwords = await find_hotwords(server.vocabularies, self._caller, task)
         await server.engine.prepare(hotwords)
         if self._session.state is not State.STARTING:
             return  # the drain timeout failed the task meanwhile
-        server.task_limit.acquire(self._caller)
+        server.acquire(self._caller, self._address)
         try:
             self._audio = AudioInput.open(
-                task, hotwords, server.engine, server.settings.max_lead_s, server.metrics
+                task,
+                hotwords,
+                server.engine,
+                server.decoders,
+                server.settings.max_lead_s,
+                server.metrics,
             )
         except BaseException:
-            server.task_limit.release(self._caller)
+            server.release(self._caller, self._address)
             raise
         self._results_task = self._start(self._receive_results(self._audio), "results")
         self._feed(Opened())
@@ -191,36 +209,13 @@ class Connection:
             self._crash = crash
             self._ended.set()
 
-    # The timer ----------------------------------------------------------------------------------
-
-    def _schedule_tick(self) -> None:
-        """Move the timer to the session's deadline, if that is before the timer.
-
-        A deadline moves with every audio frame, nearly always back; the timer then fires early
-        and is scheduled anew, which costs less than a new timer for every frame.
-        """
-        deadline = self._session.deadline
-        if deadline is None:
-            return
-        if self._timer is not None:
-            if self._timer.when() <= deadline:
-                return
-            self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_at(deadline, self._tick)
-
     def _tick(self) -> None:
-        self._timer = None
-        deadline = self._session.deadline
-        if deadline is None or self._close_frame is not None:
-            return
-        try:
-            if self._clock() >= deadline:
+        if self._close_frame is None:
+            try:
                 self._feed(Tick(reading=self._reading))
-            else:
-                self._schedule_tick()
-        except Exception as crash:
-            self._crash = crash
-            self._ended.set()
+            except Exception as crash:
+                self._crash = crash
+                self._ended.set()
 
     # Outputs ------------------------------------------------------------------------------------
 
@@ -242,7 +237,7 @@ class Connection:
                     self._close_stream("failed" if error else ended, error, task_id)
                 case CloseSocket():
                     self._close_frame = output
-        self._schedule_tick()
+        self._timer.update()
         self._check_ended()
         return rest
 
@@ -270,11 +265,11 @@ class Connection:
             self._server.metrics.errors.labels(error.code).inc()
         if self._audio is not None:
             self._audio.close()
-            self._audio.task_log.ended(outcome, error, self._caller)
+            self._audio.task_log.ended(outcome, error, self._caller, self._address)
             self._audio = None
-            self._server.task_limit.release(self._caller)
+            self._server.release(self._caller, self._address)
         elif error is not None:
-            log_end(outcome, error, self._caller, task_id=task_id or None)
+            log_end(outcome, error, self._caller, self._address, task_id=task_id or None)
         if self._results_task is not None:
             self._results_task.cancel()
             self._results_task = None
@@ -286,4 +281,4 @@ class Connection:
         error = InternalError()
         self._close_stream("failed", error, task_id)
         self._post(Send(events.task_failed(task_id, error)))
-        self._close_frame = CloseSocket(error.close_code, error.code)
+        self._close_frame = CloseSocket(error.close_code, error.close_reason)

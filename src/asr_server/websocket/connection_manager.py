@@ -3,12 +3,13 @@
 import asyncio
 import contextlib
 import logging
+from functools import partial
 
 from fastapi import APIRouter
 from starlette.websockets import WebSocket
 
-from asr_server.access import Access, Caller
-from asr_server.errors import AccessDenied, AsrError, ServiceUnavailable, ShuttingDown
+from asr_server.access import Access, Grant
+from asr_server.errors import AsrError, ServiceUnavailable, ShuttingDown
 from asr_server.websocket.connection import Connection
 from asr_server.websocket.limits import error_response
 from asr_server.websocket.server_context import ServerContext
@@ -39,13 +40,15 @@ class ConnectionManager:
     async def connect(self, websocket: WebSocket) -> None:
         """Serve a client, or refuse it with an HTTP status before the upgrade."""
         try:
-            caller = self._authorize(websocket)
+            grant = self._authorize(websocket)
         except AsrError as error:
             self._server.metrics.errors.labels(error.code).inc()
             log.debug("handshake refused", extra={"error": error.code})
             await websocket.send_denial_response(error_response(error))
             return
-        connection = Connection(websocket, caller, self._server)
+        caller = grant.caller
+        confirm = partial(self._access.confirm, grant)
+        connection = Connection(websocket, caller, self._server, confirm)
         self._open.add(connection)
         log.debug("connection open", extra={"caller": caller, "connections": len(self._open)})
         try:
@@ -83,15 +86,11 @@ class ConnectionManager:
                 await asyncio.wait_for(self._all_closed.wait(), seconds)
         return not self._open
 
-    def _authorize(self, websocket: WebSocket) -> Caller:
+    def _authorize(self, websocket: WebSocket) -> Grant:
         if self.draining:
             raise ShuttingDown
         key = websocket.headers.get("authorization")
-        caller = self._access.check(key, query_key(websocket.scope))
-        origin = websocket.headers.get("origin")
-        allowed = self._settings.allowed_origins
-        if origin and "*" not in allowed and origin not in allowed:
-            raise AccessDenied
+        grant = self._access.check(key, query_key(websocket.scope))
         if len(self._open) >= self._settings.max_connections:
             raise ServiceUnavailable
-        return caller
+        return grant

@@ -21,7 +21,9 @@ MAX_ARRIVALS = 1024
 """Frames recorded, at least 41 s; the latency of a result for older audio is not measured."""
 
 
-def log_end(outcome: Outcome, error: AsrError | None, caller: Caller, **figures: Any) -> None:
+def log_end(
+    outcome: Outcome, error: AsrError | None, caller: Caller, address: str = "", **figures: Any
+) -> None:
     """Log how a task ended, with those of its figures that are not None.
 
     The level is `error` for a fault of the server, else `warning` unless the task finished.
@@ -33,6 +35,7 @@ def log_end(outcome: Outcome, error: AsrError | None, caller: Caller, **figures:
         "outcome": outcome,
         "error": error.code if error else None,
         "caller": caller or None,
+        **({"reason": str(error), "address": address} if error and error.explained else {}),
         **figures,
     }
     extra = {name: value for name, value in fields.items() if value is not None}
@@ -97,7 +100,9 @@ class TaskLog:
         """Record the arrival of finish-task."""
         self._finish_at = self._clock()
 
-    def ended(self, outcome: Outcome, error: AsrError | None, caller: Caller) -> None:
+    def ended(
+        self, outcome: Outcome, error: AsrError | None, caller: Caller, address: str = ""
+    ) -> None:
         """Count the task in the metrics and log its line."""
         now = self._clock()
         audio_s, duration_s = self._decoded / SAMPLE_RATE, now - self._began_at
@@ -111,6 +116,7 @@ class TaskLog:
             outcome,
             error,
             caller,
+            address,
             task_id=self._task.task_id,
             model=self._task.model,
             format=self._task.format,

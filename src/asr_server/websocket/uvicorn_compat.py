@@ -1,40 +1,54 @@
 """Adapt uvicorn where its defaults harm clients or ASGI offers no way.
 
 Server pings disconnect official SDK clients that pause their audio, and break the C++ one; uvicorn
-sends them every 20 s unless its command line turns them off. API keys in query strings appear in
-its access log. Both are corrected here, so that a plain `uvicorn main:app` is safe too.
+sends them every 20 s unless its command line turns them off. Compression lets 6.9 MB become 6.6 GB.
+API keys in query strings appear in the access log. All is corrected here, from inside the
+application, so that a plain `uvicorn main:app` is as safe as `asr-server serve`.
 """
 
 import contextlib
+import logging
 import socket
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from asr_server.settings import Settings
+from asr_server.websocket.browsers import is_loopback
+from asr_server.websocket.sockets import Sockets
+from asr_server.websocket.uvicorn_protocols import ParseQueue, WebSocketProtocol, http_protocol
+
+log = logging.getLogger(__name__)
+
+OPEN = "no API key is configured: every client that reaches %s may use the server; see ASR_API_KEYS"
+
 KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S, KEEPALIVE_PROBES = 60, 10, 6
 
 
 class UvicornCompat:
-    """Outermost middleware: no pings, TCP keepalive, no keys in logs, connections can be aborted.
+    """Outermost layer of the application: limits, keepalive, no keys in logs, `abort`.
 
     It also keeps uvicorn from logging the cause of a failed startup twice, and from logging every
     refused handshake as an error.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, max_sockets: int) -> None:
         self._app = app
+        self._settings = settings
+        self._sockets = Sockets(settings, max_sockets)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Prepare a connection and pass it on."""
+        caller: Any = getattr(send, "__self__", None)  # uvicorn's object, if it calls directly
         if scope["type"] == "lifespan":
-            await self._app(scope, receive, _without_startup_error(send))
+            self._configure(getattr(caller, "config", None))
+            async with self._sockets.watched():
+                await self._app(scope, receive, _without_startup_error(send))
             return
         if scope["type"] == "websocket":
-            protocol: Any = getattr(send, "__self__", None)  # uvicorn's, if it is the direct caller
-            if hasattr(protocol, "ping_interval"):
-                protocol.ping_interval = None  # read when the handshake is accepted
-            transport = getattr(protocol, "transport", None)
+            transport = getattr(caller, "transport", None)
             if transport is not None:
                 _enable_keepalive(transport.get_extra_info("socket"))
             scope.setdefault("state", {})["abort"] = getattr(transport, "abort", _no_transport)
@@ -42,7 +56,25 @@ class UvicornCompat:
             _hide_key(scope)
         await self._app(scope, receive, send)
         if scope["type"] == "websocket":
-            _mark_refusal_as_complete(getattr(send, "__self__", None))
+            _mark_refusal_as_complete(caller)
+
+    def _configure(self, uvicorn: Any) -> None:
+        """Change uvicorn's configuration, which it reads anew for every connection."""
+        if uvicorn is None:
+            log.warning("not called by uvicorn: clients may send any number of messages")
+            return
+        at_socket = uvicorn.uds or uvicorn.fd is not None
+        if not (self._settings.keyed or at_socket or is_loopback(uvicorn.host)):
+            log.warning(OPEN, uvicorn.host)
+        uvicorn.ws_max_size = self._settings.max_message_bytes
+        uvicorn.ws_ping_interval = None  # DashScope's SDK cannot answer while it has no audio
+        uvicorn.ws_per_message_deflate = False  # PCM does not compress
+        uvicorn.ws_protocol_class = partial(
+            WebSocketProtocol, self._settings, self._sockets, ParseQueue()
+        )
+        http = http_protocol(uvicorn.http_protocol_class)
+        if http is not uvicorn.http_protocol_class:
+            uvicorn.http_protocol_class = partial(http, self._sockets)
 
 
 def abort(scope: Scope) -> None:

@@ -6,11 +6,19 @@ const texts = {
     about: '上传音频或视频文件，生成带时间轴的字幕。',
     choose: '选择文件，或拖放到此处',
     kinds: 'mp3 · wav · m4a · mp4 · mkv · webm …',
+    results: '得到 srt、vtt、txt 和 json，可在此播放、核对后下载',
     uploading: '正在上传 {0}%',
     waiting: '排队中',
     running: '正在识别 {0}%',
     done: '已完成，共 {0} 句',
     failed: '处理失败：{0}',
+    'reason.unreadable': '文件已损坏、没有声音，或不是音视频文件',
+    'reason.large': '文件过大',
+    'reason.upload': '上传中断，或所选的是文件夹',
+    'reason.away': '无法连接识别服务，请确认其正在运行且地址正确',
+    'reason.busy': '识别服务并发已满，请稍后重试',
+    'reason.unauthorized': '识别服务拒绝了 API Key',
+    'reason.task': '识别服务结束了任务',
     remove: '删除',
     play: '从 {0} 播放',
     lines: '字幕',
@@ -20,11 +28,19 @@ const texts = {
     about: 'Upload an audio or video file to get timed subtitles.',
     choose: 'Choose a file, or drop it here',
     kinds: 'mp3 · wav · m4a · mp4 · mkv · webm …',
+    results: 'You get srt, vtt, txt and json; play and check them here, then download',
     uploading: 'Uploading {0}%',
     waiting: 'Queued',
     running: 'Recognising {0}%',
-    done: 'Done, {0} sentences',
+    done: 'Done. Sentences: {0}',
     failed: 'Failed: {0}',
+    'reason.unreadable': 'the file is damaged, has no sound, or is neither audio nor video',
+    'reason.large': 'the file is too large',
+    'reason.upload': 'the upload broke off, or this is a folder',
+    'reason.away': 'the recognition server is unreachable; is it running, and the address right?',
+    'reason.busy': 'the recognition server is at capacity; please try again later',
+    'reason.unauthorized': 'the recognition server refused the API key',
+    'reason.task': 'the recognition server ended the task',
     remove: 'Remove',
     play: 'Play from {0}',
     lines: 'Subtitles',
@@ -72,10 +88,10 @@ async function add(file) {
     const job = await upload(file, (share) =>
       show(card, 'uploading', Math.round(share * 100), share),
     );
-    if (job.error) throw new Error(job.error);
-    watch(card, job);
+    if (job.error) showFailure(card, job);
+    else watch(card, job);
   } catch (error) {
-    show(card, 'failed', error.message, 0);
+    showFailure(card, { reason: 'upload', error: error.message });
   }
 }
 
@@ -96,10 +112,18 @@ function watch(card, job) {
   });
 }
 
-function showStatus(card, { state, done_ms: doneMs, duration_ms: durationMs, count, error }) {
+function showStatus(card, status) {
+  const { state, done_ms: doneMs, duration_ms: durationMs, count } = status;
+  if (state === 'failed') return showFailure(card, status);
   const share = durationMs ? Math.min(1, doneMs / durationMs) : 0;
-  const value = { running: Math.round(share * 100), done: count, failed: error }[state];
+  const value = { running: Math.round(share * 100), done: count }[state];
   show(card, state, value, state === 'done' ? 1 : share);
+}
+
+/** Show the reason in the page's language; the program's own words are its tooltip. */
+function showFailure(card, { reason, error }) {
+  show(card, 'failed', t(`reason.${reason}`), 0);
+  card.querySelector('.state').title = error;
 }
 
 function addLine(card, { begin_ms: beginMs, text }) {

@@ -1,6 +1,5 @@
 """Verify that a model directory is whole and holds a model this server runs."""
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,9 @@ from asr_server.asr.loading.model_dir import (
     read_tokens,
     read_weights,
 )
-from asr_server.models.download import MANIFEST, difference
+from asr_server.models.catalog import ModelError
+from asr_server.models.download import difference
+from asr_server.models.lock import lock_path, read_lock
 
 Shapes: TypeAlias = dict[str, tuple[int, ...]]
 T = TypeVar("T")
@@ -35,7 +36,7 @@ class Check:
 
 def verify(directory: Path) -> list[Check]:
     """Return a check of every file of a model directory; never raises for what is in them."""
-    return [*_published(directory), *_readable(directory)]
+    return [*_locked(directory), *_readable(directory)]
 
 
 def damage(directory: Path) -> str | None:
@@ -92,21 +93,21 @@ def _consistency(config: dict[str, Any], tokens: list[str], shapes: Shapes) -> C
     return Check(WEIGHTS, what, misfit)
 
 
-def _published(directory: Path) -> list[Check]:
-    """Return checks against the hub's sizes and hashes, for a directory this server downloaded."""
-    manifest = directory / MANIFEST
-    if not manifest.is_file():
-        return []
+def _locked(directory: Path) -> list[Check]:
+    """Return checks against the lock, for a directory this server downloaded."""
+    try:
+        lock = read_lock(directory)
+    except ModelError as exc:
+        return [Check(lock_path(directory).name, "content", str(exc))]
     checks = []
-    for name, about in json.loads(manifest.read_text(encoding="utf-8"))["files"].items():
+    for name, locked in lock.files.items() if lock else ():
         path = directory / name
         found: str | None = "is missing"
         if path.is_file():
-            found = difference(path, about["size"], about["sha256"])
+            found = difference(path, locked)
         if found:
             found += f"; remove {path} and download the model again"
-        how = "SHA-256" if about["sha256"] else "size"
-        checks.append(Check(name, f"{how} as published", found))
+        checks.append(Check(name, "SHA-256 as locked at the download", found))
     return checks
 
 

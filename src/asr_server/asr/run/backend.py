@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +32,7 @@ from asr_server.asr.types import (
     OutOfMemoryError,
     VadWork,
 )
+from asr_server.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -50,46 +50,29 @@ SPECIAL_TOKENS = frozenset({"<blank>", "<s>", "</s>"})
 """Tokens without text; FunASR drops them too."""
 
 
-@dataclass(frozen=True, slots=True)
-class PyTorchOptions:
-    """Hold how the model runs; `Settings` has the defaults."""
-
-    device: str
-    dtype: str
-    chunk_size: tuple[int, int, int]
-    threads: int
-    """Threads of the CPU, in all; 0 takes one for each core."""
-    workers: int
-    """Decode steps that run side by side, each on its share of the threads; 0 chooses."""
-    slots: int
-    """Streams at once."""
-    max_batch: int
-    """Chunks of the largest step."""
-
-
 class PyTorchBackend:
     """Hold the networks and the state of every slot, and compute steps."""
 
-    def __init__(self, path: Path, options: PyTorchOptions, punctuation: Path | None) -> None:
+    def __init__(self, path: Path, settings: Settings, punctuation: Path | None) -> None:
         """Load FunASR model directories.
 
         Raises `FileNotFoundError` or `ValueError` that name the file at fault.
         """
-        device = _device(options.device)
+        device = _device(settings.device)
         limit_product_cache()
         model = ModelDir.open(path)
         self.name = path.name
         self.device = device.type
-        self.dtype = best_dtype(device) if options.dtype == "auto" else options.dtype
+        self.dtype = best_dtype(device) if settings.dtype == "auto" else settings.dtype
         self.gpu = _uuid(device)
-        self.paraformer = load_paraformer(model, options.chunk_size, device, self.dtype)
+        self.paraformer = load_paraformer(model, settings.chunk_size, device, self.dtype)
         config = self.paraformer.config
         self.geometry = ChunkGeometry(stride=config.stride * LFR_SHIFT, context=CONTEXT)
         self.vocabulary = model.tokens
         large = self.paraformer.parameter_count >= LARGE
-        threads = options.threads or CPU_THREADS
+        threads = settings.threads or CPU_THREADS
         # A second worker slows small models with many streams (docs/adr/0009-step-threads.md).
-        self.workers = options.workers or (2 if large and threads > 1 else 1)
+        self.workers = settings.step_threads or (2 if large and threads > 1 else 1)
         # A small model's threads wait for each other so often that it loses more than a core when
         # the VAD or the event loop takes one: one stays free (docs/adr/0014-vad-stage.md).
         self.worker_threads = max(1, threads // self.workers if large else threads - 1)
@@ -99,7 +82,7 @@ class PyTorchBackend:
             # The weights of CIF are sums of small numbers: coarse ones lose or invent tokens.
             torch.backends.cudnn.allow_tf32 = False
         # Besides the dummy: a closed stream keeps its slot while its last chunk is in flight.
-        self.slots = 1 + options.slots + options.max_batch * self.workers
+        self.slots = 1 + settings.max_tasks + settings.max_batch * self.workers
         # Half the memory and half the traffic, and less coarse than 8-bit weights.
         cache_dtype = torch.bfloat16 if self.dtype == "int8" else getattr(torch, self.dtype)
         self.state = ParaformerState(
@@ -108,7 +91,7 @@ class PyTorchBackend:
         self.vad = VadRunner(self.slots)
         self.punctuator = Punctuator(punctuation) if punctuation else None
         self._step = DecodeStep(load_frontend(model).to(device), self.paraformer, self.state)
-        self._max_batch = min(options.max_batch, options.slots)
+        self._max_batch = min(settings.max_batch, settings.max_tasks)
         self._graphs: CudaGraphs[PackedOutputs] | None = None
         self._gather_evidence = EvidenceGatherer(device)
         log.info("loaded %s on %s in %s", path, device, self.dtype)

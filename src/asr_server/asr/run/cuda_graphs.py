@@ -9,7 +9,6 @@ https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -28,15 +27,6 @@ def captured_sizes(most: int) -> list[int]:
     return [1 << n for n in range((most - 1).bit_length())] + [most]
 
 
-@dataclass(frozen=True, slots=True)
-class _Captured(Generic[T]):
-    batch: Tensor
-    """The graph's input."""
-    outputs: T
-    """The graph's output: valid until its next replay."""
-    graph: "torch.cuda.CUDAGraph"
-
-
 class CudaGraphs(Generic[T]):
     """Replay calls of a function of a batch, for every size whose capture found memory."""
 
@@ -47,7 +37,8 @@ class CudaGraphs(Generic[T]):
         it must have no side effects.
         """
         self._function = function
-        self._captured: dict[int, _Captured[T]] = {}
+        self._captured: dict[int, tuple[Tensor, torch.cuda.CUDAGraph, T]] = {}
+        """By size: the graph's input, the graph, and its output, valid until its next replay."""
         pool = torch.cuda.graph_pool_handle()  # two of them never run at once
         for size in captured_sizes(most):
             try:
@@ -65,11 +56,12 @@ class CudaGraphs(Generic[T]):
         captured = self._captured.get(len(batch))
         if captured is None:
             return self._function(batch.to("cuda", non_blocking=True))
-        captured.batch.copy_(batch, non_blocking=True)
-        captured.graph.replay()
-        return captured.outputs
+        own_batch, graph, outputs = captured
+        own_batch.copy_(batch, non_blocking=True)
+        graph.replay()
+        return outputs
 
-    def _capture(self, batch: Tensor, pool: Any) -> _Captured[T]:
+    def _capture(self, batch: Tensor, pool: Any) -> "tuple[Tensor, torch.cuda.CUDAGraph, T]":
         current, side = torch.cuda.current_stream(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
         side.wait_stream(current)
         with torch.cuda.stream(side):
@@ -80,4 +72,4 @@ class CudaGraphs(Generic[T]):
         # Only this thread's calls must be capturable; others may query the driver.
         with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
             outputs = self._function(batch)
-        return _Captured(batch, outputs, graph)
+        return batch, graph, outputs

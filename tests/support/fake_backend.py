@@ -20,6 +20,7 @@ from asr_server.asr.types import (
 )
 from asr_server.audio.endpointer import WINDOW
 from asr_server.audio.units import Pcm
+from tests.support.hotword_evidence import reference_evidence
 
 SCORE_MARGIN = 9.0
 """Nats between the decoded character and all others."""
@@ -71,7 +72,7 @@ class FakeBackend:
             return DecodeResult(tokens)
         matches = [piece == other for piece in text for other in self.vocabulary]
         scores = SCORE_MARGIN * np.array(matches, np.float32).reshape(-1, len(self.vocabulary))
-        return DecodeResult(tokens, evidence=work.hotwords.evidence(scores))
+        return DecodeResult(tokens, evidence=reference_evidence(work.hotwords, scores))
 
 
 def _loud(pcm: Pcm) -> NDArray[np.float32]:

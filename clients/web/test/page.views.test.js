@@ -1,0 +1,113 @@
+// What the demo page shows of a sample, and as captions for a stream.
+
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { after, before, describe, test } from 'node:test';
+import { ScriptedServer } from './scripted-server.js';
+import { CHROMIUM, keepScreenshot, launch, state, visit, wavFile } from './support.js';
+
+const axe = createRequire(import.meta.url).resolve('axe-core');
+const MANIFEST = new URL('../../../tests/data/manifest.json', import.meta.url);
+
+describe('the demo page', { skip: !existsSync(CHROMIUM), timeout: 120_000 }, () => {
+  let server;
+  let browser;
+  let page;
+  let url;
+
+  before(async () => {
+    server = new ScriptedServer();
+    await server.start();
+    url = server.url.replace('ws', 'http');
+    const tone = new Int16Array(320_000).map((_, i) => 12_000 * Math.sin(i * 0.3));
+    browser = await launch({ microphone: await wavFile('captions', tone) });
+    server.health = { status: 'ok', model: 'demo', device: 'cpu', notice: 'DEMO MODEL' };
+    const viewport = { width: 390, height: 844 };
+    page = await visit(browser, url, { viewport, reducedMotion: 'reduce' });
+    await page.waitForSelector('.sample:visible');
+  });
+  after(async () => {
+    await browser?.close();
+    await server.stop();
+  });
+
+  async function check(step) {
+    const { violations } = await page.evaluate(() => window.axe.run());
+    const found = violations.map(({ id, nodes }) => `${id}: ${nodes[0].html}`);
+    assert.deepEqual(found, [], step);
+    await keepScreenshot(page, `views-${step}`);
+  }
+
+  test('the names of the samples do not give their words away', async () => {
+    const names = await page.$$eval('#sample-list .sample', (all) => all.map((e) => e.textContent));
+    for (const [i, { punctuated }] of JSON.parse(await readFile(MANIFEST, 'utf8')).entries()) {
+      const shared = [...names[i]].filter((c) => punctuated.includes(c)).length;
+      assert.ok(shared < 4, `${names[i]} and ${punctuated}`);
+    }
+  });
+
+  test('with the demo model the main button plays a sample against its right text', async () => {
+    await page.addScriptTag({ path: axe });
+    await page.click('#record');
+    await page.waitForSelector('#truth .wrong, #truth .right');
+    await page.click('#record');
+    await state(page, 'idle');
+    assert.match(await page.textContent('#truth-score'), /^正确 \d+ \/ 12 字$/);
+    await check('truth');
+    await page.click('#mic');
+    await state(page, 'live');
+    assert.ok(await page.isHidden('#truth'));
+    await page.click('#record');
+    await state(page, 'idle');
+  });
+
+  test('no setting is squeezed and no code is cut on a phone', async () => {
+    await page.click('#open-settings');
+    const widths = await page.$$eval('.row > span:first-child', (all) =>
+      all.map((each) => each.clientWidth),
+    );
+    assert.ok(Math.min(...widths.filter(Boolean)) >= 80, String(widths));
+    await page.click('#settings footer .pill');
+    for (const name of ['DashScope', 'Python', 'JavaScript', 'Shell']) {
+      await page.click(`#tab-${name}`);
+      const [needed, width] = await page.$eval('.code pre', (e) => [e.scrollWidth, e.clientWidth]);
+      assert.ok(needed <= width, `${needed} > ${width}`);
+    }
+    await page.click('#open-history');
+    await page.waitForSelector('.entries li');
+    await check('history');
+    assert.deepEqual(page.faults, []);
+  });
+
+  test('captions fill a transparent page and nothing else is on it', async () => {
+    server.health = { ...server.health, notice: null };
+    await page.close();
+    page = await visit(browser, `${url}/?captions&lines=1&size=60`, {
+      viewport: { width: 1280, height: 720 },
+      colorScheme: 'dark',
+    });
+    await page.waitForSelector('.captions p'); // of the tone
+    assert.equal(await page.$$eval('.captions p', (all) => all.length), 1);
+    const visible = await page.$$eval('body *', (all) =>
+      all.filter((e) => e.checkVisibility() && e.id).map((e) => e.id),
+    );
+    assert.deepEqual(
+      visible.filter((id) => !/^(captions|record|announce|spoken)/.test(id)),
+      [],
+    );
+    const png = await page.screenshot({ omitBackground: true, animations: 'disabled' });
+    const alpha = await page.evaluate(
+      async (bytes) => {
+        const image = await createImageBitmap(await (await fetch(bytes)).blob());
+        const context = new OffscreenCanvas(image.width, image.height).getContext('2d');
+        context.drawImage(image, 0, 0);
+        return context.getImageData(40, 40, 1, 1).data[3];
+      },
+      `data:image/png;base64,${png.toString('base64')}`,
+    );
+    assert.equal(alpha, 0);
+    assert.deepEqual(page.faults, []);
+  });
+});
