@@ -13,6 +13,7 @@ import websockets
 
 from asr_client import protocol
 from tests.support.encoding import RATE
+from tests.support.serving import within
 
 Box = bytes
 
@@ -240,7 +241,8 @@ async def _attack(
                         await socket.send(piece)
                     await asyncio.sleep(hold_s)
                     await socket.send(protocol.finish_task(f"attack-{number}"))
-                    await asyncio.wait_for(socket.recv(), 10)
+                    async with within(10):  # `wait_for` may swallow a cancellation
+                        await socket.recv()
         await asyncio.sleep(0.01)
 
 
