@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -14,7 +15,8 @@ import numpy as np
 import pytest
 
 from asr_server.audio.decode import Decoder
-from asr_server.audio.decoder_pool import ForkPool, SpawnPool
+from asr_server.audio.decoder_pool import ForkPool, Process, SpawnPool
+from asr_server.audio.decoder_process import FRAME, Kind
 from asr_server.errors import DecodeError, InternalError
 from tests.support.attacks import media
 from tests.support.decoding import decode_stream, processes
@@ -98,6 +100,20 @@ def environment(pool: ForkPool) -> bytes:
 
 def children(pool: ForkPool) -> list[str]:
     return Path(f"/proc/{pool.server_id}/task/{pool.server_id}/children").read_text().split()
+
+
+@pytest.mark.parametrize(("kind", "length"), [(9, 0), (Kind.SAMPLES, 2**32 - 1), (Kind.SAMPLES, 3)])
+async def test_nonsense_from_a_decoder_process_fails_its_stream(kind, length, mp3, caplog):
+    ours, theirs = socket.socketpair()
+    theirs.send(FRAME.pack(Kind.READY, 0.0, 0) + FRAME.pack(kind, 0.0, length))
+
+    class Nonsense:
+        async def open(self) -> Process:
+            return Process(ours, lambda: None, lambda: asyncio.sleep(0))
+
+    with theirs, pytest.raises(DecodeError, match="its decoder failed"):
+        await decode_stream([mp3], "mp3", pool=Nonsense())
+    assert "sends nonsense" in caplog.text
 
 
 async def test_streams_that_come_and_go_leave_nothing(pool, mp3):

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import numpy as np
 
 from asr_server.audio.decoder_pool import DecoderPool, Process
-from asr_server.audio.decoder_process import FRAME, LENGTH, Kind
+from asr_server.audio.decoder_process import FRAME, LENGTH, MEMORY_BYTES, Kind
 from asr_server.audio.units import Pcm
 from asr_server.errors import DecodeError, InternalError
 
@@ -71,7 +71,7 @@ class RemoteDecoder:
             raise await self._death() from broken
         self.queueing_delay_s = max(0.0, waited_s)
         if kind is Kind.REFUSED:
-            raise DecodeError(payload.decode())
+            raise DecodeError(payload.decode(errors="replace"))
         self._ended = kind is Kind.ENDED
 
     async def _open(self) -> None:
@@ -86,10 +86,17 @@ class RemoteDecoder:
         await self._frame()  # READY
 
     async def _frame(self) -> tuple[Kind, bytes, float]:
-        """Return the next frame, and how long it took beyond the CPU time that it needed."""
+        """Return the next frame, and how long it took beyond the CPU time that it needed.
+
+        Raises OSError, EOFError, and DecodeError if it is no frame.
+        """
         clock = asyncio.get_running_loop().time
         began = clock()
         kind, cpu_s, length = FRAME.unpack(await self._reader.readexactly(FRAME.size))
+        if kind not in iter(Kind) or length > MEMORY_BYTES or (kind == Kind.SAMPLES and length % 4):
+            # FFmpeg runs no code of a file, unless it has a fault that is not known yet.
+            log.error("a decoder process sends nonsense", extra={"demuxer": self._demuxer})
+            raise DecodeError("its decoder failed")
         payload = await self._reader.readexactly(length)
         return Kind(kind), payload, clock() - began - cpu_s
 
