@@ -16,6 +16,7 @@ from asr_server.process import heap_trim
 # times slower. Servers that tests start as processes inherit these variables.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ["COLUMNS"] = "100"  # rich reads the width when a module is imported
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("NO_PROXY", "127.0.0.1,localhost")
 

@@ -119,7 +119,8 @@ def _tokens(text: str, begin: int, found: str) -> list[Token]:
     phrases = FIXED_PHRASES.get(found, ())
     if text.startswith(phrases, begin):
         phrase = next(phrase for phrase in phrases if text.startswith(phrase, begin))
-        if _ends(phrase, text[begin + len(phrase) : begin + len(phrase) + 2]):
+        after = text[begin + len(phrase) : begin + len(phrase) + 2]
+        if _ends(phrase, after) and not _in_fraction(phrase, text[max(begin - 2, 0) : begin]):
             return [(FIXED, len(phrase))]
     run = _RUN.match(text, begin if found in _NUMERALS else begin + len(found))
     if found in _NUMERALS:
@@ -140,6 +141,11 @@ def _ends(phrase: str, after: str) -> bool:
     if after[:1] == "一":
         return after[1:] == "家" or after[1:] in _ONLY_WORDS
     return after[:1] not in _NUMERALS | {"日", "号"}
+
+
+def _in_fraction(phrase: str, before: str) -> bool:
+    """Return whether a phrase of digits stands behind a decimal point: 零点[二二八]."""
+    return before[1:] == "点" and before[0] in _NUMERALS and _NUMERALS.issuperset(phrase)
 
 
 def _weekday(size: int, run: str, after: str) -> list[Token]:
