@@ -15,6 +15,7 @@ from asr_server.protocol.commands import (
     Parameters,
     Rejected,
     RunTask,
+    is_command,
     parse,
 )
 
@@ -100,6 +101,10 @@ def test_any_task_id_is_accepted(task_id):
         ({"sample_rate": 8000.0}, {"sample_rate": 8000}),
         ({"heartbeat": "true"}, {"heartbeat": True}),
         ({"heartbeat": 1}, {"heartbeat": True}),
+        ({"heartbeat": 2}, {"heartbeat": True}),
+        ({"language_hints": [None]}, {"language_hints": []}),
+        ({"language_hints": {}}, {"language_hints": []}),
+        ({"vocabulary_id": 12}, {"vocabulary_id": "12"}),
         ({"language_hints": "zh"}, {"language_hints": ["zh"]}),
         ({"language_hints": None}, {"language_hints": []}),
         ({"vocabulary_id": ""}, {"vocabulary_id": None}),
@@ -113,6 +118,49 @@ def test_types_are_read_leniently(given, read):
     assert isinstance(command, RunTask)
     for name, value in read.items():
         assert getattr(command.parameters, name) == value
+
+
+@pytest.mark.parametrize(
+    ("given", "ignored"),
+    [
+        ({"max_sentence_silence": 0.8}, ("max_sentence_silence",)),
+        ({"heartbeat": "often", "vad_model": "near"}, ("vad_model", "heartbeat")),
+        ({"language_hints": 7}, ("language_hints",)),
+        ({"speech_noise_threshold": "quiet"}, ("speech_noise_threshold",)),
+        ({"\x1b[2J": 1, "n" * 64: 1}, ()),
+    ],
+)
+def test_a_task_runs_without_parameters_that_are_unknown_or_have_no_meaning(given, ignored):
+    plain = {"format": "wav", "language_hints": None}
+    command = parse(run_task(parameters={**plain, **given}))
+    assert isinstance(command, RunTask)
+    assert command.ignored == ignored
+    assert command.parameters == parse(run_task(parameters=plain)).parameters
+
+
+@pytest.mark.parametrize("padded", ["\ufeff{}", "{}\0", " {}\r\n\0"])
+def test_what_clients_leave_around_the_json_is_dropped(padded):
+    text = run_task()
+    assert parse(padded.replace("{}", text)) == parse(text)
+
+
+def test_a_numeric_task_id_is_read_as_text():
+    assert parse(run_task(header={"task_id": 7})).task_id == "7"
+
+
+@pytest.mark.parametrize(
+    ("frame", "command"),
+    [
+        (run_task().encode(), True),
+        (b'\xef\xbb\xbf {"payload": {}}', True),
+        (b'{"head', False),
+        (b'{"text": 1}', False),
+        (bytes(3200), False),
+        (b"RIFF", False),
+    ],
+)
+def test_a_binary_frame_is_a_command_only_if_it_begins_like_one(frame, command):
+    assert is_command(frame) is command
 
 
 @pytest.mark.parametrize("empty", [None, {}, []])
@@ -183,7 +231,6 @@ def test_what_is_not_a_json_object_is_an_invalid_payload(text):
             run_task(parameters={"format": "p c m"}),
             "Invalid value of parameter 'payload.parameters.format'.",
         ),
-        (run_task(header={"task_id": 7}), "Invalid value of parameter 'header.task_id'."),
         (run_task(header={"task_id": "a\nb"}), "Invalid value of parameter 'header.task_id'."),
         (run_task(header={"task_id": "\ud800"}), "Invalid value of parameter 'header.task_id'."),
         (run_task(header={"task_id": "t" * 257}), "Invalid value of parameter 'header.task_id'."),
@@ -243,6 +290,11 @@ def test_no_text_brings_the_parser_down(text):
 
 def test_an_alias_names_a_known_model():
     assert models.find("my-asr", {"my-asr": "gummy-chat-v1"}) is models.GUMMY_CHAT
+
+
+@pytest.mark.parametrize("name", ["Paraformer-Realtime-V2", " paraformer-realtime-v2 "])
+def test_a_model_is_found_whatever_the_case_of_its_name(name):
+    assert models.find(name, {}) is models.PARAFORMER
 
 
 def test_an_unknown_model_is_not_found():

@@ -42,6 +42,20 @@ async def recognise(client: Client, audio: bytes = SPEECH, task_id: str = "task"
     return await client.until("task-finished")
 
 
+async def test_commands_are_read_from_binary_frames_too(client):
+    await client.say(run_task().encode())
+    await client.stream(SPEECH)
+    await client.say(finish_task().encode())
+    assert len(texts(await client.until("task-finished"))) == 2
+
+
+async def test_a_parameter_that_is_ignored_is_logged_with_its_name(client, caplog):
+    caplog.set_level("INFO", "asr_server")
+    await recognise(client, vad_model="near_meeting_16k", max_sentence_silence=0.8)
+    [record] = [one for one in caplog.records if "ignored" in one.message]
+    assert record.parameters == ["vad_model", "max_sentence_silence"]
+
+
 async def test_a_task_is_started_recognised_and_finished(client):
     events = await recognise(client)
     assert names(events)[0] == "task-started"

@@ -1,10 +1,12 @@
 """Parse the text frames of clients into commands.
 
-Clients in nine languages send nulls, empty strings, numbers as text and unknown keys; the parser
-accepts all of that. Audio has no envelope: it comes as binary frames.
+Clients in nine languages send nulls, empty strings, numbers as text, unknown keys and values of the
+wrong type; the parser accepts what has a plain meaning, or none that a task depends on. Audio has
+no envelope: it comes as binary frames, as do the commands of some clients.
 """
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, TypeGuard
 
@@ -24,6 +26,8 @@ LONGEST_NAME = 256
 """Characters of a task id or a model name; messages and the log repeat both."""
 
 MOST_INSTANT_HOTWORDS = 2000
+MOST_IGNORED = 20
+"""Names of ignored parameters that are logged."""
 LONGEST_COMMAND = 256 * 1024
 """Characters of a text frame; one with the most hotwords has a third of that."""
 
@@ -31,8 +35,21 @@ Text = Annotated[str, StringConstraints(max_length=LONGEST_NAME), Field(coerce_n
 """A limit makes pydantic refuse lone surrogates too, which no database and no frame can hold."""
 
 
-def _one_or_many(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
+_COMMAND = re.compile(rb'[\s\xef\xbb\xbf]*\{\s*"(?:header|payload)"\s*:')
+_PADDING = "\ufeff\0 \t\r\n"
+"""What C and ESP clients leave around the JSON: a byte order mark, a terminating zero."""
+
+
+def _languages(value: Any) -> Any:
+    values = [] if value == {} else [value] if isinstance(value, str) else value
+    return [one for one in values if one is not None] if isinstance(values, list) else values
+
+
+def _truth(value: Any) -> Any:
+    return value != 0 if isinstance(value, int | float) else value
+
+
+Flag = Annotated[bool, BeforeValidator(_truth)]
 
 
 class Parameters(BaseModel):
@@ -46,13 +63,13 @@ class Parameters(BaseModel):
     vocabulary_id: Text | None = None
     vocabulary: dict[Text, int] = Field(default={}, max_length=MOST_INSTANT_HOTWORDS)
     """Hotwords of this task and their weights."""
-    language_hints: Annotated[list[str], BeforeValidator(_one_or_many)] = []
-    disfluency_removal_enabled: bool = False
-    semantic_punctuation_enabled: bool = False
-    multi_threshold_mode_enabled: bool = False
-    punctuation_prediction_enabled: bool = True
-    inverse_text_normalization_enabled: bool = True
-    heartbeat: bool = False
+    language_hints: Annotated[list[str], BeforeValidator(_languages)] = []
+    disfluency_removal_enabled: Flag = False
+    semantic_punctuation_enabled: Flag = False
+    multi_threshold_mode_enabled: Flag = False
+    punctuation_prediction_enabled: Flag = True
+    inverse_text_normalization_enabled: Flag = True
+    heartbeat: Flag = False
     max_sentence_silence: int | None = None
     """Milliseconds, 200 to 6000."""
     max_end_silence: int | None = None
@@ -61,9 +78,9 @@ class Parameters(BaseModel):
     """-1 (more counts as speech) to 1 (less does)."""
     special_word_filter: dict[str, Any] | str | None = None
     """Words to mask or to remove, as an object or as its JSON."""
-    transcription_enabled: bool = True
-    translation_enabled: bool = False
-    word_confidence_enabled: bool = False
+    transcription_enabled: Flag = True
+    translation_enabled: Flag = False
+    word_confidence_enabled: Flag = False
     """An extension of DashScope's protocol: adds `confidence` to every word."""
 
     @model_validator(mode="before")
@@ -76,6 +93,10 @@ class Parameters(BaseModel):
         return value
 
 
+NEEDED = frozenset({"format", "sample_rate", "vocabulary_id", "vocabulary", "special_word_filter"})
+"""Parameters without which a task would yield another text: a wrong value fails the task."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunTask:
     """Start a task on the connection."""
@@ -86,6 +107,8 @@ class RunTask:
     parameters: Parameters
     phrase_id: str | None = None
     """Id of a hotword list in the old place: `payload.resources` or `parameters.phrase_id`."""
+    ignored: tuple[str, ...] = ()
+    """Parameters that are unknown, or whose value has no meaning; the task runs without them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,19 +137,26 @@ class Rejected:
 Command = RunTask | ContinueTask | FinishTask
 
 
+def is_command(data: bytes) -> bool:
+    """Return whether a binary frame holds a command: no audio begins like one."""
+    return _COMMAND.match(data) is not None
+
+
 def parse(text: str) -> Command | Rejected:
     """Return the command in a text frame."""
     if len(text) > LONGEST_COMMAND:
         reason = f"a text frame has at most {LONGEST_COMMAND} characters, not {len(text)}"
         return Rejected("", MalformedMessage(f"Invalid payload data: {reason}."))
     try:
-        message = json.loads(text)
+        message = json.loads(text.strip(_PADDING))
     except (ValueError, RecursionError):
         return Rejected("", MalformedMessage())
     if not isinstance(message, dict):
         return Rejected("", MalformedMessage())
     header = _object(message.get("header"))
     task_id = header.get("task_id")
+    if isinstance(task_id, int):
+        task_id = str(task_id)
     try:
         return _command(header, _object(message.get("payload")), _name(task_id, "header.task_id"))
     except ClientError as error:
@@ -152,11 +182,19 @@ def _run_task(payload: dict[str, Any], task_id: str) -> RunTask:
             "Missing required parameter 'payload.input'. Please follow the protocol!"
         )
     given = payload.get("parameters")
+    unknown = _object(given).keys() - Parameters.model_fields - {"phrase_id"}
+    ignored = tuple(sorted(name for name in unknown if _presentable(name) and len(name) < 64))
     try:
         parameters = Parameters.model_validate(given)
     except ValidationError as error:
-        raise invalid_value("payload.parameters", error) from error
-    return RunTask(task_id, model, parameters, _phrase_id(payload.get("resources"), given))
+        wrong = {str(one["loc"][0]) for one in error.errors() if one["loc"]}
+        if not wrong or wrong & NEEDED:
+            raise invalid_value("payload.parameters", error) from error
+        given = {name: value for name, value in _object(given).items() if name not in wrong}
+        parameters = Parameters.model_validate(given)
+        ignored += tuple(sorted(wrong))
+    phrase_id = _phrase_id(payload.get("resources"), given)
+    return RunTask(task_id, model, parameters, phrase_id, ignored[:MOST_IGNORED])
 
 
 def invalid_action(action: str) -> InvalidParameter:

@@ -49,17 +49,18 @@ MODELS: dict[str, Family] = {
     "fun-asr-flash-8k-realtime-2026-01-28": FUN_ASR,
     "qwen-audio-3.0-asr-flash-streaming": FUN_ASR,
     "qwen-audio-3.1-asr-flash-streaming": FUN_ASR,
+    "qwen-audio-3.1-asr-flash-message": FUN_ASR,
     "gummy-realtime-v1": GUMMY,
     "gummy-chat-v1": GUMMY_CHAT,
 }
 
 
 def find(name: str, aliases: Mapping[str, str]) -> Family:
-    """Return a model's family; `aliases` maps further names to those above.
+    """Return a model's family, whatever its name's case; `aliases` maps further names to these.
 
     Raises ModelNotFound.
     """
     try:
-        return MODELS[aliases.get(name, name)]
+        return MODELS[aliases.get(name, name).strip().lower()]
     except KeyError:
         raise ModelNotFound(name) from None

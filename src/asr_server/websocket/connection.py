@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, MutableMapping
 from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -26,7 +26,7 @@ from asr_server.errors import AsrError, InternalError, ShuttingDown
 from asr_server.observability.logs import fault
 from asr_server.observability.metrics import Outcome
 from asr_server.protocol import events
-from asr_server.protocol.commands import Rejected, parse
+from asr_server.protocol.commands import Rejected, RunTask, is_command, parse
 from asr_server.state.messages import (
     Audio,
     CloseSocket,
@@ -48,7 +48,7 @@ from asr_server.websocket.audio_input import AudioInput, find_hotwords
 from asr_server.websocket.deadline_timer import DeadlineTimer
 from asr_server.websocket.limits import client_address
 from asr_server.websocket.server_context import ServerContext
-from asr_server.websocket.task_log import log_end
+from asr_server.websocket.task_log import log_end, log_ignored
 from asr_server.websocket.uvicorn_compat import abort
 from asr_server.websocket.uvicorn_protocols import ERROR
 
@@ -135,8 +135,7 @@ class Connection:
                 broken_limit = message.get(ERROR)
                 self._feed(Rejected("", broken_limit) if broken_limit else Disconnected())
                 return
-            data = message.get("bytes")
-            for output in self._feed(parse(message["text"]) if data is None else Audio(data)):
+            for output in self._feed(_event(message)):
                 await self._feed_engine(output)
 
     async def _feed_engine(self, output: Output) -> None:
@@ -282,3 +281,14 @@ class Connection:
         self._close_stream("failed", error, task_id)
         self._post(Send(events.task_failed(task_id, error)))
         self._close_frame = CloseSocket(error.close_code, error.close_reason)
+
+
+def _event(message: MutableMapping[str, Any]) -> Input:
+    """Return what a message of the client holds."""
+    data: bytes | None = message.get("bytes")
+    if data is not None and not is_command(data):
+        return Audio(data)
+    command = parse(message["text"] if data is None else data.decode(errors="replace"))
+    if isinstance(command, RunTask):
+        log_ignored(command.ignored)
+    return command

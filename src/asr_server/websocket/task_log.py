@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections import deque
+from functools import lru_cache
 from typing import Any
 
 from asr_server.access import Caller
@@ -40,6 +41,13 @@ def log_end(
     }
     extra = {name: value for name, value in fields.items() if value is not None}
     log.log(level, "task %s", outcome, extra=extra)
+
+
+@lru_cache(maxsize=1000)
+def log_ignored(names: tuple[str, ...]) -> None:
+    """Log, once for all tasks alike, which parameters of run-task are ignored."""
+    if names:
+        log.info("parameters of run-task are ignored", extra={"parameters": list(names)})
 
 
 class TaskLog:
