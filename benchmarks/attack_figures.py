@@ -65,7 +65,7 @@ TABLE = (
     "final p95 ms",
     "tasks failed",
     "memory, most MB",
-    "a minute later",
+    "afterwards",
     "errors logged",
     "refused with",
 )

@@ -80,9 +80,11 @@ def main() -> None:
             "## Beside attacks",
             f"{attacked['environment']}; before: {before.get('environment', 'not measured')}. "
             "Eight live streams of the demo model beside each attack of "
-            f"`tests/support/attacks`, {attacked['seconds']:.0f} s each; default settings. "
-            "Before → now. Memory is that of all processes of the server, compared with the "
-            "moment before the attack.",
+            f"`tests/support/attacks`, {attacked['seconds']:.0f} s each (before: "
+            f"{before.get('seconds', 0):.0f} s, and shorter recordings); default settings. The "
+            "attacker, at a lower priority, shares the cores. Before → now. Tasks that are refused "
+            "to keep live audio on time count as failed. Memory is that of all processes of the "
+            "server, compared with the moment before the attack, at most and once it is back.",
             table(
                 attack_figures.TABLE, attack_figures.rows(before["attacks"], attacked["attacks"])
             ),
