@@ -9,6 +9,7 @@ import io
 import math
 import os
 import sys
+import threading
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -206,14 +207,25 @@ async def _blocks(source: Iterable[bytes] | AsyncIterable[bytes]) -> AsyncGenera
                 await close()
         return
     blocks = iter(source)
+    ended = threading.Event()
     try:
-        while (block_or_end := await asyncio.to_thread(_next, blocks)) is not None:
+        while (block_or_end := await asyncio.to_thread(_next, blocks, ended)) is not None:
             yield block_or_end
     finally:
-        if isinstance(blocks, Generator):
-            with contextlib.suppress(ValueError):  # a thread may still wait in it
-                blocks.close()
+        ended.set()
+        _close(blocks)
 
 
-def _next(blocks: Iterator[bytes]) -> bytes | None:
-    return next(blocks, None)
+def _next(blocks: Iterator[bytes], ended: threading.Event) -> bytes | None:
+    try:
+        return next(blocks, None)
+    finally:
+        if ended.is_set():
+            _close(blocks)
+
+
+def _close(blocks: Iterator[bytes]) -> None:
+    """Close a generator; while a thread waits in it, that thread does so afterwards."""
+    if isinstance(blocks, Generator):
+        with contextlib.suppress(ValueError):
+            blocks.close()

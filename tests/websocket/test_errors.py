@@ -41,9 +41,9 @@ TASK_ERRORS = {
     ),
     "a value of the wrong type": (
         {},
-        [run_task(heartbeat="often")],
+        [run_task(sample_rate="often")],
         INVALID,
-        "Invalid value of parameter 'payload.parameters.heartbeat'.",
+        "Invalid value of parameter 'payload.parameters.sample_rate'.",
     ),
     "an unsupported sample rate": (
         {},

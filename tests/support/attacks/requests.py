@@ -39,7 +39,7 @@ def invalid_runs() -> dict[str, str]:
         "payload.parameters.phrase_id": escaped(run_task(phrase_id=SURROGATE)),
         "payload.resources.resource_id": with_resource(SURROGATE),
         "payload.parameters.vocabulary": escaped(run_task(vocabulary={SURROGATE: 4})),
-        "payload.parameters.speech_noise_threshold": run_task(speech_noise_threshold=float("nan")),
+        "payload.parameters.sample_rate": run_task(sample_rate=float("nan")),
         "payload.parameters.special_word_filter": run_task(special_word_filter=filters),
         "header.action": json.dumps({"header": {"action": [], "task_id": "t"}}),
         "header.task_id": json.dumps({"header": {"action": "run-task", "task_id": SURROGATE}}),
