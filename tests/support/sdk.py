@@ -6,7 +6,7 @@ from typing import Any
 
 import dashscope
 from dashscope.audio.asr import Recognition, RecognitionCallback
-from dashscope.common.error import InvalidParameter
+from dashscope.common.error import InvalidParameter, InvalidTask
 
 KEY = "sk-any"
 MODEL = "paraformer-realtime-v2"
@@ -52,16 +52,33 @@ def point_at(url: str) -> None:
 
 def stream(audio: bytes, pace_s: float = 0.0, **options: Any) -> Recorder:
     """Callback mode: start, frames of 100 ms, stop."""
-    recorder = Recorder()
     options = {"model": MODEL, "format": "pcm", "sample_rate": 16000, **options}
-    recognition = Recognition(callback=recorder, **options)
-    recognition.start()
+    recorder, recognition = _started(options)
     with contextlib.suppress(InvalidParameter):  # "has stopped": the server failed the task
         for begin in range(0, len(audio), 3200):
             recognition.send_audio_frame(audio[begin : begin + 3200])
             time.sleep(pace_s)
         recognition.stop()
     return recorder
+
+
+def _started(options: dict[str, Any]) -> tuple[Recorder, Recognition]:
+    """Return a started recognition.
+
+    The SDK counts as running only after it has started its thread. On a busy machine that thread
+    may be quicker; it then takes the input for ended, and `start` fails.
+    """
+    for attempt in range(5):
+        recorder = Recorder()
+        recognition = Recognition(callback=recorder, **options)
+        try:
+            recognition.start()
+        except InvalidTask:
+            if attempt == 4:
+                raise
+        else:
+            break
+    return recorder, recognition
 
 
 def call(path: str, **options: Any) -> Any:
