@@ -544,7 +544,7 @@ async def test_a_silence_timeout_is_no_failure(server):
     server.fail_after = [(5 * BLOCK, "ResponseTimeout", "Response timeout!")] * 12
     pcm = pcm_of(" " * 100 + text_of("a"))
     async with AsrClient(server.url, retry=Retry(attempts=12, first_delay_s=0.01)) as asr:
-        sentences = [s async for s in asr.transcribe(pcm, pace=50)]
+        sentences = [s async for s in asr.transcribe(pcm, pace=10)]
     assert [(s.text, s.begin_ms) for s in sentences] == [(f"{text_of('a')}。", 10000)]
 
 

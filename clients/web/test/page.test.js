@@ -143,8 +143,9 @@ describe('the demo page', { skip: !existsSync(CHROMIUM), timeout: 280_000 }, () 
     );
     const peak = samples.reduce((max, x) => Math.max(max, Math.abs(x)), 0);
     assert.ok(peak > 1000, `peak ${peak}`);
-    // 0.3 radians a sample at 16 kHz is 764 Hz, whatever rate the sound card has.
-    assert.ok(Math.abs(frequencyOf(samples) - 764) < 25, `${frequencyOf(samples)} Hz`);
+    // 0.3 radians a sample at 16 kHz is 764 Hz, whatever rate the sound card has; 44.1 kHz taken for
+    // 48 would be 62 Hz off. A busy machine drops samples of the microphone.
+    assert.ok(Math.abs(frequencyOf(samples) - 764) < 50, `${frequencyOf(samples)} Hz`);
     assert.deepEqual(page.faults, []);
   });
 
