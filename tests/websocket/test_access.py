@@ -85,7 +85,7 @@ async def test_refused_clients_cannot_fill_the_log(guarded, caplog):
 async def test_a_token_opens_no_task_once_it_has_expired(guarded):
     async with http_client(base_url=guarded.http) as http:
         headers = {"Authorization": KEY}
-        issued = await http.post("/api/v1/tokens?expire_in_seconds=1", headers=headers)
+        issued = await http.post("/api/v1/tokens?expire_in_seconds=2", headers=headers)
     token = issued.json()
     async with connected(guarded, f"/api-ws/v1/inference?api_key={token['token']}") as client:
         await client.say(run_task("before"))
