@@ -133,7 +133,7 @@ async def test_the_final_latency_counts_from_the_end_of_speech(served):
         now = await scrape_until(served, "asr_open_tasks", 0)
     final, tail = (now[f"asr_{name}_latency_seconds_sum"] for name in ("final", "tail"))
     assert 0.3 <= final < 5
-    assert tail < final
+    assert final - tail > 0.2
 
 
 async def test_the_lag_of_the_event_loop_is_sampled(monkeypatch):

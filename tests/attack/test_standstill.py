@@ -1,4 +1,4 @@
-"""A process that stood still reads what came meanwhile before it judges a client's silence."""
+"""A process that stood still reads what came meanwhile before a client counts as silent."""
 
 import asyncio
 import time

@@ -42,8 +42,8 @@ class DeadlineTimer:
         now = asyncio.get_running_loop().time()
         assert self._handle is not None
         if now - self._handle.when() > STANDSTILL_S:
-            # The process was stopped. What the client sent meanwhile lies in the socket: read it
-            # before its silence is judged.
+            # The process was stopped. What the client sent meanwhile lies in the socket and has to
+            # be read before the client counts as silent.
             self._not_before = now + STANDSTILL_S
         self._handle = None
         deadline = self._deadline()
