@@ -36,9 +36,6 @@ from asr_server.audio.units import SAMPLE_RATE, Pcm, Samples, bounded, from_ms
 from asr_server.errors import AsrError
 from asr_server.recognition import EndOfStream, Hypothesis, RecognitionEvent
 
-PRE_ROLL: Samples = from_ms(300)
-"""Audio before the detected onset that belongs to the sentence: VAD detects soft initials late."""
-
 PREVIEW_INTERVAL: Samples = from_ms(200)
 """New audio that is worth another preview once a sentence shows text."""
 
@@ -71,6 +68,7 @@ class Stream:
         self.slot = slot
         self._options = options
         self._geometry = geometry
+        self._pre_roll = from_ms(options.prefix_padding_ms)
         self._preview_interval = PREVIEW_INTERVAL if previews and options.interim else 0
         self._hotwords = hotwords
         self._on_change = on_change
@@ -243,7 +241,7 @@ class Stream:
     def _apply(self, change: Change) -> None:
         match change:
             case SpeechBegan(begin):
-                audio_begin = max(begin - PRE_ROLL, self._last_audio_end, 0)
+                audio_begin = max(begin - self._pre_roll, self._last_audio_end, 0)
                 self._sentences.append(
                     SentenceTrack(
                         audio_begin,
@@ -280,7 +278,7 @@ class Stream:
     def _oldest_needed(self) -> Samples:
         if self._sentences:
             return max(0, min(self._detected, self._sentences[0].position - self._geometry.context))
-        return max(0, self._detected - ONSET - ONSET_LAG - PRE_ROLL)
+        return max(0, self._detected - ONSET - ONSET_LAG - self._pre_roll)
 
     def _deliver(self, event: RecognitionEvent) -> None:
         newest = self._events[-1] if self._events else None

@@ -32,6 +32,9 @@ class StreamOptions:
     """Predict punctuation marks for the tokens of a sentence."""
     interim: bool = True
     """Deliver hypotheses of a sentence that is still open."""
+    prefix_padding_ms: int = 300
+    """Audio before the detected onset that belongs to the sentence: VAD detects soft initials
+    late."""
     semantic: bool = False
     """End sentences at punctuation, without waiting for silence (DashScope
     `semantic_punctuation_enabled`)."""

@@ -114,6 +114,9 @@ class Metrics:
             "asr_tail_latency_seconds", "From finish-task to task-finished.", LATENCY_BUCKETS_S
         )
         self.tasks = counter("asr_tasks", "Ended tasks, by outcome.", "outcome")
+        self.opened_tasks = counter(
+            "asr_opened_tasks", "Opened tasks, by the protocol that they came by.", "door"
+        )
         self.audio = counter("asr_audio_seconds", "Audio of ended tasks, by outcome.", "outcome")
         self.errors = counter("asr_errors", "Errors sent to clients, by DashScope code.", "code")
         self.device_restarts = counter(

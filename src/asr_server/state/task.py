@@ -30,6 +30,10 @@ class Task:
     hotwords: tuple[tuple[str, int], ...]
     """Words and weights that came with the task itself."""
     special_words: SpecialWords
+    door: str = "dashscope"
+    """The protocol that the task came by, for logs and metrics."""
+    prefix_padding_ms: int = 300
+    """Audio before the detected onset of speech that belongs to a sentence."""
 
 
 def accept(command: RunTask, settings: Settings) -> Task:

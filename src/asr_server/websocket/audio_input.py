@@ -131,6 +131,7 @@ def _stream_options(task: Task, hotwords: TaskHotwords) -> StreamOptions:
             shrinking=asked.multi_threshold_mode_enabled,
         ),
         punctuate=asked.punctuation_prediction_enabled,
+        prefix_padding_ms=task.prefix_padding_ms,
         semantic=asked.semantic_punctuation_enabled,
         hotwords=hotwords,
     )

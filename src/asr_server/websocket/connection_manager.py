@@ -1,8 +1,9 @@
-"""Serve `/api-ws/v1/inference`: accept or refuse connections, count them and drain them."""
+"""Serve the WebSocket routes: accept or refuse connections, count them and drain them."""
 
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 from functools import partial
 
 from fastapi import APIRouter
@@ -10,8 +11,11 @@ from starlette.websockets import WebSocket
 
 from asr_server.access import Access, Grant
 from asr_server.errors import AsrError, ServiceUnavailable, ShuttingDown
+from asr_server.settings import Settings
 from asr_server.websocket.connection import Connection
+from asr_server.websocket.door import Door, inference_door
 from asr_server.websocket.limits import error_response
+from asr_server.websocket.realtime import OPENAI_PATH, QWEN_PATH, realtime_door
 from asr_server.websocket.server_context import ServerContext
 from asr_server.websocket.uvicorn_compat import query_key
 
@@ -34,10 +38,20 @@ class ConnectionManager:
         """Whether new connections and tasks are refused."""
         server.metrics.open_connections.set_function(lambda: len(self._open))
         self.router = APIRouter()
-        self.router.add_api_websocket_route(PATH, self.connect)
-        self.router.add_api_websocket_route(PATH + "/", self.connect)
+        for path in (PATH, QWEN_PATH, OPENAI_PATH):
+            connect = self.infer if path == PATH else self.converse
+            self.router.add_api_websocket_route(path, connect)
+            self.router.add_api_websocket_route(path + "/", connect)
 
-    async def connect(self, websocket: WebSocket) -> None:
+    async def infer(self, websocket: WebSocket) -> None:
+        """Serve a client of DashScope's `run-task` protocol."""
+        await self._connect(websocket, inference_door)
+
+    async def converse(self, websocket: WebSocket) -> None:
+        """Serve a Realtime client."""
+        await self._connect(websocket, partial(realtime_door, scope=websocket.scope))
+
+    async def _connect(self, websocket: WebSocket, door: Callable[[Settings, float], Door]) -> None:
         """Serve a client, or refuse it with an HTTP status before the upgrade."""
         try:
             grant = self._authorize(websocket)
@@ -48,7 +62,7 @@ class ConnectionManager:
             return
         caller = grant.caller
         confirm = partial(self._access.confirm, grant)
-        connection = Connection(websocket, caller, self._server, confirm)
+        connection = Connection(websocket, caller, self._server, confirm, door)
         self._open.add(connection)
         log.debug("connection open", extra={"caller": caller, "connections": len(self._open)})
         try:

@@ -1,0 +1,65 @@
+"""Open the Realtime door: `/v1/realtime` of OpenAI and `/api-ws/v1/realtime` of DashScope."""
+
+import secrets
+from functools import partial
+from typing import Any
+
+from starlette.datastructures import Headers, QueryParams
+from starlette.types import Scope
+
+from asr_server.errors import AsrError
+from asr_server.protocol.realtime import (
+    BETA,
+    OPENAI,
+    QWEN,
+    Append,
+    Dialect,
+    InvalidEvent,
+    Refused,
+    default_config,
+    parse,
+)
+from asr_server.protocol.realtime_events import RealtimeEvents
+from asr_server.settings import Settings
+from asr_server.state.realtime import RealtimeSession
+from asr_server.websocket.door import Door, Message
+from asr_server.websocket.message_budget import MessageBudget
+
+QWEN_PATH = "/{prefix:path}api-ws/v1/realtime"
+OPENAI_PATH = "/{prefix:path}v1/realtime"
+
+
+def realtime_door(settings: Settings, now: float, scope: Scope) -> Door:
+    """Return the door for a connection; its path and a header decide on the dialect."""
+    dialect = _dialect(scope)
+    model = QueryParams(scope["query_string"]).get("model")
+    if dialect is not QWEN and model and model.startswith("gpt-") and "transcribe" not in model:
+        model = None  # the model of a conversation, which has another one transcribe
+    events = RealtimeEvents(f"sess_{secrets.token_hex(10)}", dialect)
+    session = RealtimeSession(settings, now, events, default_config(dialect, model))
+    budget: MessageBudget | None = scope.get("state", {}).get("budget")
+    if budget is not None:
+        budget.audio_as_text = True
+
+    def failed(_: str, error: AsrError) -> str:
+        return events.error(error)
+
+    return Door(session, partial(_parse, budget), failed, session.open())
+
+
+def _dialect(scope: Scope) -> Dialect:
+    if scope["path"].rstrip("/").endswith("api-ws/v1/realtime"):
+        return QWEN
+    return BETA if "realtime=v1" in Headers(scope=scope).get("openai-beta", "") else OPENAI
+
+
+def _parse(budget: MessageBudget | None, message: Message) -> Any:
+    text = message.get("text")
+    if text is None:
+        error = InvalidEvent("Binary messages are not part of this protocol; send JSON as text.")
+        return Refused(None, error)
+    command = parse(text)
+    if budget is not None:
+        audio_bytes = len(command.audio) if isinstance(command, Append) else 0
+        budget.read(len(text), audio_bytes)
+    return command
