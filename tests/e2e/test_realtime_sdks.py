@@ -17,6 +17,8 @@ from tests.support import sdk
 from tests.support.background import serving_on_a_thread
 from tests.support.serving import SMALL_DEMO
 
+pytestmark = pytest.mark.filterwarnings("ignore:connect.. must be used as a context manager")
+
 RECORDING = next(one for one in RECORDINGS if one["file"] == "two_sentences.wav")
 TEXTS = [sentence["text"] for sentence in RECORDING["sentences"]]
 COMPLETED = "conversation.item.input_audio_transcription.completed"

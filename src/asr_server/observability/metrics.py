@@ -58,7 +58,9 @@ class Metrics:
         def histogram(name: str, text: str, buckets: Sequence[float]) -> prometheus.Histogram:
             return prometheus.Histogram(name, text, buckets=buckets, registry=self._registry)
 
-        self.open_connections = gauge("asr_open_connections", "Open WebSocket connections.")
+        self.open_connections = gauge(
+            "asr_open_connections", "Open WebSocket connections, and uploads."
+        )
         self.open_tasks = gauge("asr_open_tasks", "Tasks between task-started and their end.")
         self.used_slots = gauge("asr_used_slots", "Slots of the recogniser in use.")
         self.slots = gauge("asr_slots", "Slots of the recogniser, in use or free.")

@@ -1,5 +1,6 @@
 """Write errors as OpenAI's API does, for its HTTP routes and its Realtime events."""
 
+import re
 from typing import Any
 
 from asr_server.errors import (
@@ -26,6 +27,15 @@ CODES: tuple[tuple[type[AsrError], str, str, str | None], ...] = (
     (AsrError, "server_error", "internal_error", None),
 )
 """Type, code and parameter of an error; the first row that fits counts."""
+
+
+_PATH = re.compile(r"(?:^|/)(?<!/api/)(?<!-ws/)v1/")
+"""Paths of OpenAI's shape; DashScope's have `api/v1` or `api-ws/v1`."""
+
+
+def serves(path: str) -> bool:
+    """Return whether the clients of a path expect errors of this shape."""
+    return _PATH.search(path) is not None
 
 
 class InvalidRequest(ClientError):

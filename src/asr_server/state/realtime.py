@@ -43,7 +43,7 @@ from asr_server.state.messages import (
 )
 from asr_server.state.session import Session, State
 from asr_server.text.hotwords import check
-from asr_server.text.tokens import needs_space
+from asr_server.text.tokens import joined
 
 MOST_REFUSED = 100
 """Events of a session that may be at fault; the next one closes the connection."""
@@ -347,8 +347,3 @@ class RealtimeSession:
             closing = self._close(1008, "too many invalid events")
             outputs = [CloseStream(self._session.task_id, error), *outputs, *closing]
         return outputs
-
-
-def joined(first: str, second: str) -> str:
-    """Return two texts one after another, with a space between Latin words."""
-    return f"{first} {second}" if needs_space(first, second) else first + second

@@ -81,6 +81,11 @@ class AudioInput:
             task, decoder, stream, engine, from_ms(1000 * max_lead_s), TaskLog(task, metrics)
         )
 
+    @property
+    def decoded_s(self) -> float:
+        """Return the seconds of audio so far."""
+        return self._decoded / SAMPLE_RATE
+
     async def push(self, data: bytes) -> None:
         """Decode bytes, push the samples and return once the stream's backlog is small enough.
 

@@ -7,16 +7,19 @@ from collections.abc import Callable
 from functools import partial
 
 from fastapi import APIRouter
+from starlette.requests import Request
 from starlette.websockets import WebSocket
 
-from asr_server.access import Access, Grant
+from asr_server.access import Access, Caller, Grant
 from asr_server.errors import AsrError, ServiceUnavailable, ShuttingDown
+from asr_server.protocol.commands import RunTask
 from asr_server.settings import Settings
 from asr_server.websocket.connection import Connection
 from asr_server.websocket.door import Door, inference_door
-from asr_server.websocket.limits import error_response
+from asr_server.websocket.limits import client_address, error_response
 from asr_server.websocket.realtime import OPENAI_PATH, QWEN_PATH, realtime_door
 from asr_server.websocket.server_context import ServerContext
+from asr_server.websocket.upload import Upload
 from asr_server.websocket.uvicorn_compat import query_key
 
 log = logging.getLogger(__name__)
@@ -32,7 +35,7 @@ class ConnectionManager:
         self._access = access
         self._server = server
         self._settings = server.settings
-        self._open: set[Connection] = set()
+        self._open: set[Connection | Upload] = set()
         self._all_closed = asyncio.Event()
         self.draining = False
         """Whether new connections and tasks are refused."""
@@ -58,7 +61,8 @@ class ConnectionManager:
         except AsrError as error:
             self._server.metrics.errors.labels(error.code).inc()
             log.debug("handshake refused", extra={"error": error.code})
-            await websocket.send_denial_response(error_response(error))
+            path = websocket.scope["path"]
+            await websocket.send_denial_response(error_response(error, path))
             return
         caller = grant.caller
         confirm = partial(self._access.confirm, grant)
@@ -69,10 +73,26 @@ class ConnectionManager:
             await websocket.accept()
             await connection.run()
         finally:
-            self._open.remove(connection)
+            self._leave(connection)
             log.debug("connection closed", extra={"caller": caller, "connections": len(self._open)})
-            if not self._open:
-                self._all_closed.set()
+
+    async def recognise(self, request: Request, caller: Caller, command: RunTask) -> Upload:
+        """Open a task for an uploaded recording. Raises AsrError."""
+        self._check_room()
+        upload = Upload(self._server, caller, client_address(request.scope))
+        self._open.add(upload)
+        upload.closed = partial(self._leave, upload)
+        try:
+            await upload.open(command)
+        except BaseException:
+            self._leave(upload)
+            raise
+        return upload
+
+    def _leave(self, member: Connection | Upload) -> None:
+        self._open.discard(member)
+        if not self._open:
+            self._all_closed.set()
 
     async def drain(self) -> None:
         """Refuse new tasks, let open ones finish and return once every connection is closed.
@@ -105,6 +125,11 @@ class ConnectionManager:
             raise ShuttingDown
         key = websocket.headers.get("authorization")
         grant = self._access.check(key, query_key(websocket.scope))
+        self._check_room()
+        return grant
+
+    def _check_room(self) -> None:
+        if self.draining:
+            raise ShuttingDown
         if len(self._open) >= self._settings.max_connections:
             raise ServiceUnavailable
-        return grant
