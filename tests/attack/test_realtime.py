@@ -23,6 +23,7 @@ from tests.support.serving import LOUD, connected, serving, within
 PATHS = ("/api-ws/v1/realtime", "/v1/realtime?intent=transcription")
 CODES = {1000, 1007, 1008, 1009}
 """1011 is missing: it reports a fault of the server."""
+OPUS = '{"type":"session.update","session":{"input_audio_format":"opus"}}'
 FINISH = '{"type":"session.finish"}'
 
 
