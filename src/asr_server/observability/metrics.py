@@ -23,6 +23,11 @@ CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 Outcome = Literal["finished", "failed", "disconnected"]
 """How a task ended; `disconnected`: the client left before task-finished or task-failed."""
 
+Door = Literal[
+    "dashscope", "qwen-realtime", "openai-realtime", "openai-realtime-beta", "openai-http"
+]
+"""The protocol that a task came by."""
+
 ServerState = Literal["loading", "ready", "restarting", "draining", "failed"]
 """What the server is doing; it accepts tasks only in the state `ready`."""
 
@@ -148,6 +153,8 @@ class Metrics:
         # A rate misses the first increment of a series that did not exist before: create them.
         for code in OUR_ERRORS | REFUSALS:
             self.errors.labels(code)
+        for door in get_args(Door):
+            self.opened_tasks.labels(door)
         for outcome in get_args(Outcome):
             self.tasks.labels(outcome)
             self.audio.labels(outcome)
