@@ -13,8 +13,8 @@ from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 AudioFormat = Literal[
-    "pcm", "wav", "mulaw", "alaw", "mp3", "opus", "speex", "aac", "amr", "flac", "webm", "m4a", "mp4",
-    "ogg",
+    "pcm", "wav", "mulaw", "alaw", "mp3", "opus", "speex", "aac", "amr", "flac", "webm", "m4a",
+    "mp4", "ogg",
 ]  # fmt: skip
 """The values of a task's `format`."""
 

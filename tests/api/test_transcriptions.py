@@ -78,7 +78,7 @@ async def test_silence_is_an_empty_transcript():
     ("changes", "status", "param", "words"),
     [
         ({"content": None, "model": "whisper-1"}, 400, "file", "'file' is missing"),
-        ({"content": b""}, 400, "file", "'file' is empty"),
+        ({"content": b""}, 400, "file", "'file' has 0 bytes"),
         ({"name": "README.md", "content": b"# A text, and no audio"}, 400, "file", "no recording"),
         ({"name": "a.flac", "content": b"fLaC" + bytes(100)}, 400, None, "Failed to decode audio"),
         ({"content": recording(b"")}, 400, None, "NO_VALID_AUDIO_ERROR"),

@@ -232,13 +232,15 @@ async def _file(form: FormData) -> tuple[UploadFile, str]:
         raise InvalidRequest("'file' is missing: the recording, with its name.", "file")
     head = await file.read(HEAD_BYTES)
     await file.seek(0)
-    if not head:
-        raise InvalidRequest("'file' is empty.", "file")
+    if len(head) < HEAD_BYTES:
+        raise InvalidRequest(f"'file' has {len(head)} bytes: too few for a recording.", "file")
     suffix = PurePath(file.filename or "").suffix.lower().removeprefix(".")
     if head.startswith(b"RIFF"):
         return file, "wav"
-    if head.startswith(tuple(SIGNATURES)) or head[4:8] == b"ftyp" or head[0] == 0xFF:
-        return file, SUFFIXES.get(suffix, "mp3")  # the decoder knows better
+    if head.startswith(tuple(SIGNATURES)) or head[4:8] == b"ftyp":
+        return file, SUFFIXES.get(suffix, "mp3")  # the decoder goes by the same bytes
+    if head[0] == 0xFF and head[1] & 0xE0 == 0xE0:
+        return file, "aac" if head[1] & 0xF6 == 0xF0 else "mp3"
     if suffix in ("mp3", "aac"):  # their frames may begin anywhere
         return file, suffix
     raise InvalidRequest(

@@ -29,6 +29,8 @@ CODES: tuple[tuple[type[AsrError], str, str, str | None], ...] = (
 """Type, code and parameter of an error; the first row that fits counts."""
 
 
+NAMES = " GET /v1/models lists the names."
+
 _PATH = re.compile(r"(?:^|/)(?<!/api/)(?<!-ws/)v1/")
 """Paths of OpenAI's shape; DashScope's have `api/v1` or `api-ws/v1`."""
 
@@ -52,8 +54,11 @@ class InvalidRequest(ClientError):
 def error_body(error: AsrError) -> dict[str, Any]:
     """Return the `error` object of a response or an event."""
     kind, code, param = next(row[1:] for row in CODES if isinstance(error, row[0]))
+    message = error.client_message
+    if isinstance(error, ModelNotFound):
+        message += NAMES
     return {
-        "message": error.client_message,
+        "message": message,
         "type": kind,
         "param": getattr(error, "param", param),
         "code": code,

@@ -13,6 +13,7 @@ from asr_server.errors import AsrError, ModelNotFound
 from asr_server.protocol import models
 from asr_server.protocol.commands import FinishTask, Parameters, RunTask
 from asr_server.protocol.events import Sentence
+from asr_server.protocol.openai import NAMES
 from asr_server.protocol.realtime import (
     KEYWORD_WEIGHT,
     QWEN,
@@ -336,7 +337,8 @@ class RealtimeSession:
             for word in config.keywords:
                 check(word, KEYWORD_WEIGHT)
         except ModelNotFound as error:
-            raise InvalidEvent(error.client_message, "model", "model_not_found") from error
+            message = error.client_message + NAMES
+            raise InvalidEvent(message, "model", "model_not_found") from error
         except ValueError as error:
             raise InvalidEvent(str(error), "keywords") from error
 

@@ -17,7 +17,13 @@ from asr_server.settings import Settings
 from asr_server.websocket.connection import Connection
 from asr_server.websocket.door import Door, inference_door
 from asr_server.websocket.limits import client_address, error_response
-from asr_server.websocket.realtime import OPENAI_PATH, QWEN_PATH, realtime_door
+from asr_server.websocket.realtime import (
+    OPENAI_PATH,
+    QWEN_PATH,
+    SUBPROTOCOL,
+    realtime_door,
+    subprotocol_key,
+)
 from asr_server.websocket.server_context import ServerContext
 from asr_server.websocket.upload import Upload
 from asr_server.websocket.uvicorn_compat import query_key
@@ -70,7 +76,8 @@ class ConnectionManager:
         self._open.add(connection)
         log.debug("connection open", extra={"caller": caller, "connections": len(self._open)})
         try:
-            await websocket.accept()
+            offered = websocket.scope.get("subprotocols", ())
+            await websocket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
             await connection.run()
         finally:
             self._leave(connection)
@@ -124,7 +131,8 @@ class ConnectionManager:
         if self.draining:
             raise ShuttingDown
         key = websocket.headers.get("authorization")
-        grant = self._access.check(key, query_key(websocket.scope))
+        scope = websocket.scope
+        grant = self._access.check(key, query_key(scope) or subprotocol_key(scope))
         self._check_room()
         return grant
 

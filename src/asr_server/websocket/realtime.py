@@ -28,6 +28,10 @@ from asr_server.websocket.message_budget import MessageBudget
 QWEN_PATH = "/{prefix:path}api-ws/v1/realtime"
 OPENAI_PATH = "/{prefix:path}v1/realtime"
 
+SUBPROTOCOL = "realtime"
+KEY_SUBPROTOCOL, BETA_SUBPROTOCOL = "openai-insecure-api-key.", "openai-beta.realtime-v1"
+"""What browsers send in place of headers: OpenAI's SDK for JavaScript offers them."""
+
 
 def realtime_door(settings: Settings, now: float, scope: Scope) -> Door:
     """Return the door for a connection; its path and a header decide on the dialect."""
@@ -47,10 +51,17 @@ def realtime_door(settings: Settings, now: float, scope: Scope) -> Door:
     return Door(session, partial(_parse, budget), failed, session.open())
 
 
+def subprotocol_key(scope: Scope) -> str | None:
+    """Return the API key that a browser offers as a subprotocol."""
+    offered = (name for name in scope.get("subprotocols", ()) if name.startswith(KEY_SUBPROTOCOL))
+    return next(offered, "").removeprefix(KEY_SUBPROTOCOL) or None
+
+
 def _dialect(scope: Scope) -> Dialect:
     if scope["path"].rstrip("/").endswith("api-ws/v1/realtime"):
         return QWEN
-    return BETA if "realtime=v1" in Headers(scope=scope).get("openai-beta", "") else OPENAI
+    beta = "realtime=v1" in Headers(scope=scope).get("openai-beta", "")
+    return BETA if beta or BETA_SUBPROTOCOL in scope.get("subprotocols", ()) else OPENAI
 
 
 def _parse(budget: MessageBudget | None, message: Message) -> Any:
