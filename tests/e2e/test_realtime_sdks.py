@@ -12,10 +12,11 @@ from dashscope.audio.qwen_omni import MultiModality, OmniRealtimeCallback, OmniR
 from dashscope.audio.qwen_omni.omni_realtime import TranscriptionParams
 from openai import OpenAI
 
-from tests.e2e.test_demo_model import RECORDINGS, pcm
+from tests.e2e.test_demo_model import MOST_WRONG_BY_CODEC, RECORDINGS, pcm
 from tests.support import sdk
 from tests.support.background import serving_on_a_thread
 from tests.support.serving import SMALL_DEMO
+from tests.support.texts import error_rate
 
 pytestmark = pytest.mark.filterwarnings("ignore:connect.. must be used as a context manager")
 
@@ -51,6 +52,11 @@ def pieces(audio: bytes, size: int = 9600) -> Iterator[str]:
 def words(text: str) -> str:
     """Return a text without its marks."""
     return "".join(character for character in text if character.isalnum())
+
+
+def wrong(transcripts: list[str]) -> float:
+    """Return the share of wrong characters in transcripts of the whole recording."""
+    return error_rate([(words("".join(TEXTS)), transcript) for transcript in transcripts])
 
 
 # OpenAI -------------------------------------------------------------------------------------------
@@ -113,7 +119,8 @@ def test_a_commit_ends_the_utterance_without_server_vad(openai, format):
                 transcripts.append(words(event.transcript))
             if len(transcripts) == 2:
                 break
-    assert transcripts == [words("".join(TEXTS))] * 2
+    assert len(transcripts) == 2
+    assert wrong(transcripts) <= (0 if format == "audio/pcm" else MOST_WRONG_BY_CODEC)
 
 
 def companded(audio: bytes, format: str) -> bytes:
@@ -188,7 +195,9 @@ def converse(server, *, vad: bool, rate: int = 16_000) -> Recorder:
 @pytest.mark.parametrize("rate", [8000, 16_000])
 def test_the_dashscope_sdk_gets_a_transcript_for_each_sentence(server, rate):
     recorder = converse(server, vad=True, rate=rate)
-    assert [words(e["transcript"]) for e in recorder.of(COMPLETED)] == list(map(words, TEXTS))
+    transcripts = [words(event["transcript"]) for event in recorder.of(COMPLETED)]
+    assert len(transcripts) == len(TEXTS)
+    assert wrong(["".join(transcripts)]) <= (0 if rate == 16_000 else MOST_WRONG_BY_CODEC)
     assert recorder.events[0]["type"] == "session.created"
     assert recorder.events[-1]["type"] == "session.finished"
     assert recorder.of("error") == []

@@ -149,6 +149,8 @@ class RealtimeSession:
             raise command.error
         if self.state is State.FINISHING:
             return [Postpone(command)]
+        if self._finishing:
+            raise InvalidEvent("The session is finished: connect again.", code="session_finished")
         match command:
             case SessionUpdate():
                 return self._update(command, now)
@@ -322,7 +324,7 @@ class RealtimeSession:
         self._buffered = self._task_ms = 0
 
     def _finished(self) -> list[Output]:
-        return [Send(self._events.finished()), *self._close(1000, "session finished")]
+        return [Send(self._events.finished())]  # the SDK logs an error if the server closes
 
     def _close(self, code: int, reason: str) -> list[Output]:
         self._closed = True
