@@ -81,7 +81,7 @@ async def test_silence_is_an_empty_transcript():
         ({"content": b""}, 400, "file", "'file' has 0 bytes"),
         ({"name": "README.md", "content": b"# A text, and no audio"}, 400, "file", "no recording"),
         ({"name": "a.flac", "content": b"fLaC" + bytes(100)}, 400, None, "Failed to decode audio"),
-        ({"content": recording(b"")}, 400, None, "NO_VALID_AUDIO_ERROR"),
+        ({"content": recording(b"")}, 400, None, "There is no audio in it."),
         ({"model": "parakeet"}, 404, "model", "Model not found (parakeet)"),
         ({"response_format": "docx"}, 400, "response_format", "json, text, srt, vtt, verbose_json"),
         ({"timestamp_granularities": "phone"}, 400, "timestamp_granularities", "segment, word"),

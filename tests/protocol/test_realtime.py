@@ -10,22 +10,24 @@ import pytest
 from asr_server.errors import DecodeError, Throttled
 from asr_server.protocol.commands import LONGEST_COMMAND
 from asr_server.protocol.realtime import (
-    BETA,
-    OPENAI,
-    QWEN,
     Append,
     Clear,
     Commit,
     Finish,
-    InvalidEvent,
     Refused,
-    ServerVad,
     SessionUpdate,
-    default_config,
     parse,
-    updated,
 )
 from asr_server.protocol.realtime_events import Item, RealtimeEvents
+from asr_server.protocol.realtime_session import (
+    BETA,
+    OPENAI,
+    QWEN,
+    InvalidEvent,
+    ServerVad,
+    default_config,
+    updated,
+)
 
 GOLDEN = Path(__file__).parent / "golden" / "realtime"
 DIALECTS = {"qwen": QWEN, "openai": OPENAI, "beta": BETA}

@@ -6,21 +6,16 @@ import pytest
 
 from asr_server.audio.units import from_ms
 from asr_server.errors import DecodeError
-from asr_server.protocol.realtime import (
+from asr_server.protocol.realtime import Append, Clear, Commit, Finish, Refused, SessionUpdate
+from asr_server.protocol.realtime_events import RealtimeEvents
+from asr_server.protocol.realtime_session import (
     BETA,
     OPENAI,
     QWEN,
-    Append,
-    Clear,
-    Commit,
     Dialect,
-    Finish,
     InvalidEvent,
-    Refused,
-    SessionUpdate,
     default_config,
 )
-from asr_server.protocol.realtime_events import RealtimeEvents
 from asr_server.recognition import EndOfStream, Hypothesis
 from asr_server.settings import Settings
 from asr_server.state.messages import (

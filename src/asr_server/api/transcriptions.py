@@ -19,8 +19,8 @@ from asr_server.errors import AsrError, ModelNotFound
 from asr_server.protocol import models, transcripts
 from asr_server.protocol.commands import Parameters, RunTask
 from asr_server.protocol.events import Sentence
-from asr_server.protocol.openai import InvalidRequest, error_body
-from asr_server.protocol.realtime import KEYWORD_WEIGHT, LONGEST_PROMPT, MOST_KEYWORDS
+from asr_server.protocol.openai import InvalidRequest, NoForm, RequestTooLong, error_body
+from asr_server.protocol.realtime_session import KEYWORD_WEIGHT, LONGEST_PROMPT, MOST_KEYWORDS
 from asr_server.settings import Settings
 from asr_server.text.hotwords import check
 from asr_server.text.tokens import joined
@@ -81,9 +81,7 @@ def router(recognise: Recogniser, access: Access, settings: Settings) -> APIRout
     async def translations(request: Request) -> None:
         """Refuse: this server does not translate."""
         access.check(request.headers.get("authorization"))
-        raise InvalidRequest(
-            "This server does not translate; use /v1/audio/transcriptions.", None, 400
-        )
+        raise InvalidRequest("This server does not translate; use /v1/audio/transcriptions.", None)
 
     @routes.get("/v1/models")
     async def list_models(request: Request) -> dict[str, Any]:
@@ -196,9 +194,7 @@ async def _form(request: Request, max_bytes: int) -> FormData:
     """Return the fields of a request; files lie on disk. Raises InvalidRequest."""
     kind = request.headers.get("content-type", "")
     if kind.partition(";")[0].strip().lower() != "multipart/form-data":
-        raise InvalidRequest(
-            f"Content-Type must be multipart/form-data, not {kind[:100]!r}.", None, 415
-        )
+        raise NoForm(f"Content-Type must be multipart/form-data, not {kind[:100]!r}.", None)
     received = 0
 
     async def limited() -> AsyncGenerator[bytes, None]:
@@ -206,7 +202,7 @@ async def _form(request: Request, max_bytes: int) -> FormData:
         async for piece in request.stream():
             received += len(piece)
             if received > max_bytes:
-                raise InvalidRequest(f"The request is longer than {max_bytes} bytes.", "file", 413)
+                raise RequestTooLong(f"The request is longer than {max_bytes} bytes.", "file")
             yield piece
 
     parser = MultiPartParser(

@@ -9,6 +9,7 @@ from asr_server.errors import (
     ClientError,
     InvalidApiKey,
     ModelNotFound,
+    NoValidAudio,
     RequestTimeout,
     ServiceUnavailable,
     Throttled,
@@ -45,10 +46,17 @@ class InvalidRequest(ClientError):
 
     code = "InvalidParameter"
 
-    def __init__(self, message: str, param: str | None, status: int = 400) -> None:
+    def __init__(self, message: str, param: str | None) -> None:
         super().__init__(message)
         self.param = param
-        self.http_status = status  # type: ignore[misc]
+
+
+class RequestTooLong(InvalidRequest):
+    http_status = 413
+
+
+class NoForm(InvalidRequest):
+    http_status = 415
 
 
 def error_body(error: AsrError) -> dict[str, Any]:
@@ -57,6 +65,8 @@ def error_body(error: AsrError) -> dict[str, Any]:
     message = error.client_message
     if isinstance(error, ModelNotFound):
         message += NAMES
+    if isinstance(error, NoValidAudio):
+        message = "There is no audio in it."
     return {
         "message": message,
         "type": kind,

@@ -9,7 +9,7 @@ from typing import Any
 
 from asr_server.errors import AsrError, ClientError
 from asr_server.protocol.openai import error_body
-from asr_server.protocol.realtime import BETA, OPENAI, QWEN, Config, Dialect, InvalidEvent
+from asr_server.protocol.realtime_session import BETA, OPENAI, QWEN, Config, Dialect, InvalidEvent
 
 TRANSCRIPTION = "conversation.item.input_audio_transcription"
 LANGUAGE = "zh"

@@ -6,29 +6,31 @@ commit are one item. A fault in an event is answered and the session goes on; a 
 the session, as it ends the connection at the other door.
 """
 
-from dataclasses import dataclass, replace
-from os.path import commonprefix
+from dataclasses import replace
 
 from asr_server.errors import AsrError, ModelNotFound
 from asr_server.protocol import models
-from asr_server.protocol.commands import FinishTask, Parameters, RunTask
+from asr_server.protocol.commands import FinishTask
 from asr_server.protocol.events import Sentence
 from asr_server.protocol.openai import NAMES
 from asr_server.protocol.realtime import (
-    KEYWORD_WEIGHT,
-    QWEN,
     Append,
     Clear,
     Commit,
-    Config,
     Finish,
-    InvalidEvent,
     RealtimeCommand,
     Refused,
     SessionUpdate,
-    updated,
 )
 from asr_server.protocol.realtime_events import Item, RealtimeEvents
+from asr_server.protocol.realtime_session import (
+    KEYWORD_WEIGHT,
+    QWEN,
+    Config,
+    InvalidEvent,
+    run_task,
+    updated,
+)
 from asr_server.recognition import EndOfStream
 from asr_server.settings import Settings
 from asr_server.state.messages import (
@@ -43,47 +45,13 @@ from asr_server.state.messages import (
     Send,
 )
 from asr_server.state.session import Session, State
+from asr_server.state.utterance import Utterance
 from asr_server.text.hotwords import check
 from asr_server.text.tokens import joined
 
 MOST_REFUSED = 100
 """Events of a session that may be at fault; the next one closes the connection."""
-MANUAL_SILENCE_MS = 6000
-"""Silence that divides the audio without server VAD, unseen by the client: the longest there is."""
 COMMANDS = (SessionUpdate, Append, Commit, Clear, Finish, Refused)
-
-
-@dataclass(slots=True)
-class Utterance:
-    """Hold the text of one item so far."""
-
-    item: Item
-    committed: bool = False
-    finals: str = ""
-    """The sentences that will not change any more."""
-    last: str = ""
-    """The text when it was last shown."""
-    fixed: str = ""
-    """The beginning of it that two results agreed on."""
-    sent: str = ""
-    """What deltas have sent."""
-    speech_ms: int = 0
-
-    def show(self, sentence: str) -> str:
-        """Return the whole text with the open sentence, and note what of it is fixed."""
-        text = joined(self.finals, sentence)
-        common = commonprefix([self.last, text])
-        if not (text.startswith(self.fixed) and len(self.fixed) > len(common)):
-            self.fixed = common
-        self.last = text
-        return text
-
-    def added(self, text: str) -> str:
-        """Return what a delta adds to reach `text`; nothing if that contradicts an earlier one."""
-        if not text.startswith(self.sent):
-            return ""
-        added, self.sent = text[len(self.sent) :], text
-        return added
 
 
 class RealtimeSession:
@@ -181,7 +149,8 @@ class RealtimeSession:
         if self.state is State.IDLE:
             self._tasks += 1
             self._held = Audio(data)
-            return self._pass_on(self._run_task(), now)
+            task_id = f"{self._events.session_id}-{self._tasks}"
+            return self._pass_on(run_task(self._config, self._events.dialect, task_id), now)
         self._buffered += len(data)
         return self._pass_on(Audio(data), now)
 
@@ -201,29 +170,6 @@ class RealtimeSession:
             self._utterance = None
             self._session = Session(self._settings, now)
         return [*outputs, Send(self._events.cleared())]
-
-    def _run_task(self) -> RunTask:
-        config, dialect = self._config, self._events.dialect
-        parameters = Parameters(
-            format=config.format,
-            sample_rate=config.sample_rate,
-            max_sentence_silence=MANUAL_SILENCE_MS,
-            heartbeat=True,  # a session may be silent without limit
-            vocabulary={word: KEYWORD_WEIGHT for word in config.keywords},
-            vocabulary_id=config.vocabulary_id,
-        )
-        if config.vad:
-            low, middle, high = dialect.threshold
-            above = config.vad.threshold - middle
-            noise = above / ((high - middle) if above > 0 else (middle - low))
-            parameters = parameters.model_copy(
-                update={
-                    "max_sentence_silence": config.vad.silence_duration_ms,
-                    "speech_noise_threshold": noise,
-                }
-            )
-        task_id = f"{self._events.session_id}-{self._tasks}"
-        return RunTask(task_id, config.model, parameters)
 
     # The task's outputs -------------------------------------------------------------------------
 

@@ -8,18 +8,16 @@ from starlette.datastructures import Headers, QueryParams
 from starlette.types import Scope
 
 from asr_server.errors import AsrError
-from asr_server.protocol.realtime import (
+from asr_server.protocol.realtime import Append, Refused, parse
+from asr_server.protocol.realtime_events import RealtimeEvents
+from asr_server.protocol.realtime_session import (
     BETA,
     OPENAI,
     QWEN,
-    Append,
     Dialect,
     InvalidEvent,
-    Refused,
     default_config,
-    parse,
 )
-from asr_server.protocol.realtime_events import RealtimeEvents
 from asr_server.settings import Settings
 from asr_server.state.realtime import RealtimeSession
 from asr_server.websocket.door import Door, Message
