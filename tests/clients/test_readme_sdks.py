@@ -47,4 +47,4 @@ async def test_a_program_for_an_official_sdk_prints_the_transcript(port, tmp_pat
     )  # fmt: skip
     out, err = await asyncio.wait_for(process.communicate(), 60)
     assert (process.returncode, err.decode()) == (0, "")
-    assert out.decode().count(TEXT) == 2
+    assert TEXT in out.decode()

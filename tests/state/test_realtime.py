@@ -16,7 +16,7 @@ from asr_server.protocol.realtime_session import (
     InvalidEvent,
     default_config,
 )
-from asr_server.recognition import EndOfStream, Hypothesis
+from asr_server.recognition import EndOfStream, Hypothesis, SpeechStarted
 from asr_server.settings import Settings
 from asr_server.state.messages import (
     CloseSocket,
@@ -101,6 +101,29 @@ def test_a_sentence_is_one_item_of_the_conversation():
     assert {event["item_id"] for event in conversation.events if "item_id" in event} == {"item_1_1"}
     conversation.give(*AUDIO, hypothesis("好", begin_ms=2000))
     assert conversation.events[0]["item_id"] == "item_1_2"
+
+
+def test_speech_is_reported_before_its_text_and_noise_is_an_item_without_text():
+    conversation = Conversation()
+    conversation.stream()
+    assert conversation.give(SpeechStarted(from_ms(300))) == ["input_audio_buffer.speech_started"]
+    assert conversation.events[0]["audio_start_ms"] == 300
+    assert conversation.give(hypothesis("", 900, begin_ms=300)) == SENTENCE
+    assert conversation.events[-1]["transcript"] == ""
+    conversation.give(SpeechStarted(from_ms(2000)))
+    assert conversation.give(hypothesis("你好", 2900, begin_ms=2000)) == SENTENCE
+    assert conversation.events[-1]["item_id"] == "item_1_2"
+
+
+def test_results_belong_to_the_speech_that_they_are_of_while_the_recogniser_is_behind():
+    conversation = Conversation()
+    conversation.stream()
+    conversation.give(SpeechStarted(from_ms(300)), SpeechStarted(from_ms(2000)))
+    texts = {}
+    for text, begin_ms in (("你好", 300), ("再见", 1100), ("好", 2000)):  # the first one is cut
+        conversation.give(hypothesis(text, begin_ms + 700, begin_ms))
+        texts[conversation.events[-1]["item_id"]] = conversation.events[-1]["transcript"]
+    assert texts == {"item_1_1": "你好。", "item_1_3": "再见。", "item_1_2": "好。"}
 
 
 def test_the_text_that_two_results_agree_on_is_fixed_and_the_rest_is_stash():

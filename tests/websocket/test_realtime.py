@@ -80,6 +80,15 @@ async def test_both_doors_give_one_text_and_name_themselves_in_metrics():
             assert f'asr_opened_tasks_total{{door="{door}"}} 1.0' in metrics
 
 
+async def test_speech_is_reported_before_there_is_text():
+    async with serving() as served, connected(served, PATHS[0]) as client:
+        await client.say(append(QUIET), append(LOUD[:9600]))
+        await client.event()
+        started = await client.event()
+        assert started["type"] == "input_audio_buffer.speech_started"
+        assert 900 <= started["audio_start_ms"] <= 1000
+
+
 async def test_audio_is_recognised_whole_however_fast_utterances_follow():
     async with serving() as served, connected(served, PATHS[0]) as client:
         await client.say(event("session.update", session={"turn_detection": None}))

@@ -182,7 +182,7 @@ class SentenceTrack:
         """Return the final hypotheses; only once `finished`.
 
         There are several where punctuation may end sentences, and none where nothing was decoded
-        and nothing shown: the VAD took noise for speech.
+        and nothing shown or announced: the VAD took noise for speech.
         """
         assert self._speculation is not None
         assert self.speech_end is not None
@@ -192,7 +192,7 @@ class SentenceTrack:
             tokens, self.speech_begin = tokens[count:], tokens[count].begin
             self.shown = 0
         end = min(self.speech_end, tokens[-1].end + MAX_RELEASE) if tokens else self.speech_end
-        if tokens or self.shown:
+        if tokens or self.shown or self.options.announce_speech:
             finals.append(Hypothesis(self.speech_begin, end, tokens))
         return finals
 

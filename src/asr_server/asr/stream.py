@@ -34,7 +34,7 @@ from asr_server.audio.endpointer import (
 from asr_server.audio.ring import Ring
 from asr_server.audio.units import SAMPLE_RATE, Pcm, Samples, bounded, from_ms
 from asr_server.errors import AsrError
-from asr_server.recognition import EndOfStream, Hypothesis, RecognitionEvent
+from asr_server.recognition import EndOfStream, Hypothesis, RecognitionEvent, SpeechStarted
 
 PREVIEW_INTERVAL: Samples = from_ms(200)
 """New audio that is worth another preview once a sentence shows text."""
@@ -242,6 +242,8 @@ class Stream:
         match change:
             case SpeechBegan(begin):
                 audio_begin = max(begin - self._pre_roll, self._last_audio_end, 0)
+                if self._options.announce_speech:
+                    self._deliver(SpeechStarted(max(begin, audio_begin)))
                 self._sentences.append(
                     SentenceTrack(
                         audio_begin,

@@ -1,13 +1,13 @@
 """Decide the conversation of a Realtime session, without I/O, over the session of the other door.
 
-The buffer of a Realtime session is a task: the first audio starts it, a commit finishes it. With
-server VAD each sentence of a task is an item of the conversation; without, all sentences up to the
-commit are one item. A fault in an event is answered and the session goes on; a task that fails ends
-the session, as it ends the connection at the other door.
+The buffer of a Realtime session is a task: the first audio starts it, a commit finishes it. `Items`
+makes the conversation of its results. A fault in an event is answered and the session goes on; a
+task that fails ends the session, as it ends the connection at the other door.
 """
 
 from dataclasses import replace
 
+from asr_server.audio.units import to_ms
 from asr_server.errors import AsrError, ModelNotFound
 from asr_server.protocol import models
 from asr_server.protocol.commands import FinishTask
@@ -22,17 +22,17 @@ from asr_server.protocol.realtime import (
     Refused,
     SessionUpdate,
 )
-from asr_server.protocol.realtime_events import Item, RealtimeEvents
+from asr_server.protocol.realtime_events import RealtimeEvents
 from asr_server.protocol.realtime_session import (
     KEYWORD_WEIGHT,
-    QWEN,
     Config,
     InvalidEvent,
     run_task,
     updated,
 )
-from asr_server.recognition import EndOfStream
+from asr_server.recognition import EndOfStream, Hypothesis, SpeechStarted
 from asr_server.settings import Settings
+from asr_server.state.items import Items
 from asr_server.state.messages import (
     Audio,
     CloseSocket,
@@ -45,9 +45,8 @@ from asr_server.state.messages import (
     Send,
 )
 from asr_server.state.session import Session, State
-from asr_server.state.utterance import Utterance
+from asr_server.state.task import Task
 from asr_server.text.hotwords import check
-from asr_server.text.tokens import joined
 
 MOST_REFUSED = 100
 """Events of a session that may be at fault; the next one closes the connection."""
@@ -65,14 +64,13 @@ class RealtimeSession:
         self._config = config
         self._session = Session(settings, now)
         self._tasks = self._refused = 0
-        self._utterance: Utterance | None = None
-        self._previous: Item | None = None
+        self._items = Items(events)
         self._held: Audio | None = None
         """The audio that waits for its stream."""
         self._buffered = 0
         """Bytes of audio in the current task."""
-        self._begin_ms = self._task_ms = 0
-        """Where the current task begins in the session, and its length as far as it is known."""
+        self._task_ms = 0
+        """Where the current task's last sentence ends."""
         self._finishing = False
         self._closed = False
 
@@ -99,10 +97,12 @@ class RealtimeSession:
             return [Send(self._events.error(error)), *self._close(1000, error.reason)]
         return [Send(self._events.session("created", self._config))]
 
-    def receive(self, event: Input | RealtimeCommand, now: float) -> list[Output]:
+    def receive(self, event: Input | SpeechStarted | RealtimeCommand, now: float) -> list[Output]:
         """Return what to do about an input."""
         if self.state is State.CLOSED:
             return []
+        if isinstance(event, SpeechStarted):
+            return [*self._items.speech_started(to_ms(event.begin))]
         if not isinstance(event, COMMANDS):
             return self._pass_on(event, now)
         try:
@@ -141,6 +141,7 @@ class RealtimeSession:
             # A task keeps its parameters: the audio so far is recognised with the old ones.
             return [*self._pass_on(FinishTask(), now), Postpone(command)]
         self._config = config
+        self._items.detected = config.vad is not None
         return [Send(self._events.session("updated", config, beta=command.beta))]
 
     def _append(self, data: bytes, now: float) -> list[Output]:
@@ -160,14 +161,14 @@ class RealtimeSession:
                 "Error committing input audio buffer: the buffer is empty.",
                 code="input_audio_buffer_commit_empty",
             )
-        return [*self._commit_item(), *self._pass_on(FinishTask(), now)]
+        return [*self._items.commit(), *self._pass_on(FinishTask(), now)]
 
     def _clear(self, now: float) -> list[Output]:
         outputs: list[Output] = []
         if self.task_id:
             outputs.append(CloseStream(self.task_id))
             self._end_task()
-            self._utterance = None
+            self._items.clear()
             self._session = Session(self._settings, now)
         return [*outputs, Send(self._events.cleared())]
 
@@ -179,20 +180,18 @@ class RealtimeSession:
         for output in self._session.receive(event, now):
             match output:
                 case Send(sentence=Sentence() as sentence):
-                    outputs += self._show(sentence)
+                    self._task_ms = sentence.end_time or self._task_ms
+                    outputs += self._items.show(sentence)
                 case Send():  # started, finished, failed, a heartbeat: this door has its own
                     pass
                 case OpenStream(task):
-                    padding = self._config.vad.prefix_padding_ms if self._config.vad else 300
-                    outputs.append(
-                        OpenStream(
-                            replace(task, door=self._events.dialect.name, prefix_padding_ms=padding)
-                        )
-                    )
+                    outputs.append(OpenStream(self._at_this_door(task)))
                 case CloseStream(error=AsrError() as error):
                     outputs += [output, Send(self._events.error(error))]
                 case _:
                     outputs.append(output)
+        if isinstance(event, Hypothesis) and event.end is not None and not outputs:
+            outputs += self._items.speech_ended(to_ms(event.begin), to_ms(event.end))
         if isinstance(event, Opened) and self._held is not None:
             held, self._held = self._held, None
             self._buffered += len(held.data)
@@ -201,72 +200,23 @@ class RealtimeSession:
             outputs += self._task_ended()
         return outputs
 
-    def _show(self, sentence: Sentence) -> list[Output]:
-        """Return the events of a result."""
-        outputs: list[Output] = []
-        utterance = self._utterance
-        if utterance is None:
-            utterance = self._utterance = Utterance(self._events.new_item(self._previous))
-            if self._config.vad:
-                begin_ms = self._begin_ms + sentence.begin_time
-                outputs.append(Send(self._events.speech_started(utterance.item, begin_ms)))
-        if sentence.end_time is None:
-            outputs += self._interim(utterance, sentence)
-            return outputs
-        self._task_ms = sentence.end_time
-        utterance.speech_ms += sentence.end_time - sentence.begin_time
-        utterance.finals = joined(utterance.finals, sentence.text)
-        if not self._config.vad:  # the item ends with the task
-            utterance.last = utterance.finals
-            return [*outputs, *self._interim(utterance, replace(sentence, text=""))]
-        if not utterance.committed:
-            end_ms = self._begin_ms + sentence.end_time
-            outputs.append(Send(self._events.speech_stopped(utterance.item, end_ms)))
-        return [*outputs, *self._commit_item(), *self._complete(utterance, sentence)]
-
-    def _interim(self, utterance: Utterance, sentence: Sentence) -> list[Output]:
-        text = utterance.show(sentence.text)
-        if self._events.dialect is QWEN:
-            if not text:
-                return []
-            rest = text[len(utterance.fixed) :]
-            frame = self._events.text(utterance.item, utterance.fixed, rest)
-            return [Send(frame, replaceable=True, sentence=sentence)]
-        added = utterance.added(utterance.fixed)
-        if not added:
-            return []
-        return [Send(self._events.delta(utterance.item, added), sentence=sentence)]
-
-    def _commit_item(self) -> list[Output]:
-        """Return the events of a complete buffer, unless they were sent."""
-        if self._utterance is None:
-            self._utterance = Utterance(self._events.new_item(self._previous))
-        if self._utterance.committed:
-            return []
-        self._utterance.committed = True
-        self._previous = self._utterance.item
-        return [Send(frame) for frame in self._events.committed(self._utterance.item)]
-
-    def _complete(self, utterance: Utterance, sentence: Sentence | None) -> list[Output]:
-        self._utterance = None
-        outputs: list[Output] = []
-        if self._events.dialect is not QWEN and (added := utterance.added(utterance.finals)):
-            outputs.append(Send(self._events.delta(utterance.item, added)))
-        seconds = utterance.speech_ms / 1000
-        frame = self._events.completed(utterance.item, utterance.finals, seconds)
-        return [*outputs, Send(frame, sentence=sentence)]
+    def _at_this_door(self, task: Task) -> Task:
+        """Return a task with what `run-task` has no parameter for."""
+        task = replace(task, door=self._events.dialect.name)
+        if self._config.vad is None:
+            return task
+        padding_ms = self._config.vad.prefix_padding_ms
+        return replace(task, prefix_padding_ms=padding_ms, announces_speech=True)
 
     def _task_ended(self) -> list[Output]:
         """Return the events after the last result of a task."""
         self._end_task()
-        outputs: list[Output] = []
-        if self._utterance is not None:
-            outputs = [*self._commit_item(), *self._complete(self._utterance, None)]
-        return [*outputs, *(self._finished() if self._finishing else [])]
+        return [*self._items.complete(), *(self._finished() if self._finishing else [])]
 
     def _end_task(self) -> None:
         bytes_per_s = self._config.bytes_per_s
-        self._begin_ms += self._buffered * 1000 // bytes_per_s if bytes_per_s else self._task_ms
+        length_ms = self._buffered * 1000 // bytes_per_s if bytes_per_s else self._task_ms
+        self._items.task_begin_ms += length_ms
         self._buffered = self._task_ms = 0
 
     def _finished(self) -> list[Output]:

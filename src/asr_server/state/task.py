@@ -34,6 +34,8 @@ class Task:
     """The protocol that the task came by, for logs and metrics."""
     prefix_padding_ms: int = 300
     """Audio before the detected onset of speech that belongs to a sentence."""
+    announces_speech: bool = False
+    """Whether the beginning of speech is reported before there is text."""
 
 
 def accept(command: RunTask, settings: Settings) -> Task:

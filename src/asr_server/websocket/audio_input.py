@@ -137,6 +137,7 @@ def _stream_options(task: Task, hotwords: TaskHotwords) -> StreamOptions:
         ),
         punctuate=asked.punctuation_prediction_enabled,
         prefix_padding_ms=task.prefix_padding_ms,
+        announce_speech=task.announces_speech,
         semantic=asked.semantic_punctuation_enabled,
         hotwords=hotwords,
     )

@@ -14,7 +14,7 @@ from asr_server.errors import AsrError, InternalError, ShuttingDown, TaskTooLong
 from asr_server.observability.metrics import Outcome
 from asr_server.protocol.commands import RunTask
 from asr_server.protocol.events import Sentence
-from asr_server.recognition import EndOfStream
+from asr_server.recognition import Hypothesis
 from asr_server.state.results import Results
 from asr_server.state.task import Task, accept
 from asr_server.websocket.audio_input import AudioInput, find_hotwords
@@ -76,7 +76,7 @@ class Upload:
             self._timer = loop.call_later(longest_s, audio.stream.fail, TaskTooLong(longest_s))
         results = Results(self._task, 0.0)
         try:
-            while not isinstance(event := await audio.stream.next(), EndOfStream):
+            while isinstance(event := await audio.stream.next(), Hypothesis):
                 for sent in results.accept(event, 0.0) if event.final else []:
                     if sent.sentence is not None and sent.sentence.end_time is not None:
                         audio.task_log.sentence_sent(sent.sentence)
