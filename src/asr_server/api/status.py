@@ -23,7 +23,7 @@ FILES = ("status.css", "status.js", "plot.js", "words.js")
 STRICT = {**HEADERS, "Content-Security-Policy": "default-src 'self'; img-src data:"}
 NO_STORE = {**STRICT, "Cache-Control": "no-store"}
 
-SHARES = {"busy", "gpu_utilization"}
+SHARES = {"busy", "gpu_utilization", "utilization"}
 MISSING = "–"
 
 

@@ -96,6 +96,12 @@ class Workers:
         finally:
             self._free_threads.append(thread)
 
+    async def measure(self, function: Callable[[Backend], T]) -> T:
+        """Call a function with the backend on a decode thread, before any step runs."""
+        backend = self.backend
+        assert backend is not None
+        return await self._run(self._free_threads[0], lambda: function(backend))
+
     def abandon(self) -> None:
         """Give up the threads, whatever runs on them."""
         self.backend = None
