@@ -60,7 +60,12 @@ async def measure(engine: Engine, manifest: Path, scale: float) -> list[str]:
     references = [entry["text"] for entry in entries]
     names = [entry["names"][0] for entry in entries]
     without = await all_of([()] * len(entries))
-    figures = [manifest.stem, f"{scale:g}", _recall(names, without), error_rate(references, without)]
+    figures = [
+        manifest.stem,
+        f"{scale:g}",
+        _recall(names, without),
+        error_rate(references, without),
+    ]
     for spoken in (True, False):
         contexts = [
             context_hotwords(conversation(entries, number, spoken=spoken))
@@ -74,9 +79,7 @@ async def measure(engine: Engine, manifest: Path, scale: float) -> list[str]:
             )
             for word, _ in hotwords
         )
-        found = sum(
-            name in dict(hotwords) for name, hotwords in zip(names, contexts, strict=True)
-        )
+        found = sum(name in dict(hotwords) for name, hotwords in zip(names, contexts, strict=True))
         figures += [f"{found}"] if spoken else []
         figures += [_recall(names, texts)] if spoken else []
         figures += [error_rate(references, texts), f"{false} of {sum(map(len, contexts))}"]

@@ -33,9 +33,9 @@ from asr_server.state.messages import (
     OpenStream,
     Postpone,
     PushAudio,
+    ReplaceContext,
     Send,
     Tick,
-    UpdateHotwords,
 )
 from asr_server.state.session import COMPLETE_S, TRANSITIONS, Session, State
 from asr_server.text.tokens import Token
@@ -386,16 +386,16 @@ def test_usage_counts_the_tasks_tokens_for_models_that_are_billed_by_them():
 # Context ------------------------------------------------------------------------------------------
 
 
-def test_names_of_the_context_are_favoured_with_the_lowest_weight():
+def test_a_context_may_come_with_the_task():
     asked = RunTask("t", "fun-asr-realtime", Parameters(), context=("达摩院在哪里",))
     (opening,) = Session(SETTINGS, now=0).receive(asked, 0)
-    assert opening.task.context == (("达摩院", 1),)
+    assert opening.task.context == ("达摩院在哪里",)
 
 
-def test_continue_task_replaces_the_names_while_audio_may_come():
+def test_continue_task_replaces_the_context_while_audio_may_come():
     session = session_in(State.STREAMING)
-    assert session.receive(ContinueTask(("达摩院",)), 0) == [UpdateHotwords((("达摩院", 1),))]
-    assert session.receive(ContinueTask(()), 0) == [UpdateHotwords(())]
+    assert session.receive(ContinueTask(("达摩院",)), 0) == [ReplaceContext(("达摩院",))]
+    assert session.receive(ContinueTask(()), 0) == [ReplaceContext(())]
     assert session.receive(ContinueTask(), 0) == []
     assert session_in(State.FINISHING).receive(ContinueTask(("达摩院",)), 0) == []
 

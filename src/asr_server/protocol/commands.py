@@ -106,6 +106,10 @@ NEEDED = frozenset({"format", "sample_rate", "vocabulary_id", "vocabulary", "spe
 """Parameters without which a task would yield another text: a wrong value fails the task."""
 
 
+UNNAMED = frozenset({"phrase_id", "stream", "pre_task_id"})
+"""Further parameters: an old one, and two that the official SDKs send with every task in vain."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunTask:
     """Start a task on the connection."""
@@ -206,7 +210,7 @@ def _run_task(payload: dict[str, Any], task_id: str) -> RunTask:
             "Missing required parameter 'payload.input'. Please follow the protocol!"
         )
     given = payload.get("parameters")
-    unknown = _object(given).keys() - Parameters.model_fields - {"phrase_id"}
+    unknown = _object(given).keys() - Parameters.model_fields - UNNAMED
     ignored = tuple(sorted(name for name in unknown if _presentable(name) and len(name) < 64))
     try:
         parameters = Parameters.model_validate(given)

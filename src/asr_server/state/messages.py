@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 from asr_server.errors import AsrError
 from asr_server.protocol.commands import Command, Rejected, RunTask
+from asr_server.protocol.context import Context
 from asr_server.protocol.events import Sentence
 from asr_server.recognition import EndOfStream, Hypothesis
 from asr_server.state.task import Task
-from asr_server.text.hotwords import Hotwords
 
 # Inputs from the client; its commands are the others ----------------------------------------------
 
@@ -90,10 +90,10 @@ class FinishStream:
 
 
 @dataclass(frozen=True, slots=True)
-class UpdateHotwords:
-    """Replace the names that the context of the task favours."""
+class ReplaceContext:
+    """Favour the names of another context from the next sentence on."""
 
-    names: Hotwords
+    context: Context
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ Output = (
     | OpenStream
     | PushAudio
     | FinishStream
-    | UpdateHotwords
+    | ReplaceContext
     | Postpone
     | CloseStream
     | CloseSocket

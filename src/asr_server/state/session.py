@@ -30,13 +30,12 @@ from asr_server.state.messages import (
     Output,
     Postpone,
     PushAudio,
+    ReplaceContext,
     Send,
     Tick,
-    UpdateHotwords,
 )
 from asr_server.state.results import Results
 from asr_server.state.task import Task, accept
-from asr_server.text.context import context_hotwords
 
 log = logging.getLogger(__name__)
 
@@ -186,7 +185,7 @@ class Session:
                 self._results.audio_received()
                 return [PushAudio(data)]
             case State.STREAMING, ContinueTask(context) if context is not None:
-                return [UpdateHotwords(context_hotwords(context))]
+                return [ReplaceContext(context)]
             case State.STREAMING, FinishTask():
                 return self._finish_stream()
             case State.STREAMING, RunTask() if not self._had_audio:

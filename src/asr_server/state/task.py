@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from asr_server.errors import InvalidParameter
 from asr_server.protocol import models
 from asr_server.protocol.commands import Parameters, RunTask
+from asr_server.protocol.context import Context
 from asr_server.protocol.models import Family
 from asr_server.protocol.refusals import invalid
 from asr_server.settings import Settings
-from asr_server.text.context import context_hotwords
 from asr_server.text.hotwords import SUPER, Hotwords, check
 from asr_server.text.special_words import SpecialWords
 
@@ -35,8 +35,8 @@ class Task:
     hotwords: Hotwords
     """Words and weights that came with the task itself."""
     special_words: SpecialWords
-    context: Hotwords
-    """Names in the context of run-task."""
+    context: Context
+    """What was said before the task."""
     ignored: tuple[str, ...]
     """Parameters without effect, for the log."""
 
@@ -74,7 +74,7 @@ def accept(command: RunTask, settings: Settings) -> Task:
         vocabulary_id=asked.vocabulary_id or command.phrase_id,
         hotwords=tuple(asked.vocabulary.items()),
         special_words=special_words,
-        context=context_hotwords(command.context),
+        context=command.context,
         ignored=lacking + command.ignored,
     )
 

@@ -1,5 +1,6 @@
 """Carry one task's audio into the engine: received bytes, decoded samples, the stream."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 
@@ -13,7 +14,9 @@ from asr_server.audio.endpointer import EndpointingOptions
 from asr_server.audio.units import SAMPLE_RATE, Pcm, Samples, from_ms
 from asr_server.errors import AudioTooLong, NotFound, NoValidAudio
 from asr_server.observability.metrics import Metrics
+from asr_server.protocol.context import Context
 from asr_server.state.task import Task
+from asr_server.text.context import context_hotwords
 from asr_server.text.hotwords import Hotwords
 from asr_server.vocabularies import Vocabularies
 from asr_server.websocket.task_log import TaskLog
@@ -38,6 +41,11 @@ async def find_hotwords(vocabularies: Vocabularies, caller: Caller, task: Task) 
         log.info("vocabulary not found; the task runs without it", extra={"task_id": task.task_id})
         return task.hotwords
     return tuple((str(w["text"]), int(w["weight"])) for w in vocabulary.words) + task.hotwords
+
+
+async def find_names(context: Context) -> Hotwords:
+    """Return the names of a context; the longest takes 10 ms, so not on the event loop."""
+    return await asyncio.to_thread(context_hotwords, context) if context else ()
 
 
 class AudioInput:
@@ -69,6 +77,7 @@ class AudioInput:
         cls,
         task: Task,
         hotwords: Hotwords,
+        names: Hotwords,
         engine: Engine,
         decoders: DecoderPool,
         max_lead_s: float,
@@ -76,7 +85,7 @@ class AudioInput:
     ) -> "AudioInput":
         """Open a decoder and a stream. Raises what `Decoder` and `Engine.open` raise."""
         decoder = Decoder(task.format, task.sample_rate, decoders)
-        stream = engine.open(_stream_options(task, hotwords + task.context))
+        stream = engine.open(_stream_options(task, hotwords + names))
         max_lead = from_ms(1000 * max_lead_s)
         return cls(task, decoder, stream, hotwords, engine, max_lead, TaskLog(task, metrics))
 
@@ -91,11 +100,9 @@ class AudioInput:
         if delay_s is not None and self.stream.live:
             self._engine.decoder_waited(delay_s)
 
-    async def replace_context(self, names: Hotwords) -> None:
-        """Favour these names, in place of those of the context before, from the next sentence on.
-
-        Names that come with the task count from its first sentence.
-        """
+    async def replace_context(self, context: Context) -> None:
+        """Favour the names of a context from the next sentence on, and those before no more."""
+        names = await find_names(context)
         self.stream.favour(await self._engine.prepare(self._hotwords + names))
 
     async def finish(self) -> None:

@@ -40,13 +40,13 @@ from asr_server.state.messages import (
     Output,
     Postpone,
     PushAudio,
+    ReplaceContext,
     Send,
     Tick,
-    UpdateHotwords,
 )
 from asr_server.state.session import Session, State
 from asr_server.state.task import Task
-from asr_server.websocket.audio_input import AudioInput, find_hotwords
+from asr_server.websocket.audio_input import AudioInput, find_hotwords, find_names
 from asr_server.websocket.deadline_timer import DeadlineTimer
 from asr_server.websocket.limits import client_address
 from asr_server.websocket.server_context import ServerContext
@@ -156,8 +156,8 @@ class Connection:
                     await audio.finish()
                 case OpenStream(task):
                     await self._open_stream(task)
-                case UpdateHotwords(names) if audio:
-                    await audio.replace_context(names)
+                case ReplaceContext(context) if audio:
+                    await audio.replace_context(context)
                 case Postpone(command):
                     await self._stream_closed.wait()
                     for following in self._feed(command):
@@ -173,7 +173,8 @@ class Connection:
         self._ignored.add(task.task_id, task.ignored)
         self._confirm()
         hotwords = await find_hotwords(server.vocabularies, self._caller, task)
-        await server.engine.prepare(hotwords + task.context)
+        names = await find_names(task.context)
+        await server.engine.prepare(hotwords + names)
         if self._session.state is not State.STARTING:
             return  # the drain timeout failed the task meanwhile
         server.acquire(self._caller, self._address)
@@ -181,6 +182,7 @@ class Connection:
             self._audio = AudioInput.open(
                 task,
                 hotwords,
+                names,
                 server.engine,
                 server.decoders,
                 server.settings.max_lead_s,
