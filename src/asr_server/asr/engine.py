@@ -12,6 +12,7 @@ from typing import Literal
 
 from asr_server.asr.capacity_estimate import estimate
 from asr_server.asr.hotword_compiler import compile_hotwords
+from asr_server.asr.hotwords import HotwordSet
 from asr_server.asr.scheduler import Scheduler
 from asr_server.asr.stream import Stream
 from asr_server.asr.types import Backend, DeviceLostError, LoadError, StreamOptions
@@ -92,17 +93,18 @@ class Engine:
 
     # Streams ------------------------------------------------------------------------------------
 
-    async def prepare(self, hotwords: tuple[tuple[str, int], ...]) -> None:
-        """Compile the hotwords of a stream off the event loop; `open` finds them compiled.
+    async def prepare(self, hotwords: tuple[tuple[str, int], ...]) -> HotwordSet | None:
+        """Return the hotwords of a stream compiled off the event loop; `open` finds them compiled.
 
         2000 words take 0.1 s.
         """
         backend = self._workers.backend
-        if hotwords and backend is not None:
-            loop = asyncio.get_running_loop()
-            await loop.run_in_executor(
-                self._compiler, compile_hotwords, hotwords, backend.vocabulary
-            )
+        if not hotwords or backend is None:
+            return None
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(
+            self._compiler, compile_hotwords, hotwords, backend.vocabulary
+        )
 
     def open(self, options: StreamOptions) -> Stream:
         """Open a stream.
