@@ -11,7 +11,7 @@ const DEFAULTS = {
   punctuation: true,
   itn: true,
   fillers: false,
-  confidence: false,
+  confidence: true,
   hotwords: '',
   device: '',
   realtime: false,
@@ -24,6 +24,7 @@ const DEFAULTS = {
 export class Settings {
   constructor() {
     this.values = { ...DEFAULTS, ...read() };
+    this.values.key = keyInAddress();
   }
 
   set(name, value) {
@@ -86,6 +87,11 @@ function read() {
   } catch {
     return {};
   }
+}
+
+/** Return the key of an address such as `https://host/#key=...`, which the QR code contains. */
+function keyInAddress() {
+  return new URLSearchParams(location.hash.slice(1)).get('key') ?? '';
 }
 
 /** @param {string} text one hotword per line, optionally with a weight */
