@@ -5,6 +5,7 @@ const STEPS_MS = [50, 100, 200, 500, 1000, 2000, 5000]; // between two lines of 
 const LEFT = 44;
 const BOTTOM = 20;
 const TOP = 10;
+const GAP = 12; // beside the distribution
 const COLOURS = { first: '--seal', final: '--ok' };
 
 /**
@@ -25,7 +26,7 @@ export function drawScatter(canvas, points, elapsedMs) {
   const margin = Math.min(90, width * 0.16); // of the distribution
   const top = Math.max(400, ...points.map(({ ms }) => ms)) * 1.05;
   const span = Math.max(SPAN_MS, elapsedMs);
-  const right = width - margin - 12;
+  const right = width - margin - 2 * GAP;
   const view = {
     x: (ms) => LEFT + (ms / span) * (right - LEFT),
     y: (ms) => height - BOTTOM - (ms / top) * (height - BOTTOM - TOP),
@@ -41,7 +42,8 @@ export function drawScatter(canvas, points, elapsedMs) {
       context.arc(view.x(atMs), view.y(ms), 2.4, 0, 2 * Math.PI);
       context.fill();
     }
-    drawDistribution(context, view, own, { left: right + 12, margin, top });
+    const left = right + GAP + (kind === 'final' ? margin / 2 : 0);
+    drawDistribution(context, view, own, { left, width: margin / 2 - 4, top });
     context.globalAlpha = 1;
   }
 }
@@ -66,13 +68,13 @@ function drawGrid(context, { x, y }, { width, height, right, top, span }, paint)
 }
 
 /** Draw a histogram on its side: its axis is that of the latencies. */
-function drawDistribution(context, { y }, points, { left, margin, top }) {
+function drawDistribution(context, { y }, points, { left, width, top }) {
   const bins = new Array(40).fill(0);
   for (const { ms } of points) bins[Math.min(39, Math.floor((ms / top) * 40))] += 1;
   const most = Math.max(1, ...bins);
   const thickness = (y(0) - y(top)) / 40;
   for (const [i, count] of bins.entries()) {
-    const length = (count / most) * margin;
+    const length = (count / most) * width;
     context.fillRect(left, y((top * (i + 1)) / 40), length, Math.max(1, thickness - 1));
   }
 }

@@ -50,6 +50,7 @@ export class ScriptedServer {
   failAfter = []; // [bytes, code, message]
   replay = null; // messages to send instead, after run-task
   apiKey = ''; // required if given
+  permissions = ''; // the header Permissions-Policy of the page
   prefix = ''; // the path below which a proxy has the server
   maxTasks = Infinity; // at once
   mistakes = {}; // characters by those that interims show instead
@@ -93,6 +94,7 @@ export class ScriptedServer {
     const { pathname } = new URL(request.url, 'http://localhost');
     const path = pathname.startsWith(this.prefix) ? pathname.slice(this.prefix.length) : '';
     response.setHeader('access-control-allow-origin', '*');
+    if (this.permissions) response.setHeader('permissions-policy', this.permissions);
     if (path === '/healthz') {
       response.setHeader('content-type', 'application/json');
       response.end(JSON.stringify(this.health));

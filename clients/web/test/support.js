@@ -21,12 +21,13 @@ const QUIET = [
   '--disable-component-update',
   '--disable-sync',
   '--autoplay-policy=no-user-gesture-required',
+  '--use-fake-ui-for-media-stream', // allows the microphone
+  '--use-fake-device-for-media-stream',
 ];
 
-/** @param {{microphone?: string, allow?: boolean, more?: string[]}} options `microphone` is a WAV file */
-export function launch({ microphone, allow = true, more = [] } = {}) {
+/** @param {{microphone?: string, more?: string[]}} options `microphone` is a WAV file */
+export function launch({ microphone, more = [] } = {}) {
   const args = [...QUIET, ...more];
-  if (allow) args.push('--use-fake-ui-for-media-stream', '--use-fake-device-for-media-stream');
   if (microphone) args.push(`--use-file-for-fake-audio-capture=${microphone}%noloop`);
   return chromium.launch({ executablePath: CHROMIUM, args });
 }
@@ -35,31 +36,26 @@ let shared;
 after(async () => (await shared)?.close());
 
 /**
- * Return the browser of this process. Its microphone is a tone that rises and falls; contexts of
- * visit() may use it. The host lan.test is this machine, but not as localhost.
+ * Return the browser of this process. Its microphone is a tone that rises and falls, unlike the
+ * beeps of the browser's own. The host lan.test is this machine, but not as localhost.
  */
 export function sharedBrowser() {
   shared ??= (async () => {
     const tone = new Int16Array(320_000).map(
       (_, i) => 12_000 * Math.sin(i * 0.3) * Math.sin(i / 9000),
     );
-    const more = ['--use-fake-device-for-media-stream'];
-    more.push('--host-resolver-rules=MAP lan.test 127.0.0.1');
-    return launch({ allow: false, microphone: await wavFile('tone', tone), more });
+    const more = ['--host-resolver-rules=MAP lan.test 127.0.0.1'];
+    return launch({ microphone: await wavFile('tone', tone), more });
   })();
   return shared;
 }
-
-const PERMISSIONS = ['microphone', 'clipboard-read', 'clipboard-write'];
 
 /**
  * Open the page and collect its errors in `page.faults`, for the test to check, except those that
  * `page.expected` matches.
  */
 export async function visit(browser, url, { settings = {}, expected = /$^/, ...options } = {}) {
-  const isChromium = browser.browserType().name() === 'chromium';
-  const permissions = isChromium ? PERMISSIONS : [];
-  const context = await browser.newContext({ locale: 'zh-CN', permissions, ...options });
+  const context = await browser.newContext({ locale: 'zh-CN', ...options });
   await context.addInitScript((stored) => {
     localStorage.setItem('asr-demo', JSON.stringify({ aloud: false, ...stored }));
   }, settings);

@@ -84,12 +84,6 @@ describe('the demo page', { skip: !existsSync(CHROMIUM), timeout: 120_000 }, () 
     assert.match(await alertAfter(() => choose(FILE)), /并发已满/);
   });
 
-  test('names the remedy for a denied microphone', async () => {
-    await page.context().clearPermissions();
-    assert.match(await alertAfter(() => page.click('#record')), /没有麦克风权限/);
-    await state(page, 'idle');
-  });
-
   test('refuses a file without audio, and an empty one', async () => {
     const readme = { name: 'README.md', mimeType: 'text/markdown', buffer: Buffer.from('# Title') };
     assert.match(await alertAfter(() => choose(readme)), /“README.md”不是可识别的音频/);
@@ -104,6 +98,15 @@ describe('the demo page', { skip: !existsSync(CHROMIUM), timeout: 120_000 }, () 
     await page.click('#settings footer .pill');
     assert.match(await alertAfter(() => choose(FILE)), /地址无效：http:/);
     assert.deepEqual(page.faults, []);
+  });
+
+  test('names the remedy for a denied microphone', async () => {
+    server.permissions = 'microphone=()';
+    await page.reload();
+    await page.waitForSelector('#model[data-state]', { state: 'attached' });
+    assert.match(await alertAfter(() => page.click('#record')), /没有麦克风权限/);
+    await state(page, 'idle');
+    server.permissions = '';
   });
 
   test('over http in a local network it copies, and names the remedy for the microphone', async () => {
