@@ -35,7 +35,7 @@ const zh = {
   'latency.more': '如何测得？',
   'latency.about':
     '首字：从开始说话到首个中间结果。定稿：从断句静音（{0} 毫秒）结束到最终结果，即静音之外的时间。均为中位数，由浏览器测量。改写：已经显示、后来又被替换的字所占的比例，标点不计。',
-  trend: '最近各次的延迟（中位数）',
+  trend: '最近各次（中位数）',
   'trend.about': '最近 {0} 次识别的延迟中位数；最后一次：首字 {1} 毫秒，定稿 {2} 毫秒',
   corrected: '中间结果为“{0}”',
   'corrected.added': '中间结果中没有此字',
@@ -142,6 +142,8 @@ const zh = {
   'set.fillers': '过滤语气词',
   'set.fillers.about': '嗯、啊、呃',
   'set.confidence': '标记置信度低的字',
+  'set.second-pass': '用离线模型修正定稿',
+  'set.second-pass.about': '被修正的字会短暂高亮',
   'set.hotwords': '热词',
   'set.hotwords.about': '每行一个，可附权重（1–5），例如：达摩院 5',
   'set.sound': '音频',
@@ -215,7 +217,7 @@ const en = {
   'latency.more': 'How is this measured?',
   'latency.about':
     'First text: from the onset of speech to the first interim result. Final: from the end of the silence that ends a sentence ({0} ms) to the final result. Medians, measured by the browser. Revised: the share of the characters shown that a later result replaced, punctuation aside.',
-  trend: 'Latency of the last sessions (median)',
+  trend: 'Last sessions, median',
   'trend.about':
     'Median latencies of the last {0} sessions; of the last one: first text {1} ms, final {2} ms',
   corrected: 'Interim result: “{0}”',
@@ -331,6 +333,8 @@ const en = {
   'set.fillers': 'Remove filler words',
   'set.fillers.about': '嗯, 啊, 呃',
   'set.confidence': 'Mark words of low confidence',
+  'set.second-pass': 'Correct finals with the offline model',
+  'set.second-pass.about': 'Corrected words light up for a moment',
   'set.hotwords': 'Hotwords',
   'set.hotwords.about': 'One per line, optionally with a weight from 1 to 5: 达摩院 5',
   'set.sound': 'Audio',

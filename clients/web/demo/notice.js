@@ -24,6 +24,7 @@ export function showServer($, health, address) {
   if (health) link.href = String(new URL('status', address.http));
   else link.removeAttribute('href');
   $('demo-notice').hidden = !isDemo;
+  $('second-pass').hidden = health?.second_pass !== 'on';
   fillList($('demo-can'), t('demo.can'));
   fillList($('demo-cannot'), t('demo.cannot'));
 }

@@ -12,6 +12,7 @@ const DEFAULTS = {
   itn: true,
   fillers: false,
   confidence: true,
+  secondPass: true,
   hotwords: '',
   device: '',
   realtime: false,
@@ -45,7 +46,7 @@ export class Settings {
 
   /** The parameters of the task, without those that equal the server's default. */
   get parameters() {
-    const { silence, punctuation, itn, fillers, confidence, hotwords } = this.values;
+    const { silence, punctuation, itn, fillers, confidence, secondPass, hotwords } = this.values;
     const words = parseHotwords(hotwords);
     return {
       ...(silence !== 800 && { max_sentence_silence: silence }),
@@ -53,6 +54,7 @@ export class Settings {
       ...(!itn && { inverse_text_normalization_enabled: false }),
       ...(fillers && { disfluency_removal_enabled: true }),
       ...(confidence && { word_confidence_enabled: true }),
+      ...(!secondPass && { second_pass_enabled: false }),
       ...(Object.keys(words).length > 0 && { vocabulary: words }),
     };
   }
