@@ -35,7 +35,7 @@ SEED = 1
 AUDIO = speechlike(12.0)
 WORDS = (("中国", 4), ("时来用", 4), ("hello", 4))
 ROUNDED = 320 + 16
-"""Samples: 20 ms, where a weight crosses at the edge of a frame, and FunASR cuts off parts of ms."""
+"""Samples: 20 ms, for a weight that crosses at the edge of a frame, and 1 ms, which FunASR cuts."""
 Tokens = tuple[SecondPassToken, ...]
 
 
