@@ -94,8 +94,8 @@ def collate(
         # Late positions appear too, for streams that go on for long.
         late = rng.random(size) < 0.4
         offset = torch.from_numpy(np.where(late, rng.integers(0, 400, size), 0))
-        whole = torch.from_numpy(rng.random(size) < 0.5)
-        layout = arrange(frames, lengths, point, WIDTH, offset, whole)
+        flush_whole = torch.from_numpy(rng.random(size) < 0.5)
+        layout = arrange(frames, lengths, point, WIDTH, offset, flush_whole)
     return _label(items, lengths, layout)
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from funasr.models.seaco_paraformer.model import SeacoParaformer
 
-from ..architecture import TAIL, WIDTH
+from tools.demo_model.architecture import TAIL, WIDTH
 
 UPSAMPLED = 3
 """Timestamp positions in a model frame of 60 ms."""

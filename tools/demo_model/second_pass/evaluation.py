@@ -7,13 +7,14 @@ from random import Random
 import torch
 from torch import Tensor
 
-from .. import invented
-from ..architecture import TAIL, WIDTH
-from ..evaluation import Reader, read_normaliser
-from ..features import fbank, stack_frames
-from ..model import DemoModel
-from ..streaming_layout import Layout, whole
-from ..test_sets import read_wav
+from tools.demo_model import invented
+from tools.demo_model.architecture import TAIL, WIDTH
+from tools.demo_model.evaluation import Reader, read_normaliser
+from tools.demo_model.features import fbank, stack_frames
+from tools.demo_model.model import DemoModel
+from tools.demo_model.streaming_layout import Layout, whole
+from tools.demo_model.test_sets import read_wav
+
 from .export import unpacked
 from .frozen import Frozen
 from .hotwords import Word, merge

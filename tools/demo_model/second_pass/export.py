@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..export import write_tokens, write_yaml
+from tools.demo_model.export import write_tokens, write_yaml
+
 from .architecture import TIED, configuration
 
 SMALLEST = 20_000

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..batches import collate
-from ..dataset import Item, Shard
-from ..features import Normaliser
+from tools.demo_model.batches import collate
+from tools.demo_model.dataset import Item, Shard
+from tools.demo_model.features import Normaliser
+
 from .network import OfflineModel
 
 BATCH = 32

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import torch
 
-from ..evaluation import read_normaliser
+from tools.demo_model.evaluation import read_normaliser
+
 from . import hotwords, times
 from .frozen import freeze, read_items
 from .network import OfflineModel

@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..architecture import TAIL, WIDTH
-from ..model import DemoModel, Encoded, Fired, attend
-from ..streaming_layout import Layout
+from tools.demo_model.architecture import TAIL, WIDTH
+from tools.demo_model.model import DemoModel, Encoded, Fired, attend
+from tools.demo_model.streaming_layout import Layout
+
 from .architecture import create
 
 

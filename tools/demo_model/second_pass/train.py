@@ -4,13 +4,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ..batches import collate
-from ..dataset import Shard
-from ..evaluation import read_normaliser
-from ..features import Normaliser
-from ..train import Recipe, Trainer
+from tools.demo_model.batches import collate
+from tools.demo_model.dataset import Shard
+from tools.demo_model.evaluation import read_normaliser
+from tools.demo_model.features import Normaliser
+from tools.demo_model.streaming_layout import Layout
+from tools.demo_model.train import Recipe, Trainer
+
 from .network import OfflineModel
 
 
@@ -62,7 +64,16 @@ def begin_with(model: OfflineModel, weights: dict[str, Tensor]) -> None:
             own[name].copy_(value)
 
 
-def prune(model: OfflineModel, weights: dict[str, Tensor], layout) -> None:  # noqa: ANN001
+def input_of(layer: nn.Module, model: OfflineModel, layout: Layout) -> Tensor:
+    """Return what a layer's feed-forward part sees of a batch."""
+    inputs: list[Tensor] = []
+    hook = layer.norm2.register_forward_hook(lambda *call: inputs.append(call[2]))
+    model.encode(layout)
+    hook.remove()
+    return inputs[0]
+
+
+def prune(model: OfflineModel, weights: dict[str, Tensor], layout: Layout) -> None:
     """Keep those units of the encoder's feed-forward layers that carry most on some speech."""
     encoder = model.paraformer.encoder
     for name, layer in [
@@ -73,11 +84,7 @@ def prune(model: OfflineModel, weights: dict[str, Tensor], layout) -> None:  # n
             part: weights[f"encoder.{name}.feed_forward.{part}"].float()
             for part in ("w_1.weight", "w_1.bias", "w_2.weight", "w_2.bias")
         }
-        inputs: list[Tensor] = []
-        hook = layer.norm2.register_forward_hook(lambda *call: inputs.append(call[2]))
-        model.encode(layout)
-        hook.remove()
-        (seen,) = inputs
+        seen = input_of(layer, model, layout)
         units = torch.relu(seen[layout.valid[:, 0]] @ full["w_1.weight"].T + full["w_1.bias"])
         importance = units.std(0) * full["w_2.weight"].norm(dim=0)
         own = layer.feed_forward
