@@ -36,8 +36,9 @@ from rich.console import Console
 from asr_server.load import server_metrics
 from asr_server.load.client_run import Target
 from asr_server.load.load_generator import Level, LoadGenerator, warm_up
-from asr_server.load.recordings import Recording
+from asr_server.load.recordings import Recording, read_recordings
 from asr_server.load.search import binary, held
+from asr_server.protocol.models import PARAFORMER
 from benchmarks.environment import describe
 from benchmarks.full_size import full_size, full_size_second_pass, write_speech
 from benchmarks.goals import GOALS
@@ -52,6 +53,7 @@ CORES = os.cpu_count() or 1
 SECONDS = (2.0, 5.0, 10.0)
 BATCHES = (1, 4, 8)
 MODES = ("off", "auto", "on")
+QUIET_S = 2.0
 
 Json = dict[str, Any]
 
@@ -174,11 +176,9 @@ def measured_engine(engine: Engine, for_s: float) -> Json:
 # Server ------------------------------------------------------------------------------------------
 
 
-def recordings(quiet_s: float = 2.0) -> list[Recording]:
-    """Return recordings of two to ten seconds of speech, each a sentence, then silence."""
-    from benchmarks.memory import sentence
-
-    return [sentence(seconds, 1.7 * n, quiet_s) for n, seconds in enumerate((2, 5, 10, 3, 6, 4))]
+def recordings() -> Sequence[Recording]:
+    """Return the recordings and the silence after them that `asr-server bench` takes."""
+    return read_recordings([], QUIET_S, PARAFORMER.max_sentence_silence_ms / 1000)
 
 
 @contextmanager

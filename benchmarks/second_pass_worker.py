@@ -54,6 +54,7 @@ class FunAsrOnnx:
         from funasr_onnx import Paraformer
 
         self._model = Paraformer(str(model), quantize=True, intra_op_num_threads=threads)
+        self._model.load_data = lambda samples, _: samples  # it takes lists for paths
 
     def __call__(self, sentences: list[Any]) -> int:
         self._model.batch_size = len(sentences)

@@ -148,6 +148,19 @@ def second_pass_evaluate(
 
 
 @app.command()
+def second_pass_samples(
+    hotwords: Path, work: Work = WORK, folder: Path = ROOT / "tests/data/second_pass"
+) -> None:
+    """Choose the recordings with which the project's tests show the second pass."""
+    from .evaluation import Reader
+    from .second_pass import samples as recordings
+    from .second_pass.evaluation import OfflineReader
+
+    streaming, offline = Reader(PRODUCTS / "asr"), OfflineReader(PRODUCTS / "second_pass")
+    recordings.build(streaming, offline, work / "test_sets", hotwords, folder)
+
+
+@app.command()
 def verify(work: Work = WORK, folder: Path = PRODUCTS / "asr", count: int = 10) -> None:
     """Check that FunASR's streaming inference and ours agree on some recordings."""
     from .batches import POINTS

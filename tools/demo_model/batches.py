@@ -153,7 +153,9 @@ class Loader:
         points: Sequence[OperatingPoint | None] = POINTS,
     ) -> None:
         self.points = points
-        self.shards = [Shard(path) for path in sorted(folder.glob("train-*"))]
+        self.shards = [
+            Shard(path) for path in sorted(folder.glob("train-*")) if (path / "index.npz").exists()
+        ]
         self.normaliser, self.positions = normaliser, positions
         self.second_share = second_share
         self.rng = np.random.default_rng(seed)

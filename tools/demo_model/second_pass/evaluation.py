@@ -1,6 +1,7 @@
 """Error rates of the exported offline model, and how well it finds hotwords."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
@@ -47,30 +48,32 @@ class OfflineReader(Reader):
         none = torch.zeros(0).numpy()
         return Frozen(encoded.hidden[0], fired.embeddings[0], decoded[0], none, none, none)
 
+    @torch.inference_mode()
+    def text(self, one: Frozen, words: Sequence[str] = ()) -> str:
+        """Return the text of a recording, with a list of hotwords."""
+        ids = {token: index for index, token in enumerate(self.tokens)}
+        spelled: list[Word] = [tuple(ids[c] for c in word) for word in words]
+        plain = self.model.paraformer.decoder.output_layer(one.decoded).argmax(-1).tolist()
+        tokens = merge(self.model, one, spelled) if spelled else plain
+        return "".join(self.tokens[token] for token in tokens)
+
 
 def hotword_figures(reader: OfflineReader, manifest: Path, size: int = 50) -> str:
     """Return recall of the names without and with lists of `size` words, and false insertions."""
     entries = [json.loads(line) for line in manifest.read_text("utf-8").splitlines()]
-    ids = {token: index for index, token in enumerate(reader.tokens)}
     drawn = invented.names(invented.BENCHMARK_SEED + 1)
     others = [next(drawn) for _ in range(500)]
     rng = Random(1)
     without = found = false = right = 0
-
-    def read(one: Frozen, names: list[str]) -> str:
-        words: list[Word] = [tuple(ids[c] for c in name) for name in names]
-        return "".join(reader.tokens[token] for token in merge(reader.model, one, words))
-
     for entry in entries:
         one = reader.frozen(manifest.parent / entry["file"])
         (name,) = entry["names"]
-        plain = reader.model.paraformer.decoder.output_layer(one.decoded).argmax(-1).tolist()
-        without += name in "".join(reader.tokens[token] for token in plain)
         listed = rng.sample(others, size - 1)
-        text = read(one, [name, *listed])
+        text = reader.text(one, [name, *listed])
+        without += name in reader.text(one)
         found += name in text
         right += text == entry["text"]
-        false += any(word in read(one, listed) for word in listed)
+        false += any(word in reader.text(one, listed) for word in listed)
     count = len(entries)
     return (
         f"recall {without / count:.1%} without, {found / count:.1%} with a list of {size};"

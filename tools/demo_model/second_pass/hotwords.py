@@ -114,7 +114,7 @@ def train(
                 [one.frozen.decoded for one in batch],
             )
         )
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=FAST_BFLOAT16):
             list_ = embed(model, words)
             logits = scores(model, embeddings, decoded, list_).float()
         real = labels >= 0
