@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tools.demo_model.train import FAST_BFLOAT16
+
 from .architecture import NO_BIAS, START
 from .frozen import Frozen
 from .network import OfflineModel, decode_layers
