@@ -36,6 +36,7 @@ def compile_hotwords(
     """
     ids = {piece: index for index, piece in enumerate(vocabulary)}
     spelled: dict[tuple[str, ...], float] = {}
+    weights: dict[tuple[str, ...], int] = {}
     unknown = 0
     for word, weight in hotwords:
         check(word, weight)
@@ -43,6 +44,7 @@ def compile_hotwords(
         unknown += not ways
         for pieces in ways:
             spelled[pieces] = max(_bonus(pieces, weight), spelled.get(pieces, 0.0))
+            weights[pieces] = max(weight, weights.get(pieces, 0))
     if unknown:
         log.info("%d of %d hotwords have no spelling in the vocabulary", unknown, len(hotwords))
     bonuses = {pieces: bonus for pieces, bonus in spelled.items() if bonus > 0}
@@ -63,6 +65,9 @@ def compile_hotwords(
                 np.array([bonuses[word] for word in words], dtype=np.float32),
             )
             for _, words in sorted(lengths.items())
+        ),
+        spelled=tuple(
+            (tuple(ids[piece] for piece in pieces), weights[pieces]) for pieces in bonuses
         ),
     )
 
