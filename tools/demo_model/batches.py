@@ -56,10 +56,10 @@ def augment_features(features: np.ndarray, rng: np.random.Generator) -> np.ndarr
 
 
 def warp(features: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Stretch the frequency axis by up to 8 %, as another speaker's vocal tract does."""
-    if rng.random() < 0.4:
+    """Stretch the frequency axis by up to 6 %, as another speaker's vocal tract does."""
+    if rng.random() < 0.7:
         return features
-    place = np.clip(np.arange(MELS) * rng.uniform(0.92, 1.08), 0, MELS - 1)
+    place = np.clip(np.arange(MELS) * rng.uniform(0.94, 1.06), 0, MELS - 1)
     low = np.minimum(place.astype(int), MELS - 2)
     share = (place - low).astype(np.float32)
     return features[:, low] * (1 - share) + features[:, low + 1] * share

@@ -32,9 +32,10 @@ def packed(weights: dict[str, Tensor]) -> dict[str, Tensor]:
         rows = (value.flatten(1) / scale.float()[:, None]).round().clamp(-LARGEST, LARGEST)
         stored[name] = rows.to(torch.int8).reshape(value.shape)
         stored[f"{name}.scale"] = scale
-    for name in TIED:  # the same storage: torch writes it once
-        stored[name] = stored["decoder.output_layer.weight"]
-        stored[f"{name}.scale"] = stored["decoder.output_layer.weight.scale"]
+    for name, other in TIED.items():  # the same storage: torch writes it once
+        stored[name] = stored[other]
+        if f"{other}.scale" in stored:
+            stored[f"{name}.scale"] = stored[f"{other}.scale"]
     return stored
 
 

@@ -20,13 +20,13 @@ from .network import OfflineModel
 class SecondPassRecipe(Recipe):
     """A short run at a low rate, without what only an untrained model needs."""
 
-    peak: float = 5e-4
-    warmup: int = 30
-    flat: float = 0.3
+    peak: float = 2.5e-4
+    warmup: int = 15
+    flat: float = 0.2
     positions: int = 2000
     sampler: tuple[float, float] = (0.0, 0.0)
     frames_until: float = 0.0
-    average: float = 0.985
+    average: float = 0.98
     checkpoint_every: float = 180.0
     second_share: float = 0.0
     threads: int = 1
