@@ -30,6 +30,8 @@ from asr_server.asr.types import (
     DecodeWork,
     Kind,
     OutOfMemoryError,
+    SecondPassResult,
+    SecondPassWork,
     VadWork,
 )
 from asr_server.settings import Settings
@@ -53,7 +55,13 @@ SPECIAL_TOKENS = frozenset({"<blank>", "<s>", "</s>"})
 class PyTorchBackend:
     """Hold the networks and the state of every slot, and compute steps."""
 
-    def __init__(self, path: Path, settings: Settings, punctuation: Path | None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        settings: Settings,
+        punctuation: Path | None,
+        second_pass: Path | None = None,
+    ) -> None:
         """Load FunASR model directories.
 
         Raises `FileNotFoundError` or `ValueError` that name the file at fault.
@@ -69,6 +77,7 @@ class PyTorchBackend:
         config = self.paraformer.config
         self.geometry = ChunkGeometry(stride=config.stride * LFR_SHIFT, context=CONTEXT)
         self.vocabulary = model.tokens
+        self.second_pass = False
         large = self.paraformer.parameter_count >= LARGE
         threads = settings.threads or CPU_THREADS
         # A second worker slows small models with many streams (docs/adr/0009-step-threads.md).
@@ -113,6 +122,10 @@ class PyTorchBackend:
             results = self._results(works, outputs)
             self.state.apply(outputs.update)  # last: nothing can fail any more
             return results
+
+    def correct(self, works: Sequence[SecondPassWork]) -> list[SecondPassResult]:
+        """See `Backend.correct`."""
+        raise NotImplementedError
 
     @torch.inference_mode()
     def warm_up(self) -> None:
