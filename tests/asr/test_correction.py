@@ -193,7 +193,8 @@ async def test_what_began_at_a_pause_is_discarded_when_speech_resumes() -> None:
         await backend.begins()
         stream.push(np.concatenate((speech(1.0), silence(1.0))))
         assert text(await next_final(stream)) == "甲乙丙丁戊"
-        assert [len(work.pcm) for work in backend.works] == [21_120, 45_120]
+        first, whole = (len(work.pcm) for work in backend.works)
+        assert 16_000 < first < 24_000 < 40_000 < whole < 48_000
         assert session.counts() == {"corrected": 1, "discarded": 1}
 
 

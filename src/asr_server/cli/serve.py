@@ -100,7 +100,7 @@ def serve(
     except SettingsError as exc:
         err.print(f"[bold red]Not started:[/] {escape(str(exc))}", soft_wrap=True)
         raise typer.Exit(1) from exc
-    greet = partial(_greet, settings, choice, application.state.engine)
+    greet = partial(_greet, settings, choice, engine=application.state.engine)
     raise typer.Exit(serving.serve(application, settings, greet))
 
 
@@ -128,16 +128,14 @@ def _check_address(host: str, port: int) -> None:
                 raise SettingsError(hints[exc.errno]) from exc
 
 
-def _greet(settings: Settings, choice: Choice, engine: "Engine", port: int) -> None:
+def _greet(settings: Settings, choice: Choice, port: int, engine: "Engine | None" = None) -> None:
     """Show, or log where logs are JSON, the server's address and model."""
     host = settings.listen_host
+    obstacle = engine.no_second_pass if engine else choice.no_second_pass
+    second_pass = f"off: {obstacle}" if obstacle else "on"
     bound = f"[{host}]" if ":" in host else host
     if logs.as_json(settings):
-        about = {
-            "version": __version__,
-            "model": choice.name,
-            "second_pass": engine.no_second_pass or "on",
-        }
+        about = {"version": __version__, "model": choice.name, "second_pass": second_pass}
         log.info("asr-server listens on ws://%s:%s%s", bound, port, PATH, extra=about)
         if settings.host == "auto" and not settings.keyed:
             log.info("%s", " ".join(LOCAL.split()))
@@ -146,7 +144,6 @@ def _greet(settings: Settings, choice: Choice, engine: "Engine", port: int) -> N
         if choice.reason:
             log.warning("the demo model runs because: %s", choice.reason)
         return
-    second_pass = f"off: {reason}" if (reason := engine.no_second_pass) else "on"
     server = f"{WILDCARDS.get(host, bound)}:{port}"
     address = f"ws://{server}{PATH}"
     elsewhere = "  (and on this machine's other addresses)" if host in WILDCARDS else ""
@@ -158,7 +155,7 @@ def _greet(settings: Settings, choice: Choice, engine: "Engine", port: int) -> N
 [bold green]asr-server {__version__}[/] listens on [bold]{address}[/]{elsewhere}
 page   http://{server}/
 model  {choice.name}
-second pass  {second_pass}
+second pass {second_pass}
 {local}{notice}{reason}
 Three lines with DashScope's own SDK (pip install dashscope):
 
