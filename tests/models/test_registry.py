@@ -195,10 +195,10 @@ def test_the_offline_model_is_used_if_it_is_here_and_never_missed(tmp_path, nowh
     assert (off.second_pass, off.no_second_pass) == (None, "it is switched off")
 
 
-def test_an_offline_model_that_is_demanded_and_absent_is_named_with_the_command(tmp_path, nowhere):
+def test_an_offline_model_that_is_demanded_and_absent_is_named(tmp_path, nowhere):
     lay(tmp_path / PRODUCTION)
     settings = nowhere.model_copy(update={"second_pass": "on"})
-    with pytest.raises(ModelError, match="asr-server models download paraformer-zh"):
+    with pytest.raises(ModelError, match="paraformer-zh"):
         registry.choose(settings)
     other = lay(tmp_path / "mine")
     settings = settings.model_copy(update={"second_pass_model": str(other)})
