@@ -20,7 +20,8 @@ from asr_server.asr.hotwords import (
     HotwordSet,
     best_path,
 )
-from asr_server.asr.run.backend import SPECIAL_TOKENS, PyTorchBackend
+from asr_server.asr.loading.model_dir import SPECIAL_TOKENS
+from asr_server.asr.run.backend import PyTorchBackend
 from asr_server.asr.run.evidence import EvidenceGatherer
 from asr_server.asr.types import DecodeResult, DecodeWork, Kind, StreamOptions
 from asr_server.audio.units import Pcm

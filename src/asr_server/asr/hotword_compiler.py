@@ -39,6 +39,7 @@ def compile_hotwords(
     """
     ids = {piece: index for index, piece in enumerate(vocabulary)}
     spelled: dict[tuple[str, ...], float] = {}
+    weights: dict[tuple[str, ...], int] = {}
     unknown: list[str] = []
     for word, weight in hotwords:
         check(word, weight)
@@ -46,6 +47,7 @@ def compile_hotwords(
         unknown += [] if ways else [word]
         for pieces in ways:
             spelled[pieces] = max(_bonus(pieces, weight), spelled.get(pieces, 0.0))
+            weights[pieces] = max(weight, weights.get(pieces, 0))
     if unknown:
         about = {"words": unknown[:MOST_NAMED]}
         log.info("%d hotwords have no spelling in the vocabulary", len(unknown), extra=about)
@@ -67,6 +69,9 @@ def compile_hotwords(
                 np.array([bonuses[word] for word in words], dtype=np.float32),
             )
             for _, words in sorted(lengths.items())
+        ),
+        spelled=tuple(
+            (tuple(ids[piece] for piece in pieces), weights[pieces]) for pieces in bonuses
         ),
     )
 

@@ -79,6 +79,8 @@ class HotwordSet:
     """(C,) their ids."""
     sounds: Sounds
     words: tuple[WordsOfLength, ...]
+    spelled: tuple[tuple[tuple[int, ...], int], ...] = ()
+    """Every spelling of a word, as token ids, and its weight."""
 
     @cached_property
     def longest(self) -> int:

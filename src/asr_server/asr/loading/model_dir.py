@@ -18,6 +18,9 @@ from asr_server.asr.nn.frontend import FEATURES
 
 T = TypeVar("T")
 
+SPECIAL_TOKENS = frozenset({"<blank>", "<s>", "</s>"})
+"""Tokens without text; FunASR drops them too."""
+
 CONFIG, WEIGHTS, TOKENS, CMVN = "config.yaml", "model.pt", "tokens.json", "am.mvn"
 
 
