@@ -145,6 +145,7 @@ def _stream_options(task: Task, hotwords: Hotwords) -> StreamOptions:
         ),
         punctuate=asked.punctuation_prediction_enabled,
         semantic=asked.semantic_punctuation_enabled,
+        second_pass=task.second_pass,
         hotwords=hotwords,
         previews=task.interim,
     )
