@@ -135,7 +135,8 @@ class _Asked:
             vocabulary={word: KEYWORD_WEIGHT for word in self.hotwords},
             vocabulary_id=self.vocabulary_id,
         )
-        return RunTask(uuid.uuid4().hex, self.model, parameters)
+        context = (self.prompt,) if self.prompt else ()
+        return RunTask(uuid.uuid4().hex, self.model, parameters, context=context)
 
 
 async def _respond(

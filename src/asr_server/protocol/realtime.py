@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from asr_server.protocol.commands import LONGEST_COMMAND, LONGEST_NAME
+from asr_server.protocol.commands import LONGEST_COMMAND
 from asr_server.protocol.realtime_session import InvalidEvent, presentable, unsupported
+from asr_server.protocol.refusals import LONGEST_NAME
 
 APPEND = "input_audio_buffer.append"
 CONVERSATION = re.compile(

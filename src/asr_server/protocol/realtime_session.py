@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from asr_server.errors import ClientError
-from asr_server.protocol.commands import LONGEST_NAME, Parameters, RunTask
+from asr_server.protocol.commands import Parameters, RunTask
+from asr_server.protocol.refusals import LONGEST_NAME
 
 SHORTEST_SILENCE_MS, LONGEST_SILENCE_MS = 200, 6000
 LONGEST_PADDING_MS = 2000
@@ -130,7 +131,8 @@ def run_task(config: Config, dialect: Dialect, task_id: str) -> RunTask:
         vocabulary={word: KEYWORD_WEIGHT for word in config.keywords},
         vocabulary_id=config.vocabulary_id,
     )
-    return RunTask(task_id, config.model, parameters)
+    context = (config.prompt,) if config.prompt else ()
+    return RunTask(task_id, config.model, parameters, context=context)
 
 
 # Updates ------------------------------------------------------------------------------------------

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from asr_server.errors import AsrError
-from asr_server.protocol.commands import Command, Rejected
+from asr_server.protocol.commands import Command, Rejected, RunTask
+from asr_server.protocol.context import Context
 from asr_server.protocol.events import Sentence
 from asr_server.protocol.realtime import RealtimeCommand
 from asr_server.recognition import EndOfStream, Hypothesis
@@ -90,10 +91,17 @@ class FinishStream:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplaceContext:
+    """Favour the names of another context from the next sentence on."""
+
+    context: Context
+
+
+@dataclass(frozen=True, slots=True)
 class Postpone:
     """Give a command to the session again once the current task has ended; read nothing before."""
 
-    command: RealtimeCommand
+    command: RunTask | RealtimeCommand
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,4 +121,13 @@ class CloseSocket:
     reason: str
 
 
-Output = Send | OpenStream | PushAudio | FinishStream | Postpone | CloseStream | CloseSocket
+Output = (
+    Send
+    | OpenStream
+    | PushAudio
+    | FinishStream
+    | ReplaceContext
+    | Postpone
+    | CloseStream
+    | CloseSocket
+)

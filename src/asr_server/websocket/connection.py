@@ -25,7 +25,7 @@ from asr_server.access import Caller
 from asr_server.errors import AsrError, InternalError, ShuttingDown
 from asr_server.observability.logs import fault
 from asr_server.observability.metrics import Outcome
-from asr_server.protocol.commands import Rejected
+from asr_server.protocol.commands import ContinueTask, Rejected
 from asr_server.settings import Settings
 from asr_server.state.messages import (
     CloseSocket,
@@ -39,17 +39,18 @@ from asr_server.state.messages import (
     Output,
     Postpone,
     PushAudio,
+    ReplaceContext,
     Send,
     Tick,
 )
 from asr_server.state.session import State
 from asr_server.state.task import Task
-from asr_server.websocket.audio_input import AudioInput, find_hotwords
+from asr_server.websocket.audio_input import AudioInput, find_hotwords, find_names
 from asr_server.websocket.deadline_timer import DeadlineTimer
 from asr_server.websocket.door import Door, inference_door
 from asr_server.websocket.limits import client_address
 from asr_server.websocket.server_context import ServerContext
-from asr_server.websocket.task_log import log_end
+from asr_server.websocket.task_log import IgnoredLog, log_end
 from asr_server.websocket.uvicorn_compat import abort
 from asr_server.websocket.uvicorn_protocols import ERROR
 
@@ -82,6 +83,7 @@ class Connection:
         self._audio: AudioInput | None = None
         """Of the open stream."""
         self._stream_closed = asyncio.Event()
+        self._ignored = IgnoredLog()
         self._results_task: asyncio.Task[None] | None = None
         self._outbox: deque[Send] = deque()
         self._wake_writer = asyncio.Event()
@@ -139,7 +141,10 @@ class Connection:
                 broken_limit = message.get(ERROR)
                 self._feed(Rejected("", broken_limit) if broken_limit else Disconnected())
                 return
-            for output in self._feed(self._door.parse(message)):
+            event = self._door.parse(message)
+            if isinstance(event, ContinueTask) and self._session.task_id:
+                self._ignored.add(self._session.task_id, event.ignored)
+            for output in self._feed(event):
                 await self._feed_engine(output)
 
     async def _feed_engine(self, output: Output) -> None:
@@ -153,6 +158,8 @@ class Connection:
                     await audio.finish()
                 case OpenStream(task):
                     await self._open_stream(task)
+                case ReplaceContext(context) if audio:
+                    await audio.replace_context(context)
                 case Postpone(command):
                     await self._stream_closed.wait()
                     for following in self._feed(command):
@@ -165,9 +172,11 @@ class Connection:
         server = self._server
         if self._draining:
             raise ShuttingDown
+        self._ignored.add(task.task_id, task.ignored)
         self._confirm()
         hotwords = await find_hotwords(server.vocabularies, self._caller, task)
-        await server.engine.prepare(hotwords)
+        names = await find_names(task.context)
+        await server.engine.prepare(hotwords + names)
         if self._session.state is not State.STARTING:
             return  # the drain timeout failed the task meanwhile
         server.acquire(self._caller, self._address)
@@ -175,6 +184,7 @@ class Connection:
             self._audio = AudioInput.open(
                 task,
                 hotwords,
+                names,
                 server.engine,
                 server.decoders,
                 server.settings.max_lead_s,

@@ -6,11 +6,10 @@ from typing import Any, Protocol, TypeAlias
 
 from asr_server.errors import AsrError
 from asr_server.protocol import events
-from asr_server.protocol.commands import RunTask, is_command, parse
+from asr_server.protocol.commands import is_command, parse
 from asr_server.settings import Settings
 from asr_server.state.messages import Audio, Output
 from asr_server.state.session import Session, State
-from asr_server.websocket.task_log import log_ignored
 
 Message: TypeAlias = MutableMapping[str, Any]
 """An ASGI message with a text or a binary frame."""
@@ -53,7 +52,4 @@ def _parse(message: Message) -> Any:
     data: bytes | None = message.get("bytes")
     if data is not None and not is_command(data):
         return Audio(data)
-    command = parse(message["text"] if data is None else data.decode(errors="replace"))
-    if isinstance(command, RunTask):
-        log_ignored(command.ignored)
-    return command
+    return parse(message["text"] if data is None else data.decode(errors="replace"))
