@@ -181,15 +181,7 @@ class Connection:
             return  # the drain timeout failed the task meanwhile
         server.acquire(self._caller, self._address)
         try:
-            self._audio = AudioInput.open(
-                task,
-                hotwords,
-                names,
-                server.engine,
-                server.decoders,
-                server.settings.max_lead_s,
-                server.metrics,
-            )
+            self._audio = AudioInput.open(task, hotwords, names, server)
         except BaseException:
             server.release(self._caller, self._address)
             raise

@@ -55,15 +55,7 @@ class Upload:
             log_end("failed", error, self._caller, self._address, task_id=command.task_id)
             raise
         try:
-            self._audio = AudioInput.open(
-                self._task,
-                hotwords,
-                names,
-                server.engine,
-                server.decoders,
-                server.settings.max_lead_s,
-                server.metrics,
-            )
+            self._audio = AudioInput.open(self._task, hotwords, names, server)
         except BaseException:
             server.release(self._caller, self._address)
             raise
