@@ -194,6 +194,13 @@ def test_what_an_update_omits_stays():
     assert updated(config, {"input_audio_transcription": {"model": None}}, QWEN) == config
 
 
+def test_names_without_effect_are_noted_for_the_log():
+    reduction = {"noise_reduction": {"type": "near_field"}, "format": None}
+    config = configured(OPENAI, include=["logprobs"], audio={"input": reduction})
+    assert config.ignored == ("include", "noise_reduction")
+    assert configured(QWEN, modalities=["text"], voice=None).ignored == ()
+
+
 def test_defaults_differ_as_the_services_do():
     assert default_config(OPENAI, None).sample_rate == 24_000
     assert default_config(QWEN, None).sample_rate == 16_000

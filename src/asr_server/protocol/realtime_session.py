@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from asr_server.errors import ClientError
-from asr_server.protocol.commands import Parameters, RunTask
+from asr_server.protocol.commands import MOST_IGNORED, Parameters, RunTask
 from asr_server.protocol.refusals import LONGEST_NAME
 
 SHORTEST_SILENCE_MS, LONGEST_SILENCE_MS = 200, 6000
@@ -60,6 +60,12 @@ FORMATS = {
 """A task's `format` by the name in a session."""
 TELEPHONE_RATE = 8000
 
+KNOWN = frozenset(
+    "type id object model audio format transcription turn_detection input_audio_format sample_rate"
+    " input_audio_transcription modalities output_modalities voice output_audio_format".split()
+)
+"""Names in a session that have an effect, or that every SDK sends."""
+
 
 @dataclass(frozen=True, slots=True)
 class ServerVad:
@@ -84,6 +90,8 @@ class Config:
     prompt: str | None = None
     keywords: tuple[str, ...] = ()
     vocabulary_id: str | None = None
+    ignored: tuple[str, ...] = ()
+    """Names in updates that have no effect, for the log."""
 
     @property
     def format(self) -> str:
@@ -132,7 +140,7 @@ def run_task(config: Config, dialect: Dialect, task_id: str) -> RunTask:
         vocabulary_id=config.vocabulary_id,
     )
     context = (config.prompt,) if config.prompt else ()
-    return RunTask(task_id, config.model, parameters, context=context)
+    return RunTask(task_id, config.model, parameters, context=context, ignored=config.ignored)
 
 
 # Updates ------------------------------------------------------------------------------------------
@@ -159,7 +167,10 @@ def updated(config: Config, session: Mapping[str, Any], dialect: Dialect) -> Con
             config = _with_transcription(config, source, prefix, transcription)
         if "turn_detection" in source:
             config = replace(config, vad=_vad(config.vad, source, prefix, dialect))
-    return config
+    given = {name for part in (session, inner) for name in part if part[name] is not None}
+    unknown = filter(presentable, given - KNOWN)
+    ignored = sorted({*config.ignored, *unknown})[:MOST_IGNORED]
+    return replace(config, ignored=tuple(ignored))
 
 
 def _with_format(config: Config, value: Any, param: str, dialect: Dialect) -> Config:
