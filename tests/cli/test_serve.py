@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import websockets.sync.client as websockets
 
-from asr_server.cli.serve import LOCAL, _greet
+from asr_server import command
+from asr_server.cli.greeting import LOCAL, greet
 from asr_server.models.registry import Choice
 from asr_server.settings import Settings
 from tests.support.command_line import asr_server
@@ -23,7 +24,7 @@ def test_without_a_model_serve_ends_and_names_the_next_command(tmp_path, offline
     assert time.monotonic() - began < 10
     assert done.returncode == 1
     assert "paraformer-zh-streaming is not on this machine" in done.stderr
-    assert "\n    asr-server models download\n" in done.stderr
+    assert f"\n    {command.asr_server()} models download\n" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -86,10 +87,10 @@ def test_a_server_prints_its_address_serves_and_stops_on_sigterm(tmp_path, tiny_
 def test_the_log_names_the_address_and_who_may_connect(caplog, given, bound, local):
     caplog.set_level("INFO")
     settings = Settings(log_format="json", **given)
-    _greet(settings, Choice("my-model", Path("my-model"), None), 8000)
+    greet(settings, Choice("my-model", Path("my-model"), None), 8000)
     listens, *others = caplog.messages
     assert listens == f"asr-server listens on ws://{bound}:8000/api-ws/v1/inference"
-    assert others == ([" ".join(LOCAL.split())] if local else [])
+    assert others == ([LOCAL.format(asr_server=command.asr_server())] if local else [])
 
 
 def test_a_blank_or_short_key_refuses_to_start_and_is_not_quoted(tmp_path):

@@ -13,6 +13,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 
 from asr_client.protocol import DEFAULT_MODEL, DEFAULT_URL, websocket_url, without_key
+from asr_server import command
 from asr_server.cli.options import err
 from asr_server.latency_goals import FINAL_S, FIRST_TEXT_S, TAIL_S
 from asr_server.load import plot as plotting
@@ -137,7 +138,8 @@ def bench(
     if plot is not None and plot.suffix not in plotting.SUFFIXES:
         raise typer.BadParameter("end it with .png, .svg or .html", param_hint="--plot")
     if plot is not None and find_spec("matplotlib") is None:
-        message = "a plot needs matplotlib: pip install 'asr-server[tools]', or leave --plot out"
+        how = f"{command.python()} -m pip install matplotlib"
+        message = f"a plot needs matplotlib: {how}, or leave --plot out"
         raise typer.BadParameter(message, param_hint="--plot")
     try:
         material = read_recordings(recordings or [], quiet, silence_ms / 1000)
