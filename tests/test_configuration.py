@@ -76,7 +76,7 @@ def test_an_unknown_name_in_the_environment_is_a_warning(monkeypatch):
 def test_every_bad_value_is_one_line_with_its_place(monkeypatch):
     write('\nASR_PORT=many\nASR_MODEL_ALIASES={"a": \nASR_CHUNK_SIZE=1,2\n')
     monkeypatch.setenv("ASR_THREADS", "-1")
-    port, aliases, chunk, device, threads = sorted(faults(device="tpu"))
+    device, port, aliases, chunk, threads = sorted(faults(device="tpu"))
     assert port.startswith(".env, line 2: ASR_PORT: Input should be a valid integer")
     assert aliases == (
         '.env, line 3: ASR_MODEL_ALIASES: it is no JSON object, such as {"name": "value"}'

@@ -136,7 +136,6 @@ def _field(variable: str) -> str | None:
 
 
 def _no_setting(variable: str) -> str:
-    known = [f"ASR_{name.upper()}" for name in Settings.model_fields]
-    near = difflib.get_close_matches(variable.upper(), known, 1)
-    hint = f"did you mean {near[0]}?" if near else "see .env.example"
+    near = difflib.get_close_matches(variable[4:].lower(), Settings.model_fields, 1)
+    hint = f"did you mean ASR_{near[0].upper()}?" if near else "see .env.example"
     return f"{variable} is no setting; {hint}"

@@ -102,9 +102,9 @@ class Settings(BaseSettings):
     """Whether to serve HTTPS to this network: all addresses, own certificate, an API key."""
     https_dir: str = "./data/https"
     """Directory of the certificate and the API key that `https` makes where none are set."""
-    ssl_certfile: str | None = None
+    ssl_certfile: str = ""
     """File with a TLS certificate, and those that lead to its root; the server then speaks TLS."""
-    ssl_keyfile: str | None = None
+    ssl_keyfile: str = ""
     """File with the private key of `ssl_certfile`, if it is not in the same file."""
 
     # Model

@@ -151,7 +151,7 @@ def _load(certificate: Path, private: Path | None) -> None:
 
 def _check(settings: Settings) -> None:
     """Raise SettingsError if uvicorn could not use the certificate."""
-    certificate, private = Path(settings.ssl_certfile or ""), settings.ssl_keyfile
+    certificate, private = Path(settings.ssl_certfile), settings.ssl_keyfile
     for name, file in (("CERTFILE", certificate), ("KEYFILE", Path(private or certificate))):
         try:
             file.open("rb").close()
