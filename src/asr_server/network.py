@@ -2,6 +2,7 @@
 
 import ipaddress
 import socket
+from urllib.parse import quote
 
 SOMEWHERE = "192.0.2.1"
 """An address of no machine (RFC 5737); connecting a UDP socket to it sends nothing."""
@@ -28,7 +29,7 @@ def host_names() -> list[str]:
 def page_url(address: str, port: int, *, tls: bool, key: str = "") -> str:
     """Return the URL of the demo page; a key goes into the fragment, which no browser sends."""
     host = f"[{address}]" if ":" in address else address
-    return f"http{'s' * tls}://{host}:{port}/" + (f"#key={key}" if key else "")
+    return f"http{'s' * tls}://{host}:{port}/" + (f"#key={quote(key, safe='')}" if key else "")
 
 
 def _address_towards(target: str) -> str:
