@@ -33,7 +33,7 @@ def test_subtitles_and_marks_are_utf8_under_a_gbk_code_page(tmp_path):
     quick = ("--model", DEMO, "--streams", "1", "--format", "srt")
     done = run("transcribe", *quick, str(DATA / "greeting.wav"), cwd=tmp_path, **GBK)
     assert done.returncode == 0, done.stderr.decode("utf-8")
-    assert "你好" in done.stdout.decode("utf-8")
+    assert "您好" in done.stdout.decode("utf-8")
     done = run("models", "verify", DEMO, cwd=tmp_path, **GBK)
     assert "✓" in done.stdout.decode("utf-8")
 

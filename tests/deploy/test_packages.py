@@ -82,7 +82,7 @@ def test_a_wheel_from_the_sdist_serves_page_samples_and_speech_alone(tmp_path):
              ROOT / "tests/data/greeting.wav"],
             capture_output=True, text=True, encoding="utf-8", env=environment(),
         )  # fmt: skip
-        assert "你好" in done.stdout, done.stderr
+        assert "您好" in done.stdout, done.stderr
         where = subprocess.run(
             [python, "-c", "import asr_server; print(asr_server.__file__)"],
             cwd=away, capture_output=True, text=True, env=environment(),

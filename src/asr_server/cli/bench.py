@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console, Group, RenderableType
@@ -16,15 +16,14 @@ from asr_client.protocol import DEFAULT_MODEL, DEFAULT_URL, websocket_url, witho
 from asr_server import command
 from asr_server.cli.options import err
 from asr_server.latency_goals import FINAL_S, FIRST_TEXT_S, TAIL_S
-from asr_server.load import plot as plotting
-from asr_server.load import report
-from asr_server.load.client_run import Target
-from asr_server.load.figures import Goals
-from asr_server.load.load_generator import LoadGenerator, warm_up
-from asr_server.load.recordings import Recording, read_recordings
-from asr_server.load.search import binary, held, linear
 from asr_server.protocol.models import PARAFORMER
 from asr_server.recordings.files import RecordingError
+
+if TYPE_CHECKING:  # NumPy takes a third of a second, also for `asr-server --help`
+    from asr_server.load.client_run import Target
+    from asr_server.load.load_generator import LoadGenerator
+    from asr_server.load.recordings import Recording
+    from asr_server.load.report import Run
 
 out = Console(highlight=False)
 
@@ -133,6 +132,13 @@ def bench(
     ] = None,
 ) -> None:
     """Measure how many streams a server holds, and its latency."""
+    from asr_server.load import plot as plotting
+    from asr_server.load import report
+    from asr_server.load.client_run import Target
+    from asr_server.load.figures import Goals
+    from asr_server.load.recordings import read_recordings
+    from asr_server.load.search import binary, held, linear
+
     if require and ramp is None:
         raise typer.BadParameter("needs --ramp", param_hint="--require")
     if plot is not None and plot.suffix not in plotting.SUFFIXES:
@@ -192,12 +198,15 @@ def bench(
 
 
 async def _measure(
-    run: report.Run,
-    target: Target,
-    recordings: Sequence[Recording],
+    run: "Run",
+    target: "Target",
+    recordings: Sequence["Recording"],
     plan: Callable[[], int | None],
 ) -> None:
     """Run level after level; end early where nothing can be measured."""
+    from asr_server.load import report
+    from asr_server.load.load_generator import LoadGenerator, warm_up
+
     await warm_up(target, recordings)
     while (streams := plan()) is not None:
         if run.levels:
@@ -218,8 +227,10 @@ async def _measure(
             break
 
 
-def _view(generator: LoadGenerator, run: report.Run) -> RenderableType:
+def _view(generator: "LoadGenerator", run: "Run") -> RenderableType:
     """Return a level's figures while it runs, on the thread of the terminal."""
+    from asr_server.load import report
+
     now, figures, goals = generator.clock(), generator.figures(), run.goals
     if now < generator.measured_from:
         phase = f"opening streams, {generator.measured_from - now:.0f} s"
@@ -237,7 +248,7 @@ def _view(generator: LoadGenerator, run: report.Run) -> RenderableType:
     )
 
 
-def _verdict(run: report.Run, require: int) -> int:
+def _verdict(run: "Run", require: int) -> int:
     """Print the conclusion and return the exit status."""
     level, most = run.levels[-1], run.streams_held
     if most is not None:

@@ -98,7 +98,7 @@ def _show_phone(settings: Settings, lan: list[str], port: int, key: str) -> None
         err.print(
             Text(_qr_code(page_url(lan[0], port, tls=True, key=key)), "bright_white on black")
         )
-    if settings.ssl_certfile and Path(settings.https_dir) in Path(settings.ssl_certfile).parents:
+    if Path(settings.https_dir).expanduser() in Path(settings.ssl_certfile).parents:
         sha256 = fingerprint(Path(settings.ssl_certfile))
         err.print(_(CERTIFICATE).format(fingerprint=sha256), soft_wrap=True)
     if settings.api_keys_file:

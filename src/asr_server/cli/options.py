@@ -20,10 +20,12 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from asr_server import command
+from asr_server.cli.language import _
 from asr_server.configuration import read
 from asr_server.models.catalog import ModelError
 from asr_server.models.download import Progress as OnProgress
-from asr_server.models.registry import Choice, choose
+from asr_server.models.registry import DEMO_NOTICE, Choice, choose
 from asr_server.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
@@ -82,7 +84,8 @@ def server_here(
     settings = load_settings(**given)
     choice = choose_model(settings)
     if choice.notice:
-        err.print(choice.notice, style="bold yellow")
+        notice = _(DEMO_NOTICE).format(asr_server=command.asr_server())
+        err.print(notice, style="bold yellow", markup=False, soft_wrap=True)
 
     from asr_server.app import create_app
     from asr_server.recordings.inprocess import bulk_settings, in_process
