@@ -23,7 +23,7 @@ const DEFAULTS = {
 
 export class Settings {
   constructor() {
-    this.values = { ...DEFAULTS, ...read(), key: keyInLink() };
+    this.values = { ...DEFAULTS, ...read() };
   }
 
   set(name, value) {
@@ -86,11 +86,6 @@ function read() {
   } catch {
     return {};
   }
-}
-
-/** The key of a link that `asr-server serve --https` shows; browsers send the fragment nowhere. */
-function keyInLink() {
-  return new URLSearchParams(location.hash.slice(1)).get('key') ?? '';
 }
 
 /** @param {string} text one hotword per line, optionally with a weight */
