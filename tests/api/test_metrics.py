@@ -21,17 +21,10 @@ from tests.support.serving import (
 )
 
 UNITS = (
-    "seconds",
-    "bytes",
-    "ratio",
-    "connections",
-    "tasks",
-    "slots",
-    "streams",
-    "chunks",
-    "previews",
+    *("seconds", "bytes", "ratio", "connections", "tasks", "slots", "streams", "chunks"),
+    *("previews", "characters"),
 )
-COUNTED = ("errors", "restarts")
+COUNTED = ("errors", "restarts", "pass")
 NO_UNIT = {"asr_server_state", "asr_build"}
 
 
