@@ -1,4 +1,4 @@
-"""Make random weights of the production model's size, and speech to measure them with.
+"""Make random weights of the production models' sizes, and speech to measure them with.
 
 Random weights fire about twice as many tokens as speech has, and each token costs decoder time. The
 bias of CIF's output is therefore moved until `PACE` tokens fire in a chunk of the speech below. All
@@ -7,19 +7,17 @@ engines are measured with these weights.
 
 import json
 import wave
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import torch
-from tests.support.funasr_offline import random_offline_config, write_offline_dir
 
-from asr_server.asr.types import SecondPassWork
 from asr_server.audio.units import SAMPLE_RATE, Pcm, from_ms
 from tests.support.backends import load_backend
 from tests.support.chunks import transcribe
 from tests.support.funasr_model import random_config, write_model_dir
+from tests.support.funasr_offline import random_offline_config, write_offline_dir
 
 MODEL = Path("build/full_size_paced")
 SECOND_PASS = Path("build/full_size_second_pass")
@@ -37,37 +35,29 @@ def full_size() -> Path:
     if not (MODEL / "paced").exists():
         config = random_config(512, 50, 16)
         config["encoder_conf"]["linear_units"] = config["decoder_conf"]["linear_units"] = 2048
-        tokens = ["<blank>", "<s>", "</s>", *(chr(0x4E00 + n) for n in range(VOCABULARY - 4))]
-        write_model_dir(MODEL, config, [*tokens, "<unk>"])
+        write_model_dir(MODEL, config, _vocabulary())
         weights = torch.load(MODEL / "model.pt", weights_only=True)
-        backend = load_backend(MODEL, max_tasks=1)
-        samples = speech()[: 20 * SAMPLE_RATE]
-        output = backend.paraformer.predictor.cif_output
-        shift = _shift_for_pace(output, lambda: transcribe(backend, samples))
-        weights["predictor.cif_output.bias"] += shift
+        weights["predictor.cif_output.bias"] += _shift_for_pace()
         torch.save(weights, MODEL / "model.pt")
         (MODEL / "paced").touch()
     return MODEL
 
 
 def full_size_second_pass() -> Path:
-    """Return the offline model's directory, with the same tokens, made at the first call."""
+    """Return the directory of the offline model, with hotwords, made at the first call."""
     if not (SECOND_PASS / "paced").exists():
-        tokens = json.loads((full_size() / "tokens.json").read_text("utf-8"))
-        config = random_offline_config(len(tokens), 512, 50, 16)
+        config = random_offline_config(VOCABULARY, 512, 50, 16)
         config["encoder_conf"]["linear_units"] = config["decoder_conf"]["linear_units"] = 2048
         config["seaco_decoder_conf"]["linear_units"] = 1024
-        write_offline_dir(SECOND_PASS, config, tokens)
-        weights = torch.load(SECOND_PASS / "model.pt", weights_only=True)
-        backend = load_backend(full_size(), second_pass=SECOND_PASS, max_tasks=1)
-        assert backend.offline is not None
-        work = SecondPassWork(speech()[: 20 * SAMPLE_RATE])
-        predictor = backend.offline.network.predictor
-        shift = _shift_for_pace(predictor.cif_output, lambda: backend.correct([work]))
-        weights["predictor.cif_output.bias"] += shift
-        torch.save(weights, SECOND_PASS / "model.pt")
+        audio, pace = speech()[: 20 * SAMPLE_RATE], 10 / PACE
+        write_offline_dir(SECOND_PASS, config, _vocabulary(), samples=audio, frames_per_token=pace)
         (SECOND_PASS / "paced").touch()
     return SECOND_PASS
+
+
+def _vocabulary() -> list[str]:
+    characters = (chr(0x4E00 + n) for n in range(VOCABULARY - 4))
+    return ["<blank>", "<s>", "</s>", *characters, "<unk>"]
 
 
 def speech() -> Pcm:
@@ -95,11 +85,15 @@ def write_speech() -> Path:
     return SPEECH
 
 
-def _shift_for_pace(cif_output: torch.nn.Module, run: Callable[[], object]) -> float:
-    """Return the bias shift that makes the mean CIF weight of ten frames in a run `PACE`."""
+def _shift_for_pace() -> float:
+    """Return the bias shift that makes the mean CIF weight of ten frames `PACE`."""
+    backend = load_backend(MODEL, max_tasks=1)
+    predictor = backend.paraformer.predictor
     outputs: list[torch.Tensor] = []
-    hook = cif_output.register_forward_hook(lambda *call: outputs.append(call[2].flatten()))
-    run()
+    hook = predictor.cif_output.register_forward_hook(
+        lambda *call: outputs.append(call[2].flatten())
+    )
+    transcribe(backend, speech()[: 20 * SAMPLE_RATE])
     hook.remove()
     scores = torch.cat(outputs)
     low, high = -20.0, 20.0

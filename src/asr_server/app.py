@@ -81,7 +81,14 @@ def create_app(
         engine = Engine(load, settings, metrics)
     else:
         choice = choice or choose(settings)
-        engine = build_engine(settings, choice.path, choice.punctuation, metrics)
+        engine = build_engine(
+            settings,
+            choice.path,
+            choice.punctuation,
+            metrics,
+            choice.second_pass,
+            choice.no_second_pass,
+        )
         name, notice = Path(choice.name).name, choice.notice
     keys = (key.get_secret_value() for key in settings.api_keys)
     access = Access(keys, settings.api_keys_file or "")
@@ -196,4 +203,5 @@ def _build(engine: Engine, model: str) -> dict[str, str]:
         "model": model,
         "device": engine.device,
         "dtype": engine.dtype,
+        "second_pass": "off" if engine.no_second_pass else "on",
     }

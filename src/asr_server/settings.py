@@ -132,6 +132,14 @@ class Settings(BaseSettings):
     """Longest time in milliseconds that a ready chunk waits for its batch to fill."""
     previews: bool = True
     """Whether to show text between whole chunks; costs compute, shortens the time to first text."""
+    second_pass: Literal["off", "auto", "on"] = "auto"
+    """Whether an offline model corrects finals; `auto`: if it is on this machine and fits."""
+    second_pass_model: str = "auto"
+    """Name or directory of the offline model; `auto`: the one that belongs to `model`."""
+    second_pass_pause_ms: float = Field(default=320, ge=320)
+    """Silence in milliseconds after which a second pass begins, in case the sentence ends there."""
+    second_pass_deadline_ms: float = Field(default=150, ge=0)
+    """Longest time in milliseconds from the end of a sentence to its final, with a second pass."""
 
     # Defaults of a task
     default_sample_rate: int = Field(default=16_000, ge=MIN_SAMPLE_RATE, le=MAX_SAMPLE_RATE)
@@ -244,6 +252,7 @@ class Settings(BaseSettings):
 
     @field_validator(
         "log_level", "log_format", "device", "device_fallback", "dtype", "default_format",
+        "second_pass",
         mode="before",
     )  # fmt: skip
     @classmethod

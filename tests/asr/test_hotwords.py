@@ -265,13 +265,16 @@ def test_the_device_computes_the_same_evidence_as_the_reference(seed: int, token
 # Compiling --------------------------------------------------------------------------------------
 
 
-def test_words_that_the_vocabulary_cannot_spell_are_left_out_and_counted(
+def test_words_that_the_vocabulary_cannot_spell_are_left_out_and_named(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("INFO")
-    words = compile_hotwords((("长安", 4), ("长沙", 4), ("world", 4)), VOCABULARY)
+    hotwords = (("长安", 4), ("长沙", 4), ("world", 4))
+    words = compile_hotwords(hotwords, VOCABULARY)
+    assert compile_hotwords(hotwords, VOCABULARY) is words
+    [record] = caplog.records
+    assert record.__dict__["words"] == ["长沙", "world"]
     assert words is not None
-    assert "2 of 3 hotwords" in caplog.text
     assert words.pieces == ("安", "长")
 
 

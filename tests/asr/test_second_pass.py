@@ -34,6 +34,8 @@ CONFIG = random_offline_config(len(TOKENS))
 SEED = 1
 AUDIO = speechlike(12.0)
 WORDS = (("中国", 4), ("时来用", 4), ("hello", 4))
+ROUNDED = 320 + 16
+"""Samples: 20 ms, for a weight that crosses at the edge of a frame, and 1 ms, which FunASR cuts."""
 Tokens = tuple[SecondPassToken, ...]
 
 
@@ -79,8 +81,9 @@ def correct(backend: PyTorchBackend, *sentences: tuple[Pcm, HotwordSet | None]) 
 def assert_as_funasr(ours: Tokens, theirs: OfflineTokens, samples: int) -> None:
     assert [token.piece for token in ours] == theirs.pieces
     if len(theirs.times) == len(theirs.pieces):
-        expected = [(max(begin, 0), min(end, samples)) for begin, end in theirs.times]
-        assert [(token.begin, token.end) for token in ours] == expected
+        expected = np.array(theirs.times).reshape(-1, 2).clip(0, samples)
+        found = np.array([(token.begin, token.end) for token in ours]).reshape(-1, 2)
+        assert np.abs(found - expected).max(initial=0) <= ROUNDED
 
 
 def assert_same(together: Tokens, alone: Tokens) -> None:
@@ -193,11 +196,7 @@ def damaged(offline_dir: Path, path: Path, name: str, change: Any) -> Path:
         ("config.yaml", lambda text: text.replace("SeacoParaformer", "SenseVoice"), "SenseVoice"),
         ("config.yaml", lambda text: text.replace("seaco_decoder_conf", "x"), "seaco_decoder_conf"),
         ("config.yaml", lambda text: text.replace("cnn_blstm", "cnn"), "no BLSTM"),
-        (
-            "config.yaml",
-            lambda text: text.replace(f"NO_BIAS: {len(TOKENS) - 2}", "NO_BIAS: 8377"),
-            "8377, with",
-        ),
+        ("config.yaml", lambda text: text.replace("NO_BIAS: ", "NO_BIAS: 83"), "NO_BIAS is 83"),
         ("tokens.json", lambda text: text.replace("的", "地"), "are not those of the streaming"),
         ("model.pt", lambda text: text, "cannot be read"),
     ],

@@ -39,8 +39,14 @@ class Engine:
     """
 
     def __init__(
-        self, load: Callable[[], Backend], settings: Settings, metrics: Metrics | None = None
+        self,
+        load: Callable[[], Backend],
+        settings: Settings,
+        metrics: Metrics | None = None,
+        why_no_second_pass: Callable[[], str] = lambda: "",
     ) -> None:
+        """`why_no_second_pass` returns why no offline model is loaded, if none is."""
+        self._why_no_second_pass = why_no_second_pass
         self._settings = settings
         self._metrics = metrics or Metrics()
         self._workers = Workers(load, settings.step_timeout_s)
@@ -113,6 +119,7 @@ class Engine:
         hotwords = None
         if options.hotwords:
             hotwords = compile_hotwords(options.hotwords, backend.vocabulary)
+        stage = scheduler.second_pass
         stream = Stream(
             next(self._stream_ids),
             slot,
@@ -123,6 +130,7 @@ class Engine:
             on_close=scheduler.remove,
             clock=asyncio.get_running_loop().time,
             hotwords=hotwords,
+            second_pass=stage.options if stage and options.second_pass else None,
         )
         scheduler.add(stream)
         return stream
@@ -149,6 +157,13 @@ class Engine:
     def gpu(self) -> str | None:
         """Return the UUID of the GPU that computes, if one does."""
         return self._workers.backend.gpu if self._workers.backend else None
+
+    @property
+    def no_second_pass(self) -> str:
+        """Return why no offline model corrects finals, or nothing if one does."""
+        if self._scheduler is None or self._scheduler.second_pass is None:
+            return self._why_no_second_pass() or "there is no offline model"
+        return self._scheduler.second_pass.failure
 
     @property
     def open_streams(self) -> int:

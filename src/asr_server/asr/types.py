@@ -37,6 +37,8 @@ class StreamOptions:
     `semantic_punctuation_enabled`)."""
     max_sentence_ms: int = 60_000
     """A longer sentence is closed between two words."""
+    second_pass: bool = True
+    """Have the offline model, where one is loaded, correct the finals."""
     hotwords: tuple[tuple[str, int], ...] = ()
     """Words to favour, with weights 1 to 5, or 50."""
 

@@ -80,6 +80,8 @@ class Parameters(BaseModel):
     """Words to mask or to remove, as an object or as its JSON."""
     transcription_enabled: Flag = True
     translation_enabled: Flag = False
+    second_pass_enabled: Flag | None = None
+    """An extension: whether the offline model, where there is one, corrects finals."""
     word_confidence_enabled: Flag = False
     """An extension of DashScope's protocol: adds `confidence` to every word."""
 

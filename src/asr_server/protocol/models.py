@@ -5,7 +5,7 @@ Every name is served by the one model that this server runs; it chooses defaults
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from asr_server.errors import ModelNotFound
 
@@ -23,6 +23,8 @@ class Family:
     """The service ends the task after the first sentence."""
     longest_s: float = math.inf
     """Seconds of audio that a task may have at most."""
+    second_pass: bool = True
+    """An offline model, where there is one, corrects finals."""
 
 
 PARAFORMER = Family(max_sentence_silence_ms=800)
@@ -41,6 +43,9 @@ MODELS: dict[str, Family] = {
     "paraformer-realtime-8k-v2": PARAFORMER,
     "paraformer-realtime-v1": PARAFORMER,
     "paraformer-realtime-8k-v1": PARAFORMER,
+    # A name of ours, for clients that can choose a model but no parameter; FunASR's runtime calls
+    # the streaming model alone "online".
+    "paraformer-realtime-v2-online": replace(PARAFORMER, second_pass=False),
     "fun-asr-realtime": FUN_ASR,
     "fun-asr-realtime-2026-02-28": FUN_ASR,
     "fun-asr-realtime-2025-11-07": FUN_ASR,

@@ -25,6 +25,8 @@ class Task:
     sample_rate: int
     """Hz, as declared; a container's own header overrides it."""
     max_sentence_silence_ms: int
+    second_pass: bool
+    """An offline model, where there is one, corrects finals."""
     parameters: Parameters
     vocabulary_id: str | None
     hotwords: tuple[tuple[str, int], ...]
@@ -45,6 +47,7 @@ def accept(command: RunTask, settings: Settings) -> Task:
     except ValueError as error:
         raise InvalidParameter(str(error)) from error
     silence = asked.max_sentence_silence or asked.max_end_silence or family.max_sentence_silence_ms
+    second_pass = asked.second_pass_enabled
     return Task(
         task_id=command.task_id,
         model=command.model,
@@ -52,6 +55,7 @@ def accept(command: RunTask, settings: Settings) -> Task:
         format=(asked.format or settings.default_format).lower(),
         sample_rate=asked.sample_rate or settings.default_sample_rate,
         max_sentence_silence_ms=min(max(silence, SHORTEST_SILENCE_MS), LONGEST_SILENCE_MS),
+        second_pass=family.second_pass if second_pass is None else second_pass,
         parameters=asked,
         vocabulary_id=asked.vocabulary_id or command.phrase_id,
         hotwords=tuple(asked.vocabulary.items()),

@@ -132,5 +132,6 @@ def _stream_options(task: Task, hotwords: TaskHotwords) -> StreamOptions:
         ),
         punctuate=asked.punctuation_prediction_enabled,
         semantic=asked.semantic_punctuation_enabled,
+        second_pass=task.second_pass,
         hotwords=hotwords,
     )

@@ -38,24 +38,29 @@ class BiasList(NamedTuple):
 class BiasDecoderLayer(OfflineDecoderLayer):
     """Apply feed-forward, FSMN over tokens, and attention to words."""
 
-    def forward(self, x: Tensor, key_values: Tensor) -> tuple[Tensor]:  # type: ignore[override]
-        """Return the output (B, K, D) of `x` (B, K, D), with `key_values` (2, H, W, E)."""
-        x = x + self._fed(x)
+    def forward(  # type: ignore[override]
+        self, x: Tensor, key_values: Tensor, token_mask: Tensor
+    ) -> tuple[Tensor]:
+        """Return the output (B, K, D) of `x` (B, K, D), with `key_values` (2, H, W, E).
+
+        `token_mask` (K, 1) is 1 where a token exists.
+        """
+        x = x + self._fed(x, token_mask)
         query = self._query(x, key_values.dtype)
         no_mask = torch.zeros(1, 1, 1, key_values.shape[2], device=x.device)
         attended = attend(query, key_values[:, None], no_mask, x.dtype)  # (1, B * K, D)
         return (x + self.src_attn.linear_out(attended.view(x.shape)),)
 
-    def attention(self, x: Tensor, key_values: Tensor) -> Tensor:
+    def attention(self, x: Tensor, key_values: Tensor, token_mask: Tensor) -> Tensor:
         """Return how much all tokens of `x` (1, K, D) attend to each word, (W,)."""
-        query = self._query(x + self._fed(x), torch.float32).squeeze(0)  # (H, K, E)
+        query = self._query(x + self._fed(x, token_mask), torch.float32).squeeze(0)  # (H, K, E)
         keys = key_values[0].float()
         scores = torch.bmm(query, keys.transpose(1, 2)) * query.shape[2] ** -0.5  # (H, K, W)
-        attention: Tensor = scores.softmax(dim=2).sum(dim=(0, 1))
+        attention: Tensor = (scores.softmax(dim=2) * token_mask).sum(dim=(0, 1))
         return attention
 
-    def _fed(self, x: Tensor) -> Tensor:
-        return self.filter(self.norm2(self.feed_forward(self.norm1(x))))
+    def _fed(self, x: Tensor, token_mask: Tensor) -> Tensor:
+        return self.filter(self.norm2(self.feed_forward(self.norm1(x))) * token_mask)
 
     def _query(self, x: Tensor, dtype: torch.dtype) -> Tensor:
         """Return the queries (1, H, B * K, E) of `x` (B, K, D)."""
@@ -97,32 +102,32 @@ class SeacoParaformer(OfflineParaformer):
         ]
         return BiasList(torch.stack(key_values, dim=1), strengths)
 
-    def merge(
-        self, log_posteriors: Tensor, embeddings: Tensor, hidden: Tensor, words: BiasList
-    ) -> Tensor:
+    def merge(self, log_posteriors: Tensor, inputs: Tensor, words: BiasList) -> Tensor:
         """Return a sentence's `log_posteriors` (K, V) with the words of the list.
 
-        `embeddings` (K, D) are the decoder's inputs, `hidden` (K, D) as of `Decoder.hidden`.
+        `inputs` (2, K or more, D) are the inputs of the first decoder and, as of `Decoder.hidden`,
+        its outputs.
         """
+        count = len(log_posteriors)
+        token_mask = (torch.arange(inputs.shape[1], device=inputs.device) < count)[:, None]
+        token_mask = token_mask.to(inputs.dtype)
         key_values = words.key_values
         if key_values.shape[3] > KEPT:
-            key_values = self._chosen(hidden[None], key_values)
-        inputs = torch.stack((embeddings, hidden))  # (2, K, D)
-        found = self.seaco_decoder.hidden(inputs, [key_values], [], [])
-        logits = self.hotword_output_layer(found.sum(dim=0))
+            key_values = self._chosen(inputs[1:], key_values, token_mask)
+        found = self.seaco_decoder.hidden(inputs, [key_values], [token_mask], [])
+        logits = self.hotword_output_layer(found.sum(dim=0))[:count]
         biased = cast(logits, torch.float32).log_softmax(dim=1)
         best = biased.argmax(dim=1)  # (K,)
         strength = (words.strengths[best] * (best != self._bias.no_bias))[:, None]
         return log_posteriors * (1 - strength) + biased * strength
 
-    def _chosen(self, hidden: Tensor, key_values: Tensor) -> Tensor:
+    def _chosen(self, x: Tensor, key_values: Tensor, token_mask: Tensor) -> Tensor:
         """Return the keys and values of the `KEPT` words that matter most, and of the end."""
         layers = self._layers
         layer = min(SCORING_LAYER, len(layers) - 1)
-        x = hidden
         for number in range(layer):
-            (x,) = layers[number](x, key_values[:, number])
-        attention = layers[layer].attention(x, key_values[:, layer])
+            (x,) = layers[number](x, key_values[:, number], token_mask)
+        attention = layers[layer].attention(x, key_values[:, layer], token_mask)
         end = key_values.new_tensor([key_values.shape[3] - 1], dtype=torch.int64)
         # The end may be among them: it then has twice the attention, as in FunASR.
         return key_values.index_select(3, torch.cat((attention.topk(KEPT).indices, end)))

@@ -150,6 +150,9 @@ class PyTorchBackend:
             _use_threads(self.worker_threads)  # what is compiled depends on it
             self._step.runner.trace()
             self._step.runner.warm_up(min(self._max_batch, WARM_UP_ROWS))
+            if self.offline:
+                self.offline.trace()
+                self.offline.warm_up()
         if self.device == "cuda":
             width = HEADER + self._step.max_samples
             self._graphs = CudaGraphs(self._step, width, self._max_batch)
@@ -158,6 +161,8 @@ class PyTorchBackend:
         chunk = np.zeros(self.geometry.stride, dtype=np.float32)
         for kind in (Kind.COMMIT, Kind.PREVIEW, Kind.FLUSH):
             self.decode([DecodeWork(slot, kind, True, chunk, punctuate=True)])
+        if self.offline:
+            self.correct([SecondPassWork(chunk, punctuate=True)])
         prepare_vocabulary(self.vocabulary)
 
     def _compute(self, works: Sequence[DecodeWork]) -> PackedOutputs:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -17,13 +18,21 @@ from asr_server.asr.hotwords import HotwordSet
 from asr_server.asr.loading.model_dir import SPECIAL_TOKENS, ModelDir
 from asr_server.asr.loading.networks import load_frontend, load_offline
 from asr_server.asr.nn.cif import Fired, integrate_and_fire
-from asr_server.asr.nn.frontend import FRAME, LFR_N, SHIFT, Frontend
+from asr_server.asr.nn.frontend import FEATURES, FRAME, LFR_N, SHIFT, Frontend
 from asr_server.asr.nn.hotword_bias import BiasList, SeacoParaformer
+from asr_server.asr.nn.layer_loop import run_layers
 from asr_server.asr.nn.offline import OfflineDecoderContext, OfflineParaformer
 from asr_server.asr.nn.ops import unpad
 from asr_server.asr.nn.sanm import attention_mask
-from asr_server.asr.run.shape_buckets import ROW_DIGITS, TOKEN_DIGITS, bucket, pad_to_bucket
+from asr_server.asr.run.shape_buckets import (
+    ROW_DIGITS,
+    TOKEN_DIGITS,
+    bucket,
+    buckets,
+    pad_to_bucket,
+)
 from asr_server.asr.run.token_times import token_times
+from asr_server.asr.run.tracing import Example, traced
 from asr_server.asr.types import LoadError, SecondPassToken, SecondPassWork
 from asr_server.audio.units import Samples
 
@@ -33,6 +42,8 @@ SIMILAR = 0.75
 """Sentences from this share of the longest one's length join its batch."""
 FEWEST_FRAMES = 4
 """Frames are padded to multiples of this: with fewer sizes fewer products are compiled."""
+FRAMES_PER_TOKEN = 3
+"""Of quick speech; a batch with more tokens compiles then."""
 LISTS = 8
 """Hotword lists kept as the network reads them; one of 500 words takes 12 MB."""
 FULL_WEIGHT = 4
@@ -131,16 +142,13 @@ class SecondPass:
         decoded = network.decoder.hidden(embeddings, [], context, [])
         logits = network.decoder.output_layer(decoded)[:count].float()
         rows = list(torch.split(logits.log_softmax(dim=1), counts))
-        inputs = zip(
-            torch.split(embeddings[:count], counts),
-            torch.split(decoded[:count], counts),
-            strict=True,
-        )
         if isinstance(network, SeacoParaformer):
-            for row, (work, own) in enumerate(zip(works, inputs, strict=True)):
-                if work.hotwords and counts[row]:
-                    words = self._read_list(work.hotwords)
-                    rows[row] = network.merge(rows[row], *own, words)
+            inputs = torch.stack((embeddings[:count], decoded[:count]))
+            for row, own in enumerate(torch.split(inputs, counts, dim=1)):
+                hotwords, padding = works[row].hotwords, bucket(counts[row], TOKEN_DIGITS)
+                if hotwords and counts[row]:
+                    own = F.pad(own, (0, 0, 0, padding - counts[row]))
+                    rows[row] = network.merge(rows[row], own, self._read_list(hotwords))
         best = [row.max(dim=1) for row in rows]
         return [
             _Scores(one.indices.tolist(), network.confidences(one.values.exp()).tolist())
@@ -158,6 +166,47 @@ class SecondPass:
             tail_weight=nothing + config.cif_tail,
             threshold=config.cif_threshold,
         )
+
+    @torch.inference_mode()
+    def trace(self) -> None:
+        """Run the layers without Python's interpreter from now on; their weights are final."""
+        network = self.network
+        examples = [self._examples(rows, 8 * rows, 5 * rows) for rows in (1, 2)]
+        encoder, decoder = zip(*examples, strict=True)
+        network.encoder.layer_loop = traced(network.encoder.layers, encoder)
+        network.decoder.layer_loop = traced(list(network.decoder.decoders), decoder)
+
+    @torch.inference_mode()
+    def warm_up(self) -> None:
+        """Run every shape bucket, so that no sentence of up to a minute compiles later.
+
+        Two layers of the encoder and one of the decoder have all products of a network. Large
+        sentences come first: what is compiled for smaller ones lies where those computed.
+        """
+        network = self.network
+        for frames in sorted({frame_bucket(n) for n in range(1, MAX_FRAMES + 1)}, reverse=True):
+            encoder, decoder = self._examples(1, frames, 1)
+            run_layers(network.encoder.layers[:2], *encoder)
+            run_layers(network.decoder.decoders[:1], *decoder)
+        for tokens in reversed(buckets(MAX_FRAMES // FRAMES_PER_TOKEN, TOKEN_DIGITS)):
+            _, decoder = self._examples(1, FEWEST_FRAMES, tokens)
+            network.decoder.output_layer(run_layers(network.decoder.decoders[:1], *decoder))
+
+    def _examples(self, rows: int, frames: int, tokens: int) -> tuple[Example, Example]:
+        """Return arguments of the encoder's layers and of the decoder's."""
+        config, dtype = self.network.config, self.network.dtype
+        mask, frame_mask = torch.zeros(rows, 1, 1, frames), torch.ones(rows, frames, 1, dtype=dtype)
+        features = torch.randn(rows, frames, FEATURES).to(dtype)
+        x = torch.randn(tokens, config.size).to(dtype)
+        pad_index = torch.arange(tokens).view(rows, -1)
+        context = OfflineDecoderContext(
+            pad_index,
+            torch.arange(tokens),
+            torch.ones(*pad_index.shape, 1, dtype=dtype),
+            torch.randn(rows, frames, config.size).to(dtype),
+            mask,
+        )
+        return (features, [], [mask, frame_mask], []), (x, [], list(context), [])
 
     def _read_list_anew(self, words: HotwordSet) -> BiasList:
         assert isinstance(self.network, SeacoParaformer)
