@@ -20,6 +20,7 @@ from asr_server.asr.engine import Engine
 from asr_server.asr.load import build_engine
 from asr_server.asr.types import Backend, LoadError
 from asr_server.audio.decoder_pool import DecoderPool, decoder_pool
+from asr_server.capacity import Capacity, Setup, measured
 from asr_server.errors import AsrError, InternalError, MethodNotAllowed, UnknownPath
 from asr_server.models.registry import Choice, choose
 from asr_server.observability import gpu
@@ -117,6 +118,7 @@ def create_app(
         descriptors.log_seldom(asyncio.get_running_loop())
         try:
             await engine.start()
+            engine.capacity = await _capacity(engine, settings, name)
         except LoadError as error:
             log.critical("%s", error)
             raise
@@ -194,6 +196,19 @@ async def _stop_without_device(engine: Engine) -> None:
     await engine.lost.wait()
     log.critical("the server stops: only a new process can use the device again")
     signal.raise_signal(signal.SIGTERM)
+
+
+async def _capacity(engine: Engine, settings: Settings, model: str) -> Capacity:
+    """Return how many live streams this machine holds: as set, as measured, or estimated."""
+    if settings.capacity:
+        return Capacity(settings.capacity, "set")
+    setup = Setup.here(model, engine.device, engine.dtype)
+    try:
+        if streams := measured(Path(settings.capacity_file), setup):
+            return Capacity(streams, "measured")
+    except ValueError as error:
+        log.warning("%s; the capacity is estimated", error)
+    return Capacity(await engine.estimate_capacity(), "estimated")
 
 
 def _build(engine: Engine, model: str) -> dict[str, str]:

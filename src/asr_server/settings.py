@@ -154,6 +154,12 @@ class Settings(BaseSettings):
     """Concurrent tasks, one slot each; any further task fails with Throttling.RateQuota."""
     max_delay_ms: float = Field(default=150, ge=0)
     """Delay of live audio in milliseconds above which further tasks fail too; 0 is unlimited."""
+    capacity: int = Field(default=0, ge=0)
+    """Live streams this machine holds; 0: as `asr-server bench --save` measured, else estimated."""
+    capacity_file: str = "./data/capacity.json"
+    """File of measured capacities, one for each model, device, precision and machine."""
+    refuse_when_full: bool = False
+    """Whether a full server refuses handshakes with 503, so that a balancer tries another one."""
     max_tasks_per_key: int = Field(default=0, ge=0)
     """Concurrent tasks of one API key; 0 is unlimited."""
     max_tasks_per_address: int = Field(default=0, ge=0)

@@ -23,8 +23,8 @@ FILES = ("status.css", "status.js", "plot.js", "words.js")
 STRICT = {**HEADERS, "Content-Security-Policy": "default-src 'self'; img-src data:"}
 NO_STORE = {**STRICT, "Cache-Control": "no-store"}
 
+SHARES = {"busy", "gpu_utilization", "utilization"}
 BUILD = ("version", "model", "device", "dtype", "second_pass")
-SHARES = {"busy", "gpu_utilization"}
 MISSING = "–"
 
 

@@ -70,7 +70,9 @@ class Stream:
         self.slot = slot
         self._options = options
         self._geometry = geometry
-        self._preview_interval = PREVIEW_INTERVAL if previews and options.interim else 0
+        self._preview_interval = 0
+        if previews and options.interim and options.previews:
+            self._preview_interval = PREVIEW_INTERVAL
         self._hotwords = hotwords
         self._on_change = on_change
         self._on_close = on_close
@@ -123,6 +125,10 @@ class Stream:
             self._closed = True
             self._on_close(self)
             self._progressed.set()
+
+    def favour(self, hotwords: HotwordSet | None) -> None:
+        """Replace the hotwords, from the next sentence on."""
+        self._hotwords = hotwords
 
     @property
     def backlog(self) -> Samples:
@@ -192,7 +198,8 @@ class Stream:
         context = 0 if first else self._geometry.context
         self._cut = (sentence, end)
         pcm = self._ring.read(begin - context, end)
-        punctuate, hotwords = self._options.punctuate, self._hotwords
+        hotwords = sentence.hotwords.words if sentence.hotwords else None
+        punctuate = self._options.punctuate
         return DecodeWork(self.slot, kind, first, pcm, sentence.prefix, punctuate, hotwords)
 
     def accept_chunk(self, work: DecodeWork, result: DecodeResult) -> None:

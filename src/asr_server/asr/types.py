@@ -32,6 +32,8 @@ class StreamOptions:
     """Predict punctuation marks for the tokens of a sentence."""
     interim: bool = True
     """Deliver hypotheses of a sentence that is still open."""
+    previews: bool = True
+    """Decode incomplete chunks for early interims."""
     semantic: bool = False
     """End sentences at punctuation, without waiting for silence (DashScope
     `semantic_punctuation_enabled`)."""

@@ -112,6 +112,12 @@ class Workers:
         finally:
             self._free_threads.append(thread)
 
+    async def measure(self, function: Callable[[Backend], T]) -> T:
+        """Call a function with the backend on a decode thread, before any step runs."""
+        backend = self.backend
+        assert backend is not None
+        return await self._run(self._free_threads[0], lambda: function(backend))
+
     async def correct(self, works: Sequence[SecondPassWork]) -> Sequence[SecondPassResult]:
         """Run a second-pass step, one at a time; raises as `decode` does."""
         assert self._second_pass_thread is not None

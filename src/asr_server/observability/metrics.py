@@ -72,6 +72,15 @@ class Metrics:
         self.open_tasks = gauge("asr_open_tasks", "Tasks between task-started and their end.")
         self.used_slots = gauge("asr_used_slots", "Slots of the recogniser in use.")
         self.slots = gauge("asr_slots", "Slots of the recogniser, in use or free.")
+        self.capacity = gauge(
+            "asr_capacity_streams",
+            "Live streams that this machine holds: as set, as measured by bench --save, or "
+            "estimated at the start.",
+        )
+        self.utilization = gauge(
+            "asr_utilization_ratio",
+            "Open tasks over the capacity, 0 to 1; 1 while further tasks are refused.",
+        )
         self.step_duration = histogram(
             "asr_step_duration_seconds", "Duration of a decoding step.", STEP_BUCKETS_S
         )
