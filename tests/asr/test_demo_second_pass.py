@@ -87,6 +87,7 @@ def test_characters_begin_when_they_are_spoken(backend: PyTorchBackend) -> None:
     assert np.median(np.abs(errors)) < from_ms(40)
 
 
+@pytest.mark.skipif(not SHOWN, reason="the model is not here")
 def test_the_vocabulary_is_that_of_the_streaming_model() -> None:
     assert ModelDir.open(EMBEDDED / "second_pass").tokens == ModelDir.open(EMBEDDED / "asr").tokens
 
