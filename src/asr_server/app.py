@@ -15,7 +15,16 @@ from starlette.types import Lifespan, Receive, Scope, Send
 
 from asr_server import __version__
 from asr_server.access import Access
-from asr_server.api import docs, health, page, status, tokens, transcriptions, vocabularies
+from asr_server.api import (
+    docs,
+    health,
+    page,
+    phone,
+    status,
+    tokens,
+    transcriptions,
+    vocabularies,
+)
 from asr_server.asr.engine import Engine
 from asr_server.asr.load import build_engine
 from asr_server.asr.types import Backend, LoadError
@@ -23,6 +32,7 @@ from asr_server.audio.decoder_pool import DecoderPool, decoder_pool
 from asr_server.capacity import Capacity, Setup, measured
 from asr_server.errors import AsrError, InternalError, MethodNotAllowed, UnknownPath
 from asr_server.models.registry import Choice, choose
+from asr_server.network import lan_addresses
 from asr_server.observability import gpu
 from asr_server.observability.history import History
 from asr_server.observability.metrics import Metrics, ServerState
@@ -56,6 +66,7 @@ class Application(FastAPI):
             lifespan=lifespan,
             docs_url=None,
             redoc_url=None,
+            openapi_url=None,  # docs/PROTOCOL.md describes the routes, as DashScope names them
         )
         max_sockets = descriptors.max_sockets(settings.max_connections)
         self._compat = UvicornCompat(super().__call__, settings, max_sockets)
@@ -153,6 +164,8 @@ def create_app(
     app.include_router(health.router(engine, state, metrics, name, notice))
     app.include_router(status.router(history, notice))
     app.include_router(page.router())
+    if settings.https:
+        app.include_router(phone.router(access, lan_addresses))
     app.include_router(tokens.router(access))
     app.include_router(vocabularies.router(lists, access, settings))
     app.include_router(transcriptions.router(connections.recognise, access, settings))

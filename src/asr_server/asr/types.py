@@ -184,6 +184,8 @@ class Backend(Protocol):
     vocabulary: tuple[str, ...]
     second_pass: bool
     """Whether an offline model is loaded, so that `correct` may be called."""
+    second_pass_hotwords: bool
+    """Whether that model favours hotwords."""
 
     def detect(self, works: Sequence[VadWork]) -> list[NDArray[np.float32]]:
         """Return the speech probabilities of the works' windows, (windows,) each.

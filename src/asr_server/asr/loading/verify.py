@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
+from asr_server import command
 from asr_server.asr.loading.model_dir import (
     CMVN,
     CONFIG,
@@ -45,7 +46,7 @@ def damage(directory: Path) -> str | None:
         if check.problem:
             return (
                 f"{directory.name}/{check.file} {check.problem}. Put a whole file there: "
-                "`asr-server models download` fetches the models by name"
+                f"`{command.asr_server()} models download` fetches the models by name"
             )
     return None
 

@@ -66,6 +66,7 @@ class SecondPass:
         self.network = network
         self._frontend, self._pieces = frontend, pieces
         self._device = network.encoder.after_norm.weight.device
+        self.favours_hotwords = isinstance(network, SeacoParaformer)
         self._read_list = lru_cache(maxsize=LISTS)(self._read_list_anew)
 
     @torch.inference_mode()
