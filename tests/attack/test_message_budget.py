@@ -187,7 +187,7 @@ def test_many_bytes_are_parsed_in_one_go_only_if_they_are_one_frame():
 def test_text_that_holds_no_audio_costs_what_it_takes_to_read():
     spent = budget()
     spent.audio_as_text = True
-    for _ in range(20):
+    for _ in range(21):
         spent.spend([Frame(TEXT, True, 200_000)], 0)
         spent.text_read(200_000, 0)
     with pytest.raises(TooManyMessages):
