@@ -12,11 +12,12 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from asr_server.access import Access, Caller
+from asr_server.api import transcripts
 from asr_server.api.forms import all_of, listed, one_of, read_form, text_of, unsupported
 from asr_server.api.schemas import BEARER, TRANSCRIPTION
 from asr_server.audio.decode import DEMUXERS, HEAD_BYTES, SIGNATURES
 from asr_server.errors import AsrError, ModelNotFound
-from asr_server.protocol import models, transcripts
+from asr_server.protocol import models
 from asr_server.protocol.commands import Parameters, RunTask
 from asr_server.protocol.events import Sentence
 from asr_server.protocol.openai import InvalidRequest, error_body
