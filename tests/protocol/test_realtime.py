@@ -192,6 +192,16 @@ def test_what_an_update_omits_stays():
     config = configured(QWEN, sample_rate=8000, input_audio_transcription={"language": "zh"})
     assert updated(config, {"turn_detection": None}, QWEN) == replace(config, vad=None)
     assert updated(config, {"input_audio_transcription": {"model": None}}, QWEN) == config
+    assert updated(config, {"input_audio_format": "pcm"}, QWEN) == config
+
+
+def test_an_empty_text_clears_a_field():
+    given = {"language": "zh", "prompt": "达摩院", "keywords": ["通义"]}
+    config = configured(OPENAI, input_audio_transcription=given)
+    assert (config.prompt, config.keywords) == ("达摩院", ("通义",))
+    cleared = {"prompt": "", "keywords": []}
+    config = updated(config, {"input_audio_transcription": cleared}, OPENAI)
+    assert (config.language, config.prompt, config.keywords) == ("zh", None, ())
 
 
 def test_names_without_effect_are_noted_for_the_log():

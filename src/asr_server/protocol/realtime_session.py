@@ -180,12 +180,12 @@ def _with_format(config: Config, value: Any, param: str, dialect: Dialect) -> Co
         rate = value.get("rate", value.get("sample_rate"))
     if not isinstance(name, str) or name not in FORMATS:
         raise unsupported(param, name, tuple(FORMATS))
-    config = replace(config, format_name=name)
+    before, config = config, replace(config, format_name=name)
     if config.telephone:
         return replace(config, sample_rate=TELEPHONE_RATE)
     if rate is not None:
         return _with_rate(config, rate, param.removesuffix(".type") + ".rate")
-    return replace(config, sample_rate=dialect.sample_rate)
+    return replace(config, sample_rate=dialect.sample_rate) if before.telephone else config
 
 
 def _with_rate(config: Config, rate: Any, param: str) -> Config:
@@ -199,20 +199,23 @@ def _with_transcription(
 ) -> Config:
     given, param = _object(source, name, prefix), f"{prefix}.{name}"
     corpus = _object(given, "corpus", param)
-    prompt = given.get("prompt", corpus.get("text"))
-    keywords = given.get("keywords") or ()
-    if not isinstance(keywords, list | tuple) or len(keywords) > MOST_KEYWORDS:
-        raise InvalidEvent(f"'{param}.keywords' must be at most {MOST_KEYWORDS} words.", param)
-    return replace(
-        config,
-        model=_text(given.get("model"), f"{param}.model") or config.model,
-        language=_text(given.get("language"), f"{param}.language") or config.language,
-        prompt=_text(prompt, f"{param}.prompt", LONGEST_PROMPT) or config.prompt,
-        keywords=tuple(_text(word, f"{param}.keywords") or "" for word in keywords)
-        or config.keywords,
-        vocabulary_id=_text(given.get("vocabulary_id"), f"{param}.vocabulary_id")
-        or config.vocabulary_id,
-    )
+    given = {"prompt": corpus.get("text"), **given}
+    changes: dict[str, Any] = {}
+    for field, longest in (
+        ("model", LONGEST_NAME),
+        ("language", LONGEST_NAME),
+        ("prompt", LONGEST_PROMPT),
+        ("vocabulary_id", LONGEST_NAME),
+    ):
+        if given.get(field) is not None:
+            changes[field] = _text(given[field], f"{param}.{field}", longest)
+    if given.get("keywords") is not None:
+        words = given["keywords"]
+        if not isinstance(words, list) or len(words) > MOST_KEYWORDS:
+            raise InvalidEvent(f"'{param}.keywords' must be at most {MOST_KEYWORDS} words.", param)
+        changes["keywords"] = tuple(_text(word, f"{param}.keywords") or "" for word in words)
+    changes["model"] = changes.get("model") or config.model
+    return replace(config, **changes)
 
 
 def _vad(
