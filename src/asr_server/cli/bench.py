@@ -13,10 +13,11 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 
 from asr_client.protocol import DEFAULT_MODEL, DEFAULT_URL, websocket_url, without_key
-from asr_server.cli.options import err
+from asr_server import capacity
+from asr_server.cli.options import err, load_settings
 from asr_server.latency_goals import FINAL_S, FIRST_TEXT_S, TAIL_S
 from asr_server.load import plot as plotting
-from asr_server.load import report
+from asr_server.load import report, server_metrics
 from asr_server.load.client_run import Target
 from asr_server.load.figures import Goals
 from asr_server.load.load_generator import LoadGenerator, warm_up
@@ -62,6 +63,8 @@ asr-server bench --ramp binary                     how many streams: doubles, th
 asr-server bench --ramp linear --step 8 --plot curve.png         the whole curve; PNG, SVG or HTML
 
 asr-server bench ws://asr.example.com:8000 --recordings calls/ --recordings test.jsonl
+
+asr-server bench --ramp binary --save              on the server's machine: keep the number
 
 asr-server bench --ramp binary --require 50 --json held.json     in CI: exit status 3 below 50
 
@@ -126,6 +129,13 @@ def bench(
     require: Annotated[
         int, typer.Option(min=0, help="Streams that a ramp must hold for exit status 0.")
     ] = 0,
+    save: Annotated[
+        bool,
+        typer.Option(
+            help="Keep the result as this machine's capacity, in ASR_CAPACITY_FILE; the server "
+            "reads it when it starts. Needs --ramp."
+        ),
+    ] = False,
     json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
     plot: Annotated[
         Path | None, typer.Option(help="Plot to this file: .png, .svg or .html. Needs matplotlib.")
@@ -134,6 +144,8 @@ def bench(
     """Measure how many streams a server holds, and its latency."""
     if require and ramp is None:
         raise typer.BadParameter("needs --ramp", param_hint="--require")
+    if save and ramp is None:
+        raise typer.BadParameter("needs --ramp", param_hint="--save")
     if plot is not None and plot.suffix not in plotting.SUFFIXES:
         raise typer.BadParameter("end it with .png, .svg or .html", param_hint="--plot")
     if plot is not None and find_spec("matplotlib") is None:
@@ -182,6 +194,8 @@ def bench(
         run.streams_held = held(run.tried)
     out.print(report.table(run.levels, goals))
     out.print(report.revised(run.levels[-1].clients))
+    if save:
+        _save(run)
     if json is not None:
         report.write_json(run, json)
     if plot is not None:
@@ -233,6 +247,18 @@ def _view(generator: LoadGenerator, run: report.Run) -> RenderableType:
         f"tail {report.latency(figures.tail, goals.tail_s)} ms   "
         f"this program late by {1000 * (figures.late.p99 or 0.0):.0f} ms (p99)",
     )
+
+
+def _save(run: report.Run) -> None:
+    """Keep the held streams as this machine's capacity, or print why not."""
+    setup = asyncio.run(server_metrics.setup(run.url))
+    if not run.streams_held or setup is None:
+        why = "its /metrics do not name a model" if run.streams_held else "no number held"
+        err.print(f"[bold red]Not saved:[/] {why}")
+        return
+    file = Path(load_settings().capacity_file)
+    capacity.save(file, setup, run.streams_held)
+    out.print(f"Saved to {file}: {setup.model}, {setup.dtype}, on {setup.machine}")
 
 
 def _verdict(run: report.Run, require: int) -> int:

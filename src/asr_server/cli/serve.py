@@ -5,7 +5,7 @@ import logging
 import os
 import socket
 from functools import partial
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -24,6 +24,9 @@ from asr_server.models.catalog import PRODUCTION
 from asr_server.models.registry import Choice
 from asr_server.observability import logs
 from asr_server.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from asr_server.asr.engine import Engine
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +100,8 @@ def serve(
     except SettingsError as exc:
         err.print(f"[bold red]Not started:[/] {escape(str(exc))}", soft_wrap=True)
         raise typer.Exit(1) from exc
-    raise typer.Exit(serving.serve(application, settings, partial(_greet, settings, choice)))
+    greet = partial(_greet, settings, choice, engine=application.state.engine)
+    raise typer.Exit(serving.serve(application, settings, greet))
 
 
 def _check_address(host: str, port: int) -> None:
@@ -124,12 +128,14 @@ def _check_address(host: str, port: int) -> None:
                 raise SettingsError(hints[exc.errno]) from exc
 
 
-def _greet(settings: Settings, choice: Choice, port: int) -> None:
+def _greet(settings: Settings, choice: Choice, port: int, engine: "Engine | None" = None) -> None:
     """Show, or log where logs are JSON, the server's address and model."""
     host = settings.listen_host
+    obstacle = engine.no_second_pass if engine else choice.no_second_pass
+    second_pass = f"off: {obstacle}" if obstacle else "on"
     bound = f"[{host}]" if ":" in host else host
     if logs.as_json(settings):
-        about = {"version": __version__, "model": choice.name}
+        about = {"version": __version__, "model": choice.name, "second_pass": second_pass}
         log.info("asr-server listens on ws://%s:%s%s", bound, port, PATH, extra=about)
         if settings.host == "auto" and not settings.keyed:
             log.info("%s", " ".join(LOCAL.split()))
@@ -149,6 +155,7 @@ def _greet(settings: Settings, choice: Choice, port: int) -> None:
 [bold green]asr-server {__version__}[/] listens on [bold]{address}[/]{elsewhere}
 page   http://{server}/
 model  {choice.name}
+second pass {second_pass}
 {local}{notice}{reason}
 Three lines with DashScope's own SDK (pip install dashscope):
 
