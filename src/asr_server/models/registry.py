@@ -9,7 +9,14 @@ from pathlib import Path
 
 from asr_server.models import catalog
 from asr_server.models.caches import cached
-from asr_server.models.catalog import DEMO, PRODUCTION, PUNCTUATION, ModelError, lookup
+from asr_server.models.catalog import (
+    DEMO,
+    PRODUCTION,
+    PUNCTUATION,
+    SECOND_PASS,
+    ModelError,
+    lookup,
+)
 from asr_server.models.download import Progress, fetch
 from asr_server.models.hubs import listings
 from asr_server.settings import Settings
@@ -77,7 +84,7 @@ def download(
         raise ModelError(f"no model is called {name!r}; `asr-server models list` shows the names")
     hubs = [hub for hub in HUBS if model.id_on(hub)] if settings.hub == "auto" else [settings.hub]
     target = Path(settings.model_dir).expanduser() / model.name
-    if model.name == PUNCTUATION:  # the revision names a commit of the recogniser's repository
+    if model.name in (PUNCTUATION, SECOND_PASS):  # the revision is one of the recogniser's
         settings = settings.model_copy(update={"model_revision": ""})
     reasons = []
     show = progress or (lambda path, done, size: None)
