@@ -39,7 +39,7 @@ def compile_hotwords(
     """
     ids = {piece: index for index, piece in enumerate(vocabulary)}
     spelled: dict[tuple[str, ...], float] = {}
-    weights: dict[tuple[str, ...], int] = {}
+    weights: dict[tuple[str, ...], float] = {}
     unknown: list[str] = []
     for word, weight in hotwords:
         check(word, weight)
