@@ -247,7 +247,7 @@ async def test_a_task_ends_within_the_deadline() -> None:
         await asyncio.sleep(0.02)
         began = time.monotonic()
         (final,) = [event for event in await rest(stream) if event.final]
-        assert time.monotonic() - began < 0.25  # a busy machine wakes late
+        assert time.monotonic() - began < 1  # a busy machine wakes late
         assert text(final) == "天地"
         release.set()
 
@@ -475,21 +475,25 @@ async def test_decoding_goes_on_beside_a_second_pass() -> None:
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="threads have priorities on Linux")
 async def test_the_second_pass_runs_with_a_low_priority() -> None:
-    niceness: list[int] = []
+    niceness: dict[str, int] = {}
 
-    def script(works: Works) -> None:
-        niceness.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+    class Watched(TwoPass):
+        def note(self, step: str) -> None:
+            niceness[step] = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
-    class Watched(Scripted):
         def decode(self, works: Sequence[DecodeWork]) -> list[DecodeResult]:
-            script(())
+            self.note("decode")
             return super().decode(works)
 
-    async with running(Watched(script)) as session:
+        def correct(self, works: Works) -> list[SecondPassResult]:
+            self.note("correct")
+            return super().correct(works)
+
+    async with running(Watched()) as session:
         await recognise(session.engine, speech(0.5))
     own = os.getpriority(os.PRIO_PROCESS, 0)
-    assert niceness[0] == own
-    assert niceness[-1] == min(19, own + worker.SECOND_PASS_NICENESS)
+    low = min(19, own + worker.SECOND_PASS_NICENESS)
+    assert niceness == {"decode": own, "correct": low}
 
 
 async def test_a_server_without_an_offline_model_says_so(caplog: pytest.LogCaptureFixture) -> None:
