@@ -232,8 +232,9 @@ async def test_what_is_late_before_it_begins_is_not_computed() -> None:
         second.push(np.concatenate((speech(1.0), silence(1.0))))
         assert text(await next_final(second)) == "天地玄"
         release.set()
-        assert await recognise(session.engine, speech(1.0)) == ["甲乙"]
-        assert len(backend.works) == 2
+        assert await rest(first) == await rest(second) == []
+        assert len(backend.works) == 1
+        assert session.counts() == {"late": 2}
         assert session.engine.no_second_pass == ""
 
 
@@ -264,7 +265,8 @@ async def test_the_next_interim_does_not_wait_and_order_is_kept() -> None:
         final = await next_final(stream)
         interim = await next_event(stream)
         assert isinstance(interim, Hypothesis)
-        assert (text(final), text(interim)) == ("天地玄", "天")
+        assert text(final) == "天地玄"
+        assert text(interim)[0] == "天"
         release.set()
         assert [text(event) for event in await rest(stream) if event.final] == ["甲乙"]
         assert session.counts() == {"late": 1, "corrected": 1}
