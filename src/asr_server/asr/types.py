@@ -34,6 +34,11 @@ class StreamOptions:
     """Deliver hypotheses of a sentence that is still open."""
     previews: bool = True
     """Decode incomplete chunks for early interims."""
+    prefix_padding_ms: int = 300
+    """Audio before the detected onset that belongs to the sentence: VAD detects soft initials
+    late."""
+    announce_speech: bool = False
+    """Deliver `SpeechStarted` when speech is detected."""
     semantic: bool = False
     """End sentences at punctuation, without waiting for silence (DashScope
     `semantic_punctuation_enabled`)."""
