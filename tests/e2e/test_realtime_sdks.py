@@ -17,7 +17,10 @@ from tests.support.background import serving_on_a_thread
 from tests.support.serving import SMALL_DEMO
 from tests.support.texts import error_rate
 
-pytestmark = pytest.mark.filterwarnings("ignore:connect.. must be used as a context manager")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:connect.. must be used as a context manager"),
+    pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning"),  # translations
+]
 
 RECORDING = next(one for one in RECORDINGS if one["file"] == "two_sentences.wav")
 TEXTS = [sentence["text"] for sentence in RECORDING["sentences"]]
