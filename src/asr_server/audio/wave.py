@@ -1,21 +1,27 @@
-"""Parse RIFF headers and convert uncompressed samples."""
+"""Parse WAVE headers and convert uncompressed samples."""
 
+import re
 import struct
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from asr_server.audio.units import Pcm, bounded
+from asr_server.audio.units import bounded
 from asr_server.errors import DecodeError
 
 MAX_HEADER_BYTES = 64 * 1024
 MAX_HEADER_CHUNKS = 100
 """A longer header before the samples is refused."""
+UNKNOWN = 0xFFFFFFFF
 MAX_DATA_BYTES = 0x7F000000
 """Streaming writers give 0, 0xFFFFFFFF or about 0x7FFFFFFF as the length of their samples."""
-INTEGER, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
+INTEGER, FLOAT, A_LAW, MU_LAW, EXTENSIBLE = 1, 3, 6, 7, 0xFFFE
 MIN_RATE, MAX_RATE = 1000, 384_000
 MAX_CHANNELS = 64
+RIFF = (b"RIFF", b"RF64", b"BW64")
+"""How a WAVE file begins, also one of more than 4 GB."""
+CHUNK_NAME = re.compile(rb"[A-Za-z][A-Za-z0-9_]{2}[A-Za-z0-9_ ]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,17 +32,19 @@ class Layout:
     channels: int = 1
     width: int = 2
     """Bytes of one sample of one channel."""
-    floating: bool = False
+    encoding: int = INTEGER
 
     @property
     def frame(self) -> int:
         """Return the bytes of one sample of all channels."""
         return self.channels * self.width
 
-    def mono(self, data: bytes | bytearray | memoryview) -> Pcm:
-        """Return (n,) float32 in [-1, 1], the mean of the channels, from n whole frames."""
-        samples: Pcm
-        if self.floating:
+    def samples(self, data: bytes) -> NDArray[np.float32]:
+        """Return (n, channels) float32 in [-1, 1] from n whole frames."""
+        samples: NDArray[np.float32]
+        if self.encoding in _LAWS:
+            samples = _LAWS[self.encoding][np.frombuffer(data, np.uint8)]
+        elif self.encoding == FLOAT:
             with np.errstate(over="ignore"):  # a double beyond float32 becomes infinite
                 samples = bounded(np.frombuffer(data, f"<f{self.width}").astype(np.float32))
         elif self.width == 1:
@@ -48,9 +56,8 @@ class Layout:
         else:
             integers = np.frombuffer(data, f"<i{self.width}").astype(np.float32)
             samples = integers / np.float32(2 ** (8 * self.width - 1))
-        if self.channels > 1:
-            samples = samples.reshape(-1, self.channels).mean(axis=1, dtype=np.float32)
-        return samples
+        frames: NDArray[np.float32] = samples.reshape(-1, self.channels)
+        return frames
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +79,8 @@ class HeaderParser:
         self._chunks = 0
         self._offset = 12
         """Where the next chunk begins."""
+        self._long_data = 0
+        """Bytes of samples, from a header for more than 4 GB."""
 
     def parse(self, data: bytes | bytearray) -> Header | None:
         """Return the header at the beginning of `data`, or None while it is incomplete.
@@ -89,13 +98,24 @@ class HeaderParser:
             if name == b"data":
                 if self._layout is None:
                     raise NotUncompressedWave
-                return Header(self._layout, begin, length if 0 < length < MAX_DATA_BYTES else None)
+                if length == UNKNOWN and self._long_data:
+                    length = self._long_data
+                elif not 0 < length < MAX_DATA_BYTES:
+                    length = None
+                return Header(self._layout, begin, length)
+            if begin + min(length, 40) > len(data):
+                break
             if name == b"fmt ":
-                if begin + min(length, 40) > len(data):
-                    break
                 self._layout = _parse_format(data[begin : begin + min(length, 40)])
+            elif name == b"ds64" and length >= 16:
+                self._long_data = int.from_bytes(data[begin + 8 : begin + 16], "little")
+            end = begin + length
+            if length % 2:
+                if len(data) < end + 4 and end <= MAX_HEADER_BYTES:
+                    break
+                end += not CHUNK_NAME.match(data, end)  # some writers omit the byte that pads
             self._chunks += 1
-            self._offset = begin + length + length % 2
+            self._offset = end
             if self._offset > MAX_HEADER_BYTES or self._chunks > MAX_HEADER_CHUNKS:
                 raise DecodeError(
                     f"the WAVE header has more than {MAX_HEADER_CHUNKS} chunks or"
@@ -105,7 +125,7 @@ class HeaderParser:
 
 
 class NotUncompressedWave(Exception):
-    """Report that FFmpeg may know the format: A-law of telephony, ADPCM, or no audio at all."""
+    """Report that FFmpeg may know the format: ADPCM, MP3 in a WAVE file, or no audio at all."""
 
 
 def _parse_format(data: bytes | bytearray) -> Layout:
@@ -114,7 +134,26 @@ def _parse_format(data: bytes | bytearray) -> Layout:
     tag, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", data)
     if tag == EXTENSIBLE and len(data) >= 26:
         (tag,) = struct.unpack_from("<H", data, 24)  # the first bytes of the sub-format's GUID
-    supported = (tag == INTEGER and bits in (8, 16, 24, 32)) or (tag == FLOAT and bits in (32, 64))
+    widths = {INTEGER: (8, 16, 24, 32), FLOAT: (32, 64), A_LAW: (8,), MU_LAW: (8,)}
+    supported = bits in widths.get(tag, ())
     if not (supported and MIN_RATE <= rate <= MAX_RATE and 1 <= channels <= MAX_CHANNELS):
         raise NotUncompressedWave
-    return Layout(rate, channels, bits // 8, tag == FLOAT)
+    return Layout(rate, channels, bits // 8, tag)
+
+
+def _a_law() -> NDArray[np.float32]:
+    """Return the sample of each byte (ITU-T G.711)."""
+    code = np.arange(256) ^ 0x55
+    exponent, mantissa = code >> 4 & 7, code & 15
+    linear = ((mantissa << 4) + 8 + (0x100 * (exponent > 0))) << np.maximum(exponent - 1, 0)
+    return (np.where(code & 0x80, linear, -linear) / 32768).astype(np.float32)
+
+
+def _mu_law() -> NDArray[np.float32]:
+    """Return the sample of each byte (ITU-T G.711)."""
+    code = ~np.arange(256) & 0xFF
+    linear = (((code & 15) << 3) + 0x84 << (code >> 4 & 7)) - 0x84
+    return (np.where(code & 0x80, -linear, linear) / 32768).astype(np.float32)
+
+
+_LAWS = {A_LAW: _a_law(), MU_LAW: _mu_law()}
