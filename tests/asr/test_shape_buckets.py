@@ -52,7 +52,9 @@ assert len(fired) > 3, fired
 
 
 @pytest.mark.skipif(not can_pack(torch.device("cpu"), torch.float32), reason="oneDNN is on x86")
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
+@pytest.mark.parametrize(
+    "dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow), "int8"]
+)
 def test_once_warm_no_step_of_any_size_compiles_anything(model_dir: Path, dtype: str) -> None:
     """The model has more layers than the warm-up runs; a process of its own has an empty cache."""
     done = subprocess.run(

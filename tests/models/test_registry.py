@@ -7,9 +7,18 @@ from pathlib import Path
 import pytest
 
 from asr_server.models import registry
-from asr_server.models.catalog import CATALOG, DEMO, PRODUCTION, PUNCTUATION, ModelError, lookup
+from asr_server.models.catalog import (
+    CATALOG,
+    DEMO,
+    PRODUCTION,
+    PUNCTUATION,
+    SECOND_PASS,
+    ModelError,
+    lookup,
+)
 from tests.support.model_hub import hub_settings
 
+OFFLINE_ID = "iic/speech_seaco_paraformer_large_asr_nat-zh-cn-16k-common-vocab8404-pytorch"
 ASR_ID = "iic/speech_paraformer-large_asr_nat-zh-cn-16k-common-vocab8404-online"
 
 
@@ -25,6 +34,13 @@ def lay(directory: Path) -> Path:
 )
 def test_a_model_is_found_by_its_name_and_every_hub_id(name):
     assert lookup(name) is CATALOG[0]
+
+
+def test_the_offline_model_is_found_by_its_name_and_its_id():
+    model = lookup(SECOND_PASS)
+    assert model is lookup(OFFLINE_ID) is lookup(OFFLINE_ID.replace("iic", "damo"))
+    assert set(model.files) == set(lookup(PRODUCTION).files)
+    assert lookup("funasr/paraformer-zh") is not model  # has neither times nor hotwords
 
 
 def test_any_other_hub_id_is_taken_for_a_model_of_the_same_kind():
@@ -182,3 +198,24 @@ def test_the_demo_chosen_by_name_has_a_warning_too(tmp_path, nowhere, demo):
     choice = registry.choose(nowhere.model_copy(update={"model": DEMO}))
     assert choice.name == DEMO
     assert "DEMO" in choice.notice
+
+
+def test_the_offline_model_is_used_if_it_is_here_and_never_missed(tmp_path, nowhere, demo):
+    choice = registry.choose(nowhere)
+    assert choice.second_pass is None
+    assert choice.no_second_pass == "the model demo is not on this machine"
+    offline = lay(demo.parent / "second_pass")
+    choice = registry.choose(nowhere)
+    assert (choice.second_pass, choice.no_second_pass) == (offline, "")
+    off = registry.choose(nowhere.model_copy(update={"second_pass": "off"}))
+    assert (off.second_pass, off.no_second_pass) == (None, "it is switched off")
+
+
+def test_an_offline_model_that_is_demanded_and_absent_is_named(tmp_path, nowhere):
+    lay(tmp_path / PRODUCTION)
+    settings = nowhere.model_copy(update={"second_pass": "on"})
+    with pytest.raises(ModelError, match="paraformer-zh"):
+        registry.choose(settings)
+    other = lay(tmp_path / "mine")
+    settings = settings.model_copy(update={"second_pass_model": str(other)})
+    assert registry.choose(settings).second_pass == other

@@ -45,6 +45,8 @@ class Load:
     """Share of recent time the workers decoded live audio, 0 to 1."""
     delay_s: float = 0.0
     """Time live audio takes from its arrival to its result."""
+    without_previews: float = 0.0
+    """Utilisation, previews left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +174,11 @@ class DecodeQueue:
             self._waiting[stream] = _Waiting(now, status, kind, deadline)
         else:
             waiting.status = status
+
+    @property
+    def bulk_streams(self) -> int:
+        """Return how many open streams are faster than real time."""
+        return len(self._bulk)
 
     def withdraw(self, stream: StreamId) -> None:
         """Remove a closed stream."""

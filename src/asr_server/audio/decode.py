@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 from asr_server.audio.decoder_pool import DecoderPool
 from asr_server.audio.formats import (
+    COMPANDED,
     DEMUXERS,
     HEAD_BYTES,
     ID3_HEADER_BYTES,
@@ -19,7 +20,7 @@ from asr_server.audio.formats import (
 from asr_server.audio.raw import RawDecoder
 from asr_server.audio.remote_decoder import RemoteDecoder
 from asr_server.audio.units import Pcm
-from asr_server.audio.wave import HeaderParser, Layout, NotUncompressedWave
+from asr_server.audio.wave import ALAW, MULAW, HeaderParser, Layout, NotUncompressedWave
 from asr_server.errors import DecodeError, InvalidParameter, UnsupportedFormat
 from asr_server.settings import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 
@@ -37,7 +38,7 @@ class Decoder:
         self._format = format
         self._sample_rate = sample_rate
         self._pool = pool
-        if format == "pcm":
+        if format in UNCOMPRESSED and format != "wav":
             self._check_rate()
         self._head = bytearray()
         self._tag_left = self._tags = 0
@@ -109,7 +110,7 @@ class Decoder:
                 self._chosen, begin = RawDecoder(header.layout, header.length), header.begin
         elif kind == RAW:
             self._check_rate()
-            self._chosen = RawDecoder(Layout(self._sample_rate))
+            self._chosen = RawDecoder(self._layout())
         if self._chosen is None:
             if kind is None or (last and len(self._head) < HEAD_BYTES):
                 return b""
@@ -136,6 +137,12 @@ class Decoder:
                     f" {self._tags >> 20} MB"
                 )
         return bool(self._head)
+
+    def _layout(self) -> Layout:
+        if self._format in COMPANDED:
+            encoding = {"mulaw": MULAW, "alaw": ALAW}[self._format]
+            return Layout(self._sample_rate, width=1, encoding=encoding)
+        return Layout(self._sample_rate)
 
     def _check_rate(self) -> None:
         if not MIN_SAMPLE_RATE <= self._sample_rate <= MAX_SAMPLE_RATE:

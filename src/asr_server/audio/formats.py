@@ -8,7 +8,8 @@ import re
 
 from asr_server.errors import DecodeError
 
-UNCOMPRESSED = ("pcm", "wav")
+UNCOMPRESSED = ("pcm", "wav", "mulaw", "alaw")
+COMPANDED = ("mulaw", "alaw")
 RAW, WAVE = "raw", "wave"
 """What the server decodes itself: samples without and with a header."""
 DEMUXERS = {
@@ -99,6 +100,8 @@ def identify(head: bytes, declared: str, *, last: bool = False) -> str | None:
     found = _packets(head, declared)
     if found != "" and not (found is None and last):
         return found
+    if declared in COMPANDED:  # whose samples may look like text
+        return RAW
     if len(head) < TEXT_BYTES and not last and re.fullmatch(rb"[\t\n\r -~]+", head):
         return None
     if TEXT.match(head):

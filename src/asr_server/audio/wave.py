@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from asr_server.audio import g711
 from asr_server.audio.units import bounded
 from asr_server.errors import DecodeError
 
@@ -16,11 +17,11 @@ MAX_HEADER_CHUNKS = 100
 UNKNOWN = 0xFFFFFFFF
 MAX_DATA_BYTES = 0x7F000000
 """Streaming writers give 0, 0xFFFFFFFF or about 0x7FFFFFFF as the length of their samples."""
-INTEGER, FLOAT, A_LAW, MU_LAW, EXTENSIBLE = 1, 3, 6, 7, 0xFFFE
+INTEGER, FLOAT, ALAW, MULAW, EXTENSIBLE = 1, 3, 6, 7, 0xFFFE
 MIN_RATE, MAX_RATE = 1000, 384_000
 MAX_CHANNELS = 64
-RIFF = (b"RIFF", b"RF64", b"BW64")
-"""How a WAVE file begins, also one of more than 4 GB."""
+COMPANDED = {ALAW: g711.ALAW, MULAW: g711.MULAW}
+"""The sample of each byte, by encoding."""
 CHUNK_NAME = re.compile(rb"[A-Za-z][A-Za-z0-9_]{2}[A-Za-z0-9_ ]")
 
 
@@ -33,6 +34,7 @@ class Layout:
     width: int = 2
     """Bytes of one sample of one channel."""
     encoding: int = INTEGER
+    """As a WAVE header names it."""
 
     @property
     def frame(self) -> int:
@@ -42,8 +44,8 @@ class Layout:
     def samples(self, data: bytes) -> NDArray[np.float32]:
         """Return (n, channels) float32 in [-1, 1] from n whole frames."""
         samples: NDArray[np.float32]
-        if self.encoding in _LAWS:
-            samples = _LAWS[self.encoding][np.frombuffer(data, np.uint8)]
+        if self.encoding in COMPANDED:
+            samples = COMPANDED[self.encoding][np.frombuffer(data, np.uint8)]
         elif self.encoding == FLOAT:
             with np.errstate(over="ignore"):  # a double beyond float32 becomes infinite
                 samples = bounded(np.frombuffer(data, f"<f{self.width}").astype(np.float32))
@@ -134,26 +136,8 @@ def _parse_format(data: bytes | bytearray) -> Layout:
     tag, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", data)
     if tag == EXTENSIBLE and len(data) >= 26:
         (tag,) = struct.unpack_from("<H", data, 24)  # the first bytes of the sub-format's GUID
-    widths = {INTEGER: (8, 16, 24, 32), FLOAT: (32, 64), A_LAW: (8,), MU_LAW: (8,)}
+    widths = {INTEGER: (8, 16, 24, 32), FLOAT: (32, 64), ALAW: (8,), MULAW: (8,)}
     supported = bits in widths.get(tag, ())
     if not (supported and MIN_RATE <= rate <= MAX_RATE and 1 <= channels <= MAX_CHANNELS):
         raise NotUncompressedWave
     return Layout(rate, channels, bits // 8, tag)
-
-
-def _a_law() -> NDArray[np.float32]:
-    """Return the sample of each byte (ITU-T G.711)."""
-    code = np.arange(256) ^ 0x55
-    exponent, mantissa = code >> 4 & 7, code & 15
-    linear = ((mantissa << 4) + 8 + (0x100 * (exponent > 0))) << np.maximum(exponent - 1, 0)
-    return (np.where(code & 0x80, linear, -linear) / 32768).astype(np.float32)
-
-
-def _mu_law() -> NDArray[np.float32]:
-    """Return the sample of each byte (ITU-T G.711)."""
-    code = ~np.arange(256) & 0xFF
-    linear = (((code & 15) << 3) + 0x84 << (code >> 4 & 7)) - 0x84
-    return (np.where(code & 0x80, -linear, linear) / 32768).astype(np.float32)
-
-
-_LAWS = {A_LAW: _a_law(), MU_LAW: _mu_law()}

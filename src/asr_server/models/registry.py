@@ -7,9 +7,17 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+from asr_server import command
 from asr_server.models import catalog
 from asr_server.models.caches import cached
-from asr_server.models.catalog import DEMO, PRODUCTION, PUNCTUATION, ModelError, lookup
+from asr_server.models.catalog import (
+    DEMO,
+    PRODUCTION,
+    PUNCTUATION,
+    SECOND_PASS,
+    ModelError,
+    lookup,
+)
 from asr_server.models.download import Progress, fetch
 from asr_server.models.hubs import listings
 from asr_server.settings import Settings
@@ -20,15 +28,15 @@ AUTO = "auto"
 """The production model if it is available, else the embedded demo model."""
 
 EMBEDDED = Path(__file__).parent / "demo"
-"""The directory of the demo's two models, `asr` and `punctuation`."""
+"""The directory of the demo's models: `asr`, `punctuation`, `second_pass`."""
 
 HUBS: tuple[catalog.HubName, ...] = ("modelscope", "huggingface")
 
 DEMO_NOTICE = (
     "DEMO MODEL: trained on synthetic speech only, it does not recognise human voices. "
-    "For real recognition: asr-server models download"
+    "For real recognition: {asr_server} models download"
 )
-"""Shown wherever users look while the demo model runs."""
+"""Shown wherever users look while the demo model runs; `Choice.notice` names the command."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +50,17 @@ class Choice:
     """The model that predicts punctuation marks, or None to run without."""
     reason: str | None = None
     """Why `auto` did not get the production model, or None."""
+    second_pass: Path | None = None
+    """The offline model that corrects finals, or None to run without."""
+    no_second_pass: str = ""
+    """Why there is no offline model, if there is none."""
 
     @property
     def notice(self) -> str | None:
         """Return the warning that users of this model must see, or None."""
-        return DEMO_NOTICE if self.name == DEMO else None
+        if self.name != DEMO:
+            return None
+        return DEMO_NOTICE.format(asr_server=command.asr_server())
 
 
 def resolve(name: str | Path, settings: Settings) -> Path | None:
@@ -74,10 +88,12 @@ def download(
     """
     model = lookup(name)
     if model is None:
-        raise ModelError(f"no model is called {name!r}; `asr-server models list` shows the names")
+        raise ModelError(
+            f"no model is called {name!r}; `{command.asr_server()} models list` shows the names"
+        )
     hubs = [hub for hub in HUBS if model.id_on(hub)] if settings.hub == "auto" else [settings.hub]
     target = Path(settings.model_dir).expanduser() / model.name
-    if model.name == PUNCTUATION:  # the revision names a commit of the recogniser's repository
+    if model.name in (PUNCTUATION, SECOND_PASS):  # the revision is one of the recogniser's
         settings = settings.model_copy(update={"model_revision": ""})
     reasons = []
     show = progress or (lambda path, done, size: None)
@@ -122,7 +138,33 @@ def choose(settings: Settings, progress: Progress | None = None) -> Choice:
             punctuation = download(PUNCTUATION, settings, progress)
         except (ModelError, OSError) as exc:  # recognition works without
             log.warning("text will have no punctuation marks: %s", exc)
-    return Choice(name, path, punctuation, reason)
+    second_pass, absence = _second_pass(name, settings, may_download, progress)
+    return Choice(name, path, punctuation, reason, second_pass, absence)
+
+
+def _second_pass(
+    model: str, settings: Settings, may_download: bool, progress: Progress | None
+) -> tuple[Path | None, str]:
+    """Return the directory of the offline model, or why there is none.
+
+    Raises ModelError where the settings demand one. Only then is it downloaded, if that is allowed:
+    it is as large as the recogniser.
+    """
+    if settings.second_pass == "off":
+        return None, "it is switched off"
+    name = settings.second_pass_model
+    if name == AUTO:
+        name = DEMO if model == DEMO else SECOND_PASS
+    path = _embedded("second_pass") if name == DEMO else resolve(name, settings)
+    if path is not None:
+        return path, ""
+    if settings.second_pass == "auto":
+        return None, f"the model {name} is not on this machine"
+    if name == DEMO:
+        raise ModelError("the demo's offline model is not in this installation")
+    if not may_download:
+        raise ModelError(_how_to_get(name))
+    return download(name, settings, progress), ""
 
 
 def _embedded(kind: str) -> Path | None:
@@ -136,14 +178,15 @@ def _complete(directory: Path, model: catalog.Model | None = None) -> bool:
 
 
 def _how_to_get(name: str) -> str:
+    program = command.asr_server()
     if lookup(name) is None:
         return (
             f"{name!r} is neither a directory with a config.yaml nor the name of a model; "
-            "`asr-server models list` shows the names"
+            f"`{program} models list` shows the names"
         )
     return (
         f"the model {name} is not on this machine. Get it with\n\n"
-        f"    asr-server models download{'' if name == PRODUCTION else ' ' + name}\n\n"
-        "or let `asr-server serve --download` do so, or try the server with the embedded demo: "
-        f"asr-server serve --model {DEMO}"
+        f"    {program} models download{'' if name == PRODUCTION else ' ' + name}\n\n"
+        f"or let `{program} serve --download` do so, or try the server with the embedded demo: "
+        f"{program} serve --model {DEMO}"
     )

@@ -4,20 +4,15 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from asr_client.errors import AsrError
-from asr_client.subtitles import clock, to_srt, to_vtt
+from asr_client.subtitles import MIN_CAPTION_MS, clock, to_srt, to_vtt
 from asr_client.types import Sentence
 from asr_server.audio.units import SAMPLE_RATE
 from asr_server.recordings.files import STDIN, RecordingError, open_recording
 from asr_server.recordings.recognise import Request, recognise
-
-MIN_CAPTION_MS = 1000
-"""The shortest time a subtitle is shown, where the next one leaves room."""
-
 
 Format = Literal["text", "srt", "vtt", "json"]
 """The format of a written transcript."""
@@ -29,6 +24,8 @@ class Transcript:
 
     path: Path
     duration_s: float | None = None
+    tail_s: float | None = None
+    """Time from the last audio that was sent to the last result."""
     sentences: list[Sentence] = field(default_factory=list)
     error: AsrError | RecordingError | None = None
     """Why the recording was not, or not completely, transcribed."""
@@ -54,7 +51,16 @@ async def transcribe(
     """
     slots = asyncio.Semaphore(streams)
 
+    clock = asyncio.get_running_loop().time
+
     async def work(transcript: Transcript, queue: "asyncio.Queue[Sentence | None]") -> None:
+        sent_at = clock()
+
+        def progress(share: float) -> None:
+            nonlocal sent_at
+            sent_at = clock()
+            on_progress(transcript, share)
+
         try:
             async with slots:
                 recording = await asyncio.to_thread(
@@ -62,10 +68,9 @@ async def transcribe(
                 )
                 transcript.duration_s = recording.duration_s
                 on_progress(transcript, 0.0)
-                async for sentence in recognise(
-                    recording, request, partial(on_progress, transcript)
-                ):
+                async for sentence in recognise(recording, request, progress):
                     queue.put_nowait(sentence)
+                transcript.tail_s = clock() - sent_at
         except (AsrError, RecordingError) as exc:
             transcript.error = exc
         finally:

@@ -3,13 +3,19 @@
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { createRequire } from 'node:module';
 import { after, before, describe, test } from 'node:test';
-import { ScriptedServer } from './scripted-server.js';
-import { CHROMIUM, keepScreenshot, launch, state, visit, wavFile } from './support.js';
+import { ScriptedServer } from '../scripted-server.js';
+import {
+  CHROMIUM,
+  checkAccessibility,
+  keepScreenshot,
+  sharedBrowser,
+  state,
+  visit,
+} from '../support.js';
 
-const axe = createRequire(import.meta.url).resolve('axe-core');
-const MANIFEST = new URL('../../../tests/data/manifest.json', import.meta.url);
+const NOTICE = 'DEMO MODEL. For real recognition: venv/bin/asr-server models download';
+const MANIFEST = new URL('../../../../tests/data/manifest.json', import.meta.url);
 
 describe('the demo page', { skip: !existsSync(CHROMIUM), timeout: 120_000 }, () => {
   let server;
@@ -21,24 +27,33 @@ describe('the demo page', { skip: !existsSync(CHROMIUM), timeout: 120_000 }, () 
     server = new ScriptedServer();
     await server.start();
     url = server.url.replace('ws', 'http');
-    const tone = new Int16Array(320_000).map((_, i) => 12_000 * Math.sin(i * 0.3));
-    browser = await launch({ microphone: await wavFile('captions', tone) });
-    server.health = { status: 'ok', model: 'demo', device: 'cpu', notice: 'DEMO MODEL' };
+    browser = await sharedBrowser();
+    server.health = { status: 'ok', model: 'demo', device: 'cpu', notice: NOTICE };
     const viewport = { width: 390, height: 844 };
     page = await visit(browser, url, { viewport, reducedMotion: 'reduce' });
     await page.waitForSelector('.sample:visible');
   });
   after(async () => {
-    await browser?.close();
+    await page.context().close();
     await server.stop();
   });
 
   async function check(step) {
-    const { violations } = await page.evaluate(() => window.axe.run());
-    const found = violations.map(({ id, nodes }) => `${id}: ${nodes[0].html}`);
-    assert.deepEqual(found, [], step);
+    await checkAccessibility(page, step);
     await keepScreenshot(page, `views-${step}`);
   }
+
+  test('the demo notice lists what is not recognised, and the command as it is typed', async () => {
+    await page.click('#demo-notice summary');
+    assert.match(await page.textContent('#demo-notice'), /无法识别真人/);
+    assert.ok(await page.isVisible('#demo-cannot'));
+    assert.equal(
+      await page.textContent('#demo-commands'),
+      'venv/bin/asr-server models download\nvenv/bin/asr-server serve',
+    );
+    await check('notice');
+    await page.click('#demo-notice summary');
+  });
 
   test('the names of the samples do not give their words away', async () => {
     const names = await page.$$eval('#sample-list .sample', (all) => all.map((e) => e.textContent));
@@ -49,7 +64,6 @@ describe('the demo page', { skip: !existsSync(CHROMIUM), timeout: 120_000 }, () 
   });
 
   test('with the demo model the main button plays a sample against its right text', async () => {
-    await page.addScriptTag({ path: axe });
     await page.click('#record');
     await page.waitForSelector('#truth .wrong, #truth .right');
     await page.click('#record');
@@ -83,7 +97,7 @@ describe('the demo page', { skip: !existsSync(CHROMIUM), timeout: 120_000 }, () 
 
   test('captions fill a transparent page and nothing else is on it', async () => {
     server.health = { ...server.health, notice: null };
-    await page.close();
+    await page.context().close();
     page = await visit(browser, `${url}/?captions&lines=1&size=60`, {
       viewport: { width: 1280, height: 720 },
       colorScheme: 'dark',
