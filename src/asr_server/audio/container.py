@@ -13,6 +13,7 @@ from typing import Any
 import av
 
 from asr_server.audio.flac import FlacFrames
+from asr_server.audio.packets import Packets
 from asr_server.audio.segments import Segments
 from asr_server.audio.track import Track
 from asr_server.audio.units import SAMPLE_RATE, Pcm
@@ -44,14 +45,6 @@ GRACE_CPU_S, MAX_CPU_PER_S = 3.0, 0.1
 """CPU time that a stream may take at once, and for each second of its audio: MP3 takes 0.002."""
 UNBACKED_ENTRIES = 200_000
 """Samples that an index may list beyond the bytes received; one takes 24 bytes of memory."""
-TRANSPORT = frozenset({"mpeg", "mpegts"})
-"""Demuxers of streams that may be joined at any time: they begin with their first packet."""
-UNCLOCKED = frozenset({"aac", "aiff", "amr", "au", "caf", "loas", "mp3", "w64", "wav"})
-"""Demuxers that count packets instead of reading time stamps, at the rate of the first one."""
-GRANULE = {"aac": 1024, "mp3": 576}
-"""Samples of which whole frames are multiples."""
-MP3_DELAY = 528 + 1 + 576
-"""Samples that an MP3 decoder and the usual encoder, LAME, put before the first of the audio."""
 
 
 class Container:
@@ -119,13 +112,11 @@ class Container:
             source, mode="r", format=self._demuxer, options=options, buffer_size=4096
         ) as container:
             stream = self._audio(container)
-            clock = _Clock(self._demuxer, stream)
+            packets = Packets(self._demuxer, stream, self._track)
             for packet in self._packets(container):
                 self._check_index(container)
-                if packet.stream.index == stream.index:
-                    self._packet(packet, clock)
-                else:
-                    clock.other(packet)
+                self._track.max_silence_s = GRACE_SILENCE_S + self._received / SILENT_BYTES_PER_S
+                packets.decode(packet)
                 self._check()
 
     def _audio(self, container: Any) -> Any:
@@ -149,21 +140,6 @@ class Container:
             except av.FFmpegError:
                 continue
         raise DecodeError(f"it is damaged in more than {MAX_FAULTS} places")
-
-    def _packet(self, packet: Any, clock: "_Clock") -> None:
-        silence_s = GRACE_SILENCE_S + self._received / SILENT_BYTES_PER_S
-        self._track.max_silence_s = silence_s
-        self._track.lose(clock.skipped_s(packet))
-        try:
-            frames = packet.decode()
-        except av.FFmpegError:  # damaged, or a pause of AMR; the next one may be whole
-            if packet.duration and packet.size:
-                self._track.lose(float(packet.duration * packet.time_base))
-            return
-        for frame in frames:
-            if priming := clock.priming(frame):
-                self._track.prime(priming, frame.sample_rate)
-            self._track.frame(frame, clock.time_s(frame), clock.origin_s)
 
     def _decode_flac(self) -> None:
         stream_info = b""
@@ -201,65 +177,6 @@ class Container:
 
     def _undecodable(self) -> DecodeError:
         return DecodeError(f"no audio was found in it (read as {self._demuxer})")
-
-
-class _Clock:
-    """Read the time stamps of the audio of a recording."""
-
-    def __init__(self, demuxer: str, stream: Any) -> None:
-        self._stream = stream
-        self._codec = stream.codec_context.codec.canonical_name
-        self._counted = demuxer in UNCLOCKED
-        self._by_bytes = demuxer in ("mp3", "aac")
-        self._joined = demuxer in TRANSPORT
-        self.origin_s: float | None = None if self._joined else 0.0
-        """The time stamp at which the recording begins, if known."""
-        self._packets = 0
-        self._primed = False
-        self._bytes = 0
-        self._bytes_s = 0.0
-        """What the packets had until now, and how long they took."""
-        self._end = 0
-        """Where the next packet begins."""
-
-    def other(self, packet: Any) -> None:
-        """Take note of a packet of another stream: a video may begin before its audio."""
-        if self._joined and not self._packets and packet.pts is not None:
-            at_s = float(packet.pts * packet.time_base)
-            self.origin_s = at_s if self.origin_s is None else min(self.origin_s, at_s)
-
-    def time_s(self, frame: Any) -> float | None:
-        """Return the time stamp of a frame, if it has one."""
-        if self._counted or frame.pts is None:
-            return None
-        return float(frame.pts * frame.time_base)
-
-    def skipped_s(self, packet: Any) -> float:
-        """Return the time of damaged bytes before a packet, if no time stamp counts it.
-
-        It is estimated from the bytes and times of all packets before.
-        """
-        self._packets += 1
-        if not self._by_bytes or packet.pos is None or not packet.size:
-            return 0.0
-        skipped = packet.pos - self._end
-        lost_s = 0.0
-        if self._bytes and skipped > packet.size:
-            lost_s = skipped * self._bytes_s / self._bytes
-        self._end = packet.pos + packet.size
-        self._bytes += packet.size
-        self._bytes_s += float((packet.duration or 0) * packet.time_base)
-        return lost_s
-
-    def priming(self, frame: Any) -> int:
-        """Return how many samples of the first frame only fill the decoder.
-
-        A container that counts them has FFmpeg drop them: the first frame is not whole then.
-        """
-        first, self._primed = not self._primed, True
-        if not first or self._packets > 1 or frame.samples % GRANULE.get(self._codec, 1):
-            return 0
-        return {"aac": int(frame.samples), "mp3": MP3_DELAY}.get(self._codec, 0)
 
 
 @cache
