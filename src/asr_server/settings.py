@@ -14,14 +14,14 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 AudioFormat = Literal[
     "pcm", "wav", "mulaw", "alaw", "mp3", "opus", "speex", "aac", "amr", "flac", "webm", "m4a",
-    "mp4", "ogg",
+    "mp4", "ogg", "mkv", "mov", "3gp", "aiff", "au", "caf", "wma", "flv", "avi", "ts",
 ]  # fmt: skip
 """The values of a task's `format`."""
 
 HubChoice = Literal["auto", "modelscope", "huggingface"]
 """The values of `hub`."""
 
-MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 8000, 48_000
+MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 8000, 192_000
 """The range of a task's `sample_rate`, for audio without a header."""
 
 SHORTEST_KEY = 16
