@@ -1,4 +1,4 @@
-"""Make random weights of the production model's size, and speech to measure them with.
+"""Make random weights of the production models' sizes, and speech to measure them with.
 
 Random weights fire about twice as many tokens as speech has, and each token costs decoder time. The
 bias of CIF's output is therefore moved until `PACE` tokens fire in a chunk of the speech below. All
@@ -17,8 +17,10 @@ from asr_server.audio.units import SAMPLE_RATE, Pcm, from_ms
 from tests.support.backends import load_backend
 from tests.support.chunks import transcribe
 from tests.support.funasr_model import random_config, write_model_dir
+from tests.support.funasr_offline import random_offline_config, write_offline_dir
 
 MODEL = Path("build/full_size_paced")
+SECOND_PASS = Path("build/full_size_second_pass")
 SPEECH = Path("build/speech.wav")
 RECORDINGS = Path("tests/data")
 VOCABULARY = 8_404
@@ -33,13 +35,29 @@ def full_size() -> Path:
     if not (MODEL / "paced").exists():
         config = random_config(512, 50, 16)
         config["encoder_conf"]["linear_units"] = config["decoder_conf"]["linear_units"] = 2048
-        tokens = ["<blank>", "<s>", "</s>", *(chr(0x4E00 + n) for n in range(VOCABULARY - 4))]
-        write_model_dir(MODEL, config, [*tokens, "<unk>"])
+        write_model_dir(MODEL, config, _vocabulary())
         weights = torch.load(MODEL / "model.pt", weights_only=True)
         weights["predictor.cif_output.bias"] += _shift_for_pace()
         torch.save(weights, MODEL / "model.pt")
         (MODEL / "paced").touch()
     return MODEL
+
+
+def full_size_second_pass() -> Path:
+    """Return the directory of the offline model, with hotwords, made at the first call."""
+    if not (SECOND_PASS / "paced").exists():
+        config = random_offline_config(VOCABULARY, 512, 50, 16)
+        config["encoder_conf"]["linear_units"] = config["decoder_conf"]["linear_units"] = 2048
+        config["seaco_decoder_conf"]["linear_units"] = 1024
+        audio, pace = speech()[: 20 * SAMPLE_RATE], 10 / PACE
+        write_offline_dir(SECOND_PASS, config, _vocabulary(), samples=audio, frames_per_token=pace)
+        (SECOND_PASS / "paced").touch()
+    return SECOND_PASS
+
+
+def _vocabulary() -> list[str]:
+    characters = (chr(0x4E00 + n) for n in range(VOCABULARY - 4))
+    return ["<blank>", "<s>", "</s>", *characters, "<unk>"]
 
 
 def speech() -> Pcm:

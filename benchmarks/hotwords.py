@@ -13,7 +13,7 @@ plain recordings (manifests as `asr-server evaluate` reads them) without any of 
 import asyncio
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from typing import Annotated, Any, NamedTuple
@@ -53,24 +53,10 @@ console = Console()
 # Names -------------------------------------------------------------------------------------------
 
 
-def invented(seed: int) -> Iterator[str]:
-    """Yield names, endlessly, of the grammar's surnames and characters but not in the grammar."""
-    from tools.demo_model import grammar, lexicon
-
-    rng = Random(seed)
-    given = sorted({character for name in lexicon.GIVEN_NAMES for character in name})
-    known = {*grammar.people(), *lexicon.GIVEN_NAMES}
-    while True:
-        name = rng.choice(lexicon.SURNAMES) + "".join(rng.choices(given, k=rng.choice((1, 2, 2))))
-        if name not in known and name[1:] not in known and name[2:] not in known:
-            known.add(name)
-            yield name
-
-
 @app.command()
 def speak(folder: Path) -> None:
     """Synthesise sentences with invented names in voices that no model was trained on."""
-    from tools.demo_model import grammar, test_sets
+    from tools.demo_model import grammar, invented, test_sets
     from tools.demo_model.recordings import Conditions, Silences, noise_bank, record
     from tools.demo_model.synthesis import SAMPLE_RATE, Synthesiser
     from tools.demo_model.voices import UNSEEN_VOICES, held_out_voice
@@ -80,7 +66,7 @@ def speak(folder: Path) -> None:
     about = [s for s in held_out if sum(person in s.text for person in people) == 1]
     synthesiser = Synthesiser()
     noises = noise_bank(synthesiser, held_out, SEED)
-    names = invented(SEED)
+    names = invented.names(SEED)
     for name, snr_db in SNR_DB.items():
         (folder / name).mkdir(parents=True, exist_ok=True)
         choose, rng = Random(f"{SEED} {name}"), np.random.default_rng(SEED)
@@ -171,10 +157,12 @@ def measure(
     weight: Annotated[list[int], typer.Option(help="The weight of every word.")] = [1, 3, 4, 5],  # noqa: B006
 ) -> None:
     """Print the recall of the names, the error rates, and the false insertions."""
+    from tools.demo_model import invented
+
     spoken = [
         name for manifest in rare for entry in entries_of(manifest) for name in entry["names"]
     ]
-    others = (name for name in invented(SEED + 1) if name not in spoken)
+    others = (name for name in invented.names(SEED + 1) if name not in spoken)
     words = [*spoken, *(next(others) for _ in range(LIST_SIZE - len(spoken)))]
     columns = ("recall without", "recall", "CER without", "CER", "false insertions")
     table = Table("set", "weight", "names", *columns)

@@ -1,6 +1,6 @@
 """Export the peers' models from a FunASR model directory, with FunASR's own exporter.
 
-    build/peers/venv/bin/python -m benchmarks.peer_export MODEL_DIR TO
+    build/peers/venv/bin/python -m benchmarks.peer_export streaming|offline MODEL_DIR TO
 
 Runs in the peers' environment. Writes float32 and 8-bit ONNX files for funasr-onnx, and copies with
 the metadata that sherpa-onnx reads.
@@ -11,13 +11,13 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 FRONTEND_FILES = ("config.yaml", "tokens.json", "am.mvn")
 
 
-def main(model: Path, to: Path) -> None:
-    """Export, quantise and add metadata."""
-    import onnx
+def export(model: Path, to: Path) -> Any:
+    """Export and quantise; return FunASR's model."""
     import torch
     from funasr import AutoModel
 
@@ -31,8 +31,14 @@ def main(model: Path, to: Path) -> None:
     recogniser.export(type="onnx", quantize=True, output_dir=str(to))
     for name in FRONTEND_FILES:
         shutil.copy(model / name, to / name)
+    return recogniser
 
-    config = recogniser.kwargs
+
+def streaming(model: Path, to: Path) -> None:
+    """Export the streaming model, and add metadata for sherpa-onnx."""
+    import onnx
+
+    config = export(model, to).kwargs
     shift, scale = _cmvn(to / "am.mvn")
     metadata = {
         "model_type": "paraformer",
@@ -67,4 +73,4 @@ def _cmvn(path: Path) -> tuple[list[str], list[str]]:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    {"streaming": streaming, "offline": export}[sys.argv[1]](Path(sys.argv[2]), Path(sys.argv[3]))

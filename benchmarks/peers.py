@@ -355,7 +355,7 @@ def prepare() -> None:
     subprocess.run([python, "-m", "pip", "install", "-q", "-r", REQUIREMENTS], check=True)
     model = full_size()
     if not (ONNX / "tokens.txt").exists():
-        export = [python, "-m", "benchmarks.peer_export", model, ONNX]
+        export = [python, "-m", "benchmarks.peer_export", "streaming", model, ONNX]
         subprocess.run(export, check=True)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import attack_figures, plotting
+from benchmarks import attack_figures, plotting, second_pass_report
 from benchmarks.environment import processor_of
 from benchmarks.goals import CHUNK_DELAY_S
 
@@ -37,7 +37,13 @@ def main() -> None:
         "not compare. [README.md](README.md) describes the benchmarks.",
         _text("discussion.md"),
         "## Goals",
-        table(("goal", "measured", "reached"), list(goals(peers, memory, event_loop, precision))),
+        table(
+            ("goal", "measured", "reached"),
+            [
+                *goals(peers, memory, event_loop, precision),
+                *second_pass_goals(_load("second_pass")),
+            ],
+        ),
         "## Streams sustained by an engine",
         f"{environment(peers)}. Peers: {', '.join(peers['peers'])}. Random weights in the "
         f"production model's size; runs of {peers['seconds']:.0f} s. Sustained: 95 % of the chunks "
@@ -74,6 +80,11 @@ def main() -> None:
             "event loop while the streams exceed the machine's capacity.",
             table(EVENT_LOOP, [event_loop_row(row) for row in event_loop["rows"]]),
         ]
+    if second_pass := _load("second_pass"):
+        parts += second_pass_report.parts(second_pass, table)
+        if "engines" in second_pass:
+            path = PLOTS / "second_pass.png"
+            second_pass_report.draw(second_pass, path, processor(second_pass))
     if attacked := _load("attacks"):
         before = _load("attacks_before") or {"attacks": {}}
         parts += [
@@ -239,6 +250,11 @@ def memory_goals(memory: Json) -> Iterator[list[str]]:
     early, late, count = churn_means(memory)
     growth = (late - early) / early
     yield [f"no growth over {count} streams", f"{growth:+.1%}", reached(growth < 0.01)]
+
+
+def second_pass_goals(figures: Json) -> Iterator[list[str]]:
+    for goal, measured, yes in second_pass_report.goals(figures):
+        yield [goal, measured, reached(yes)]
 
 
 def reached(yes: bool) -> str:

@@ -85,11 +85,16 @@ def _errors() -> str:
 
 
 def _models() -> str:
-    lines = ["| model | max_sentence_silence | sentence_id | result |", "|---|---|---|---|"]
+    lines = [
+        "| model | max_sentence_silence | sentence_id | result | interim results | usage |",
+        "|---|---|---|---|---|---|",
+    ]
     for name, family in MODELS.items():
         shape = "transcription" if family.transcribes else "sentence"
         silence, first = family.max_sentence_silence_ms, family.first_sentence_id
-        lines.append(f"| `{name}` | {silence} ms | {first}… | {shape} |")
+        interims = "✓" if family.interim else "✗"
+        usage = "s, tokens" if family.counts_tokens else "s"
+        lines.append(f"| `{name}` | {silence} ms | {first}… | {shape} | {interims} | {usage} |")
     return "\n".join(lines)
 
 

@@ -15,7 +15,10 @@ const MODULES = [
   WORKLET,
   'AsrClient.js',
   'demo/i18n.js',
+  'demo/latency.js',
   'demo/recording.js',
+  'demo/truth.js',
+  'demo/revisions.js',
   'demo/session.js',
   'demo/settings.js',
   'demo/snippets.js',
@@ -23,7 +26,6 @@ const MODULES = [
   'demo/files.js',
   'demo/history.js',
   'demo/undo.js',
-  'demo/truth.js',
   'demo/zip.js',
   'demo/output.js',
   'demo/captions.js',
@@ -33,6 +35,12 @@ const MODULES = [
   'demo/samples.js',
   'demo/archive.js',
   'demo/alert.js',
+  'demo/load.js',
+  'demo/scatter.js',
+  'demo/loadview.js',
+  'demo/trend.js',
+  'demo/notice.js',
+  'demo/phone.js',
   'demo/meters.js',
   'demo/settingsview.js',
   'demo/waveform.js',
@@ -66,7 +74,10 @@ function script() {
 
 const page = read('index.html')
   .replace('<!doctype html>', '<!doctype html>\n<!-- Built by make-standalone.js. -->')
-  .replace(/<link rel="stylesheet".*>/, () => `<style>\n${read('demo/demo.css')}</style>`)
+  .replace(
+    /<link rel="stylesheet" href="\.\/(.*?)" \/>/g,
+    (_, file) => `<style>\n${read(file)}</style>`,
+  )
   .replace(
     /<script src="\.\/demo\/theme\.js"><\/script>/,
     () => `<script>\nglobalThis.isStandalone = true;\n${read('demo/theme.js')}</script>`,

@@ -20,6 +20,7 @@ from asr_server.asr.engine import Engine
 from asr_server.asr.load import build_engine
 from asr_server.asr.types import Backend, LoadError
 from asr_server.audio.decoder_pool import DecoderPool, decoder_pool
+from asr_server.capacity import Capacity, Setup, measured
 from asr_server.errors import AsrError, InternalError, MethodNotAllowed, UnknownPath
 from asr_server.models.registry import Choice, choose
 from asr_server.network import lan_addresses
@@ -83,7 +84,14 @@ def create_app(
         engine = Engine(load, settings, metrics)
     else:
         choice = choice or choose(settings)
-        engine = build_engine(settings, choice.path, choice.punctuation, metrics)
+        engine = build_engine(
+            settings,
+            choice.path,
+            choice.punctuation,
+            metrics,
+            choice.second_pass,
+            choice.no_second_pass,
+        )
         name, notice = Path(choice.name).name, choice.notice
     keys = (key.get_secret_value() for key in settings.api_keys)
     access = Access(keys, settings.api_keys_file or "")
@@ -112,6 +120,7 @@ def create_app(
         descriptors.log_seldom(asyncio.get_running_loop())
         try:
             await engine.start()
+            engine.capacity = await _capacity(engine, settings, name)
         except LoadError as error:
             log.critical("%s", error)
             raise
@@ -193,6 +202,19 @@ async def _stop_without_device(engine: Engine) -> None:
     signal.raise_signal(signal.SIGTERM)
 
 
+async def _capacity(engine: Engine, settings: Settings, model: str) -> Capacity:
+    """Return how many live streams this machine holds: as set, as measured, or estimated."""
+    if settings.capacity:
+        return Capacity(settings.capacity, "set")
+    setup = Setup.here(model, engine.device, engine.dtype)
+    try:
+        if streams := measured(Path(settings.capacity_file), setup):
+            return Capacity(streams, "measured")
+    except ValueError as error:
+        log.warning("%s; the capacity is estimated", error)
+    return Capacity(await engine.estimate_capacity(), "estimated")
+
+
 def _build(engine: Engine, model: str) -> dict[str, str]:
     """Return what runs; the device is known after loading, and an engine restart may change it."""
     return {
@@ -200,4 +222,5 @@ def _build(engine: Engine, model: str) -> dict[str, str]:
         "model": model,
         "device": engine.device,
         "dtype": engine.dtype,
+        "second_pass": "off" if engine.no_second_pass else "on",
     }

@@ -8,7 +8,7 @@ import json
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -55,12 +55,6 @@ def check_key(key: str) -> str:
     if len(key) < SHORTEST_KEY:
         raise ValueError(f"a key is {len(key)} long; at least {SHORTEST_KEY} characters are needed")
     return key
-
-
-def problems(error: ValidationError) -> list[tuple[str, str]]:
-    """Return the name and the fault of every setting in an error; no value, which may be a key."""
-    found = [("_".join(map(str, fault["loc"][:1])), fault["msg"]) for fault in error.errors()]
-    return [(name or "settings", message) for name, message in found]
 
 
 def _invalid(message: str) -> PydanticCustomError:
@@ -148,6 +142,14 @@ class Settings(BaseSettings):
     """Longest time in milliseconds that a ready chunk waits for its batch to fill."""
     previews: bool = True
     """Whether to show text between whole chunks; costs compute, shortens the time to first text."""
+    second_pass: Literal["off", "auto", "on"] = "auto"
+    """Whether an offline model corrects finals; `auto`: if it is on this machine and fits."""
+    second_pass_model: str = "auto"
+    """Name or directory of the offline model; `auto`: the one that belongs to `model`."""
+    second_pass_pause_ms: float = Field(default=320, ge=320)
+    """Silence in milliseconds after which a second pass begins, in case the sentence ends there."""
+    second_pass_deadline_ms: float = Field(default=150, ge=0)
+    """Longest time in milliseconds from the end of a sentence to its final, with a second pass."""
 
     # Defaults of a task
     default_sample_rate: int = Field(default=16_000, ge=MIN_SAMPLE_RATE, le=MAX_SAMPLE_RATE)
@@ -162,6 +164,12 @@ class Settings(BaseSettings):
     """Concurrent tasks, one slot each; any further task fails with Throttling.RateQuota."""
     max_delay_ms: float = Field(default=150, ge=0)
     """Delay of live audio in milliseconds above which further tasks fail too; 0 is unlimited."""
+    capacity: int = Field(default=0, ge=0)
+    """Live streams this machine holds; 0: as `asr-server bench --save` measured, else estimated."""
+    capacity_file: str = "./data/capacity.json"
+    """File of measured capacities, one for each model, device, precision and machine."""
+    refuse_when_full: bool = False
+    """Whether a full server refuses handshakes with 503, so that a balancer tries another one."""
     max_tasks_per_key: int = Field(default=0, ge=0)
     """Concurrent tasks of one API key; 0 is unlimited."""
     max_tasks_per_address: int = Field(default=0, ge=0)
@@ -261,6 +269,7 @@ class Settings(BaseSettings):
 
     @field_validator(
         "log_level", "log_format", "device", "device_fallback", "dtype", "default_format",
+        "second_pass",
         mode="before",
     )  # fmt: skip
     @classmethod

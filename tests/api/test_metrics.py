@@ -20,7 +20,7 @@ from tests.support.serving import (
     serving,
 )
 
-UNITS = ("seconds", "bytes", "ratio", "connections", "tasks", "slots", "chunks", "previews")
+UNITS = ("seconds", "bytes", "ratio", "connections", "tasks", "slots", "streams", "chunks", "previews")
 COUNTED = ("errors", "restarts")
 NO_UNIT = {"asr_server_state", "asr_build"}
 

@@ -1,4 +1,4 @@
-"""Run Node and Chromium for the tests that need them."""
+"""Run Node and browsers for the tests that need them."""
 
 import os
 import shutil
@@ -12,9 +12,11 @@ from filelock import FileLock
 WEB = Path(__file__).resolve().parents[2] / "clients" / "web"
 # The shell has no user interface of its own and takes a third less processor time.
 CHROMIUM = shutil.which("chromium-headless-shell") or shutil.which("chromium") or ""
+FIREFOX = shutil.which("firefox-esr") or shutil.which("firefox") or ""
 
 needs_node = pytest.mark.skipif(not shutil.which("node"), reason="needs Node")
 needs_chromium = pytest.mark.skipif(not CHROMIUM, reason="needs Chromium")
+needs_firefox = pytest.mark.skipif(not FIREFOX, reason="needs Firefox")
 
 
 def install_packages() -> None:
@@ -35,7 +37,7 @@ def node(*arguments: str, **environment: str) -> None:
     done = subprocess.run(
         ["node", *arguments],
         cwd=WEB,
-        env={**os.environ, "CHROMIUM": CHROMIUM, "NO_COLOR": "1", **environment},
+        env={**os.environ, "CHROMIUM": CHROMIUM, "FIREFOX": FIREFOX, "NO_COLOR": "1", **environment},
         capture_output=True,
         text=True,
         encoding="utf-8",

@@ -1,10 +1,10 @@
-"""AsrClient.js and the demo page: their own tests, in Node and in Chromium, where these exist."""
+"""AsrClient.js and the demo page: their own tests, in Node and in browsers, where these exist."""
 
 import asyncio
 
 import pytest
 
-from tests.clients.nodejs import needs_chromium, needs_node, node
+from tests.clients.nodejs import needs_chromium, needs_firefox, needs_node, node
 from tests.support.serving import SMALL_DEMO, serving
 
 pytestmark = [needs_node, pytest.mark.timeout(400), pytest.mark.usefixtures("packages")]
@@ -19,9 +19,14 @@ def test_the_page_in_one_file_can_be_built():
 
 
 @needs_chromium
-@pytest.mark.parametrize("part", ["browser", "page"])
-def test_the_library_and_the_page_pass_their_tests_in_chromium(part):
-    node("--test", f"test/{part}.test.js")
+def test_the_library_and_the_page_pass_their_tests_in_chromium():
+    node("--test", "test/chromium.test.js")
+
+
+@needs_firefox
+@pytest.mark.slow
+def test_the_main_flows_of_the_page_work_in_firefox():
+    node("--test", "test/firefox.test.js")
 
 
 async def test_the_library_and_the_page_work_with_the_real_server():

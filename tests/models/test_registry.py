@@ -182,3 +182,24 @@ def test_the_demo_chosen_by_name_has_a_warning_too(tmp_path, nowhere, demo):
     choice = registry.choose(nowhere.model_copy(update={"model": DEMO}))
     assert choice.name == DEMO
     assert "DEMO" in choice.notice
+
+
+def test_the_offline_model_is_used_if_it_is_here_and_never_missed(tmp_path, nowhere, demo):
+    choice = registry.choose(nowhere)
+    assert choice.second_pass is None
+    assert choice.no_second_pass == "the model demo is not on this machine"
+    offline = lay(demo.parent / "second_pass")
+    choice = registry.choose(nowhere)
+    assert (choice.second_pass, choice.no_second_pass) == (offline, "")
+    off = registry.choose(nowhere.model_copy(update={"second_pass": "off"}))
+    assert (off.second_pass, off.no_second_pass) == (None, "it is switched off")
+
+
+def test_an_offline_model_that_is_demanded_and_absent_is_named(tmp_path, nowhere):
+    lay(tmp_path / PRODUCTION)
+    settings = nowhere.model_copy(update={"second_pass": "on"})
+    with pytest.raises(ModelError, match="paraformer-zh"):
+        registry.choose(settings)
+    other = lay(tmp_path / "mine")
+    settings = settings.model_copy(update={"second_pass_model": str(other)})
+    assert registry.choose(settings).second_pass == other

@@ -15,7 +15,7 @@ from asr_server import app
 from asr_server.asr import engine as engine_module
 from asr_server.asr.engine import Engine
 from asr_server.asr.load import Loader, build_engine
-from asr_server.asr.types import DeviceLostError, StreamOptions
+from asr_server.asr.types import Backend, DeviceLostError, LoadError, StreamOptions
 from asr_server.asr.worker import accelerator_fails
 from asr_server.errors import EngineDead, InternalError
 from asr_server.recognition import EndOfStream
@@ -357,3 +357,22 @@ sys.exit(serve(server, settings, listening))
     )
     assert done.returncode == 1, done.stderr
     assert "only a new process can use the device again" in done.stderr
+
+
+def broken() -> Backend:
+    raise LoadError("second_pass/config.yaml is of the class Conformer")
+
+
+async def test_a_server_that_may_do_without_an_offline_model_starts_and_names_the_reason(caplog):
+    loader = Loader(lambda device: broken(), "cpu", build_without=lambda device: FakeBackend())
+    engine = Engine(loader, Settings(), why_no_second_pass=lambda: loader.no_second_pass)
+    await engine.start()
+    assert engine.state == "ready"
+    assert engine.no_second_pass == "second_pass/config.yaml is of the class Conformer"
+    await engine.stop()
+    assert "the offline model cannot be used; there is no second pass" in caplog.messages
+
+
+async def test_a_server_that_must_have_an_offline_model_does_not_start_without():
+    with pytest.raises(LoadError, match="of the class Conformer"):
+        await engine_with(Loader(lambda device: broken(), "cpu")).start()

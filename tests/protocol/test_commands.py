@@ -78,7 +78,7 @@ def test_a_gummy_task_is_read():
 
 def test_finish_and_continue_are_read():
     assert parse(golden("finish-task")) == FinishTask()
-    assert parse(golden("continue-task")) == ContinueTask()
+    assert parse(golden("continue-task")) == ContinueTask(("达摩院",))
 
 
 @pytest.mark.parametrize("payload", [{}, {"input": []}, {"input": {"end_of_stream": True}}, None])
@@ -213,7 +213,8 @@ def test_what_is_not_a_json_object_is_an_invalid_payload(text):
         ),
         (
             '{"header":{"task_id":"t","action":"pause-task"}}',
-            "Invalid action('pause-task')! Please follow the protocol!",
+            "Invalid action('pause-task')! Please follow the protocol! The actions are run-task,"
+            " continue-task, finish-task.",
         ),
         (
             '{"header":{"task_id":"t","action":"run-task"}}',
@@ -223,22 +224,107 @@ def test_what_is_not_a_json_object_is_an_invalid_payload(text):
             '{"header":{"task_id":"t","action":"run-task"},"payload":{"model":"m"}}',
             "Missing required parameter 'payload.input'. Please follow the protocol!",
         ),
-        (
-            run_task(parameters={"sample_rate": "fast"}),
-            "Invalid value of parameter 'payload.parameters.sample_rate'.",
-        ),
-        (
-            run_task(parameters={"format": "p c m"}),
-            "Invalid value of parameter 'payload.parameters.format'.",
-        ),
-        (run_task(header={"task_id": "a\nb"}), "Invalid value of parameter 'header.task_id'."),
-        (run_task(header={"task_id": "\ud800"}), "Invalid value of parameter 'header.task_id'."),
-        (run_task(header={"task_id": "t" * 257}), "Invalid value of parameter 'header.task_id'."),
-        (run_task(payload={"model": "\x1b[2J"}), "Invalid value of parameter 'payload.model'."),
     ],
 )
 def test_a_refusal_says_what_is_wrong(text, message):
     assert rejection(text) == message
+
+
+def parameters(**given) -> str:
+    return run_task(parameters=given)
+
+
+PRINTABLE = "It is a text of 1 to 256 printable characters"
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "found", "accepted"),
+    [
+        (run_task(header={"task_id": "a\nb"}), "header.task_id", r'"a\nb"', PRINTABLE),
+        (run_task(header={"task_id": "\ud800"}), "header.task_id", r'"\ud800"', PRINTABLE),
+        (run_task(header={"task_id": "t" * 257}), "header.task_id", "257 characters", PRINTABLE),
+        (run_task(header={"task_id": {}}), "header.task_id", "an object of 0", PRINTABLE),
+        (run_task(payload={"model": "\x1b[2J"}), "payload.model", r'"\u001b[2J"', PRINTABLE),
+        (run_task(payload={"model": ["a"]}), "payload.model", "an array of 1", PRINTABLE),
+        (run_task(payload={"model": 1.5}), "payload.model", "1.5", PRINTABLE),
+        (
+            run_task(payload={"resources": [{"resource_id": [1]}]}),
+            "payload.resources.resource_id",
+            "an array of 1",
+            PRINTABLE,
+        ),
+        (parameters(sample_rate="fast"), "sample_rate", '"fast"', "a valid integer"),
+        (parameters(sample_rate=16000.5), "sample_rate", "16000.5", "a valid integer"),
+        (parameters(sample_rate=[1, 2]), "sample_rate", "an array of 2", "a valid integer"),
+        (parameters(format="p c m"), "format", '"p c m"', "match pattern '^[!-~]{1,32}$'"),
+        (parameters(format={}), "format", "an object of 0", "a valid string"),
+        (parameters(vocabulary_id=[1]), "vocabulary_id", "an array of 1", "a valid string"),
+        (parameters(vocabulary_id="v" * 300), "vocabulary_id", "300 characters", "at most 256"),
+        (parameters(vocabulary="words"), "vocabulary", '"words"', "It must be an object"),
+        (parameters(vocabulary={"好": "x"}), "vocabulary.好", '"x"', "a valid integer"),
+        (
+            parameters(vocabulary={str(number): 1 for number in range(2001)}),
+            "vocabulary",
+            "an object of 2001",
+            "at most 2000 items",
+        ),
+    ],
+)
+def test_a_refusal_names_the_parameter_what_was_found_and_what_is_accepted(
+    text, name, found, accepted
+):
+    path = name if name.startswith(("header", "payload")) else f"payload.parameters.{name}"
+    message = rejection(text)
+    assert message.startswith(f"Invalid value of parameter '{path}': {found}. ")
+    assert accepted in message
+
+
+def test_a_refusal_of_all_parameters_says_that_they_are_no_object():
+    message = json.loads(golden("run-task"))
+    message["payload"]["parameters"] = "none"
+    refused = rejection(json.dumps(message))
+    assert refused == (
+        "Invalid value of parameter 'payload.parameters': \"none\". It must be an object."
+    )
+
+
+def message(role: str, *texts: object) -> dict:
+    return {"role": role, "content": [{"type": "text", "text": text} for text in texts]}
+
+
+@pytest.mark.parametrize(
+    ("context", "texts", "ignored"),
+    [
+        ([message("user", "达摩院"), message("assistant", "好的")], ("达摩院", "好的"), ()),
+        ([message("user", "达摩", "院")], ("达摩 院",), ()),
+        ([{"role": "user", "content": "达摩院"}], ("达摩院",), ()),
+        ("达摩院", ("达摩院",), ()),
+        ([], (), ()),
+        (None, (), ()),
+        ([message("user", "一" * 401)], ("一" * 400,), ("input.context",)),
+        ([message("user", str(n)) for n in range(6)], tuple("12345"), ("input.context",)),
+        ([message("user", 7), None, 5], (), ("input.context",)),
+        ({"role": "user"}, (), ("input.context",)),
+    ],
+)
+def test_a_context_is_read_as_far_as_it_has_a_meaning(context, texts, ignored):
+    command = parse(run_task(payload={"input": {"context": context}}))
+    assert isinstance(command, RunTask)
+    assert (command.context, command.ignored) == (texts, ignored)
+
+
+def test_each_role_of_a_context_has_five_messages():
+    turns = [message(role, f"{role}{n}") for n in range(6) for role in ("user", "assistant")]
+    command = parse(run_task(payload={"input": {"context": turns}}))
+    assert len(command.context) == 10
+    assert command.context[0] == "user1"
+
+
+def test_continue_task_without_a_context_keeps_the_one_before():
+    header = {"action": "continue-task", "task_id": "t"}
+    assert parse(json.dumps({"header": header})) == ContinueTask(None)
+    payload = {"input": {"context": []}}
+    assert parse(json.dumps({"header": header, "payload": payload})) == ContinueTask(())
 
 
 def test_a_refusal_carries_the_task_id_it_could_read():

@@ -1,6 +1,7 @@
 """The server's frames are, byte for byte, the golden files."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,9 @@ CONFIDENT = Sentence(
 )
 
 
+QWEN = replace(FINAL, output_tokens=3)
+
+
 def gummy(sentence: Sentence) -> Sentence:
     return Sentence(0, sentence.begin_time, sentence.end_time, sentence.text, sentence.words)
 
@@ -42,6 +46,8 @@ FRAMES = {
     "result-generated.final": events.sentence(TASK, FINAL),
     "result-generated.confidence": events.sentence(TASK, CONFIDENT),
     "result-generated.heartbeat": events.heartbeat(TASK),
+    "qwen.result-generated.final": events.sentence(TASK, QWEN),
+    "qwen.task-finished": events.task_finished(TASK, events.usage(QWEN)),
     "gummy.result-generated.interim": events.transcription(TASK, gummy(INTERIM)),
     "gummy.result-generated.final": events.transcription(TASK, gummy(FINAL)),
     "task-finished": events.task_finished(TASK),

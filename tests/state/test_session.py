@@ -31,11 +31,13 @@ from asr_server.state.messages import (
     Input,
     Opened,
     OpenStream,
+    Postpone,
     PushAudio,
+    ReplaceContext,
     Send,
     Tick,
 )
-from asr_server.state.session import TRANSITIONS, Session, State
+from asr_server.state.session import COMPLETE_S, TRANSITIONS, Session, State
 from asr_server.text.tokens import Token
 
 SETTINGS = Settings()
@@ -74,12 +76,15 @@ INPUTS_TO: dict[State, list[Input]] = {
     State.STARTING: [run_task()],
     State.STREAMING: [run_task(), Opened()],
     State.FINISHING: [run_task(), Opened(), FinishTask()],
+    State.COMPLETE: [run_task(), Opened(), hypothesis("好", end_ms=300)],
     State.CLOSED: [Disconnected()],
 }
 
 
 def session_in(state: State, settings: Settings = SETTINGS, **parameters) -> Session:
     session = Session(settings, now=0)
+    if state is State.COMPLETE:
+        parameters = {"model": "gummy-chat-v1", **parameters}
     for event in INPUTS_TO[state]:
         session.receive(run_task(**parameters) if isinstance(event, RunTask) else event, 0)
     assert session.state is state
@@ -115,6 +120,8 @@ def failure(outputs) -> tuple[str, str]:
 def test_every_cell_leads_where_the_table_says(state, kind):
     session = session_in(state)
     following = TRANSITIONS[state].get(kind)
+    if state is State.STREAMING and kind is RunTask:
+        session.receive(Audio(b"ab"), 0)
     if state is State.CLOSED:
         assert session.receive(EXAMPLES[kind], 0) == []
     elif following is not None and not (state is State.IDLE and kind is FinishTask):
@@ -316,6 +323,83 @@ def test_hotwords_may_come_with_the_task():
     assert opening.task.hotwords == (("达摩院", 5),)
 
 
+# Qwen-Audio ---------------------------------------------------------------------------------------
+
+MESSAGE = "qwen-audio-3.1-asr-flash-message"
+
+
+def test_a_message_model_sends_finals_only_unless_interims_are_asked_for():
+    session = session_in(State.STREAMING, model=MESSAGE)
+    assert session.receive(hypothesis("你"), 0) == []
+    (final,) = sentences(session.receive(hypothesis("你好", end_ms=900), 1))
+    assert final["text"] == "你好。"
+    asking = session_in(State.STREAMING, model=MESSAGE, intermediate_result_enabled=True)
+    assert [s["text"] for s in sentences(asking.receive(hypothesis("你"), 0))] == ["你"]
+
+
+def test_any_model_sends_finals_only_if_asked():
+    session = session_in(State.STREAMING, intermediate_result_enabled=False)
+    assert session.receive(hypothesis("你"), 0) == []
+    assert len(sentences(session.receive(hypothesis("你好", end_ms=900), 1))) == 1
+
+
+def test_parameters_that_a_model_lacks_have_no_effect_and_are_named_as_ignored():
+    asked = RunTask(
+        "t",
+        MESSAGE,
+        Parameters(
+            language_hints=["zh"],
+            semantic_punctuation_enabled=True,
+            multi_threshold_mode_enabled=True,
+            special_word_filter={"filter_with_empty": {"word_list": ["好"]}},
+            max_sentence_silence=500,
+        ),
+        ignored=("vad_model",),
+    )
+    (opening,) = Session(SETTINGS, now=0).receive(asked, 0)
+    assert opening.task.ignored == (
+        "language_hints",
+        "multi_threshold_mode_enabled",
+        "semantic_punctuation_enabled",
+        "special_word_filter",
+        "vad_model",
+    )
+    assert opening.task.parameters == Parameters(max_sentence_silence=500)
+    assert not opening.task.special_words
+
+
+def test_usage_counts_the_tasks_tokens_for_models_that_are_billed_by_them():
+    session = session_in(State.STREAMING, model="qwen-audio-3.1-asr-flash-streaming")
+    finals = [
+        frames(session.receive(hypothesis(text, end_ms=end), 0))[-1]
+        for text, end in (("你好", 900), ("啊", 2000))
+    ]
+    assert [final["payload"]["usage"] for final in finals] == [
+        {"duration": 1, "input_tokens": 12, "output_tokens": 2, "total_tokens": 14},
+        {"duration": 2, "input_tokens": 25, "output_tokens": 3, "total_tokens": 28},
+    ]
+    session.receive(FinishTask(), 0)
+    (finished,) = frames(session.receive(EndOfStream(), 0))
+    assert finished["payload"] == {"output": {}, "usage": finals[-1]["payload"]["usage"]}
+
+
+# Context ------------------------------------------------------------------------------------------
+
+
+def test_a_context_may_come_with_the_task():
+    asked = RunTask("t", "fun-asr-realtime", Parameters(), context=("达摩院在哪里",))
+    (opening,) = Session(SETTINGS, now=0).receive(asked, 0)
+    assert opening.task.context == ("达摩院在哪里",)
+
+
+def test_continue_task_replaces_the_context_while_audio_may_come():
+    session = session_in(State.STREAMING)
+    assert session.receive(ContinueTask(("达摩院",)), 0) == [ReplaceContext(("达摩院",))]
+    assert session.receive(ContinueTask(()), 0) == [ReplaceContext(())]
+    assert session.receive(ContinueTask(), 0) == []
+    assert session_in(State.FINISHING).receive(ContinueTask(("达摩院",)), 0) == []
+
+
 # Gummy --------------------------------------------------------------------------------------------
 
 
@@ -325,13 +409,30 @@ def test_gummy_results_are_transcriptions_counted_from_zero():
     assert final["payload"]["output"]["transcription"]["sentence_id"] == 0
 
 
-def test_gummy_chat_finishes_after_its_first_sentence_and_ignores_the_rest():
+def test_gummy_chat_ignores_audio_after_its_sentence_and_finishes_on_finish_task():
     session = session_in(State.STREAMING, model="gummy-chat-v1")
     outputs = session.receive(hypothesis("好", end_ms=300), 0)
-    assert names(outputs)[-1] == "task-finished"
-    assert CloseStream("t") in outputs
-    assert session.receive(Audio(b"ab"), 0) == []
-    assert session.receive(FinishTask(), 0) == []
+    assert names(outputs) == ["result-generated"]
+    assert outputs[-1] == CloseStream("t")
+    assert session.receive(Audio(b"ab"), 1) == []
+    assert names(session.receive(FinishTask(), 2)) == ["task-finished"]
+    assert session.receive(FinishTask(), 2) == []
+
+
+def test_gummy_chat_finishes_by_itself_some_seconds_after_its_sentence():
+    session = session_in(State.COMPLETE)
+    assert session.deadline == COMPLETE_S
+    session.receive(Audio(b"ab"), COMPLETE_S - 1)
+    assert session.receive(Tick(), COMPLETE_S - 0.1) == []
+    assert names(session.receive(Tick(), COMPLETE_S)) == ["task-finished"]
+    assert session.state is State.IDLE
+    assert session.receive(FinishTask(), COMPLETE_S) == []
+
+
+def test_gummy_chat_finishes_with_its_sentence_if_finish_task_came_before():
+    session = session_in(State.FINISHING, model="gummy-chat-v1")
+    outputs = session.receive(hypothesis("好", end_ms=300), 0)
+    assert names(outputs) == ["result-generated", "task-finished"]
 
 
 def test_gummy_without_transcription_is_refused():
@@ -350,7 +451,26 @@ def test_an_unknown_model_fails_under_its_own_task_id():
     assert outputs[-1] == CloseSocket(1000, "ModelNotFound")
 
 
-def test_a_second_run_task_while_one_runs_is_refused_in_dashscopes_words():
+def test_a_run_task_while_one_runs_ends_its_audio_and_waits_for_its_end():
+    session = session_in(State.STREAMING)
+    session.receive(Audio(b"ab"), 0)
+    following = run_task("second")
+    assert session.receive(following, 0) == [FinishStream(), Postpone(following)]
+    assert names(session.receive(hypothesis("好", end_ms=300), 1))[-1] == "result-generated"
+    assert names(session.receive(EndOfStream(), 1)) == ["task-finished"]
+    (opening,) = session.receive(following, 1)
+    assert opening.task.task_id == "second"
+
+
+def test_a_run_task_after_finish_task_waits_for_the_end_of_the_task():
+    following = run_task("second")
+    assert session_in(State.FINISHING).receive(following, 0) == [Postpone(following)]
+    session = session_in(State.COMPLETE)
+    *outputs, postponed = session.receive(following, 0)
+    assert (names(outputs), postponed) == (["task-finished"], Postpone(following))
+
+
+def test_a_second_run_task_before_any_audio_is_refused_in_dashscopes_words():
     outputs = session_in(State.STREAMING).receive(run_task("second"), 0)
     message = "Invalid action('run-task')! Please follow the protocol!"
     assert failure(outputs) == ("InvalidParameter", message)
@@ -528,6 +648,7 @@ class RandomClient(RuleBasedStateMachine):
         self.finishing = False
         self.started = self.ended = 0
         self.unfinished_sentence = False
+        self.postponed = None
 
     def feed(self, event):
         for output in self.session.receive(event, self.now):
@@ -541,8 +662,11 @@ class RandomClient(RuleBasedStateMachine):
                 case FinishStream():
                     assert self.open
                     self.finishing = True
+                case Postpone(command):
+                    self.postponed = command
                 case CloseStream(error=error):
-                    assert self.open or error is not None
+                    complete = self.session.state in (State.COMPLETE, State.CLOSED)
+                    assert self.open or error is not None or complete
                     self.open = False
                 case CloseSocket():
                     assert self.session.state is State.CLOSED
@@ -564,14 +688,24 @@ class RandomClient(RuleBasedStateMachine):
                 assert header["error_message"]
             case "result-generated":
                 assert self.started == self.ended + 1
-                sentence = message["payload"]["output"]["sentence"]
+                output = message["payload"]["output"]
+                if "transcription" in output:
+                    return
+                sentence = output["sentence"]
                 assert sentence["sentence_end"] is (sentence["end_time"] is not None)
                 assert sentence.get("sentence_begin", False) is not self.unfinished_sentence
                 self.unfinished_sentence = not sentence["sentence_end"]
 
     @property
     def reading(self):
-        return self.session.state not in (State.STARTING, State.CLOSED)
+        closed = self.session.state in (State.STARTING, State.CLOSED)
+        return not closed and self.postponed is None
+
+    @precondition(lambda self: self.postponed and not self.open)
+    @rule()
+    def the_postponed_command_comes_again(self):
+        command, self.postponed = self.postponed, None
+        self.feed(command)
 
     @precondition(lambda self: self.reading)
     @rule(
@@ -580,8 +714,9 @@ class RandomClient(RuleBasedStateMachine):
                 Audio(b"ab"),
                 Audio(b""),
                 run_task(),
+                run_task(model="gummy-chat-v1"),
                 FinishTask(),
-                ContinueTask(),
+                ContinueTask(("达摩院",)),
                 Rejected("", MalformedMessage()),
                 Rejected("", MessageTooLong(1000)),
                 Rejected("", TooManyMessages(200)),

@@ -10,10 +10,16 @@ OPTIONS = {"device": "cpu", "dtype": "float32", "step_threads": 1}
 
 
 def load_backend(
-    model: Path, punctuation: Path | None = None, *, warm: bool = False, **options: Any
+    model: Path,
+    punctuation: Path | None = None,
+    *,
+    second_pass: Path | None = None,
+    warm: bool = False,
+    **options: Any,
 ) -> PyTorchBackend:
     """Load a model with the default settings, `OPTIONS` and those given, and perhaps warm it up."""
-    backend = PyTorchBackend(model, Settings(**{**OPTIONS, **options}), punctuation)
+    settings = Settings(**{**OPTIONS, **options})
+    backend = PyTorchBackend(model, settings, punctuation, second_pass)
     if warm:
         backend.warm_up()
     return backend

@@ -15,6 +15,9 @@ from asr_server.asr.types import (
     DecodeResult,
     DecodeWork,
     Kind,
+    SecondPassResult,
+    SecondPassToken,
+    SecondPassWork,
     Slot,
     VadWork,
 )
@@ -29,6 +32,9 @@ SPEECH_RMS = 0.01
 """Root mean square from which a window counts as speech."""
 
 TEXT = "天地玄黄宇宙洪荒日月盈昃辰宿列张寒来暑往秋收冬藏"
+
+SECOND_TEXT = "甲乙丙丁戊己庚辛壬癸"
+"""What the offline model makes of the same chunks."""
 
 SOUNDALIKES = "悬皇"
 """Characters that hotwords can put in place of 玄黄."""
@@ -45,6 +51,7 @@ class FakeBackend:
     slots = 1024
     geometry = ChunkGeometry(stride=9_600, context=480)
     vocabulary = tuple(TEXT + SOUNDALIKES)
+    second_pass = False
 
     def __init__(self) -> None:
         self._committed: dict[Slot, int] = {}
@@ -58,8 +65,21 @@ class FakeBackend:
         """Return one character for each chunk."""
         return [self._decode(work) for work in works]
 
+    def correct(self, works: Sequence[SecondPassWork]) -> list[SecondPassResult]:
+        """Return one character of `SECOND_TEXT` for each chunk of a sentence."""
+        assert self.second_pass
+        return [self._correct(work) for work in works]
+
     def warm_up(self) -> None:
         """Do nothing: there is nothing to compile."""
+
+    def _correct(self, work: SecondPassWork) -> SecondPassResult:
+        stride, audio = self.geometry.stride, len(work.pcm)
+        tokens = tuple(
+            SecondPassToken(SECOND_TEXT[n % len(SECOND_TEXT)], begin, min(begin + stride, audio), 1)
+            for n, begin in enumerate(range(0, audio, stride))
+        )
+        return SecondPassResult(tokens)
 
     def _decode(self, work: DecodeWork) -> DecodeResult:
         committed = 0 if work.first else self._committed[work.slot]

@@ -12,6 +12,10 @@ import yaml
 CHARACTERS = "的一是在不了有和人这中大为上个国我以要他时来用们生到作地于出就分对成会可"
 
 
+CMVN_SHIFT, CMVN_SCALE = -12.0, 0.5
+"""Of every feature, as large as those of speech."""
+
+
 def random_config(
     size: int = 32, encoder_layers: int = 3, decoder_layers: int = 2
 ) -> dict[str, Any]:
@@ -85,8 +89,12 @@ def random_config(
 
 def write_model_dir(path: Path, config: dict[str, Any], tokens: list[str], seed: int = 0) -> Path:
     """Write a FunASR model directory whose random weights fire tokens at the pace of speech."""
+    return write_files(path, config, tokens, build_funasr(config, tokens, seed))
+
+
+def write_files(path: Path, config: dict[str, Any], tokens: list[str], model: Any) -> Path:
+    """Write the files of a FunASR model directory."""
     path.mkdir(parents=True, exist_ok=True)
-    model = build_funasr(config, tokens, seed)
     torch.save(
         {name: tensor.clone() for name, tensor in model.state_dict().items()}, path / "model.pt"
     )
@@ -218,9 +226,9 @@ class _Tokens:
 
 
 def _cmvn() -> str:
-    """Values of the size that speech has; the production file's layout."""
-    shift = " ".join(["-12.0"] * 560)
-    scale = " ".join(["0.5"] * 560)
+    """The content of `am.mvn`, in the production file's layout."""
+    shift = " ".join([str(CMVN_SHIFT)] * 560)
+    scale = " ".join([str(CMVN_SCALE)] * 560)
     return (
         "<Nnet>\n<Splice> 560 560\n[ 0 ]\n"
         f"<AddShift> 560 560\n<LearnRateCoef> 0 [ {shift} ]\n"

@@ -35,6 +35,11 @@ async def client(served):
         yield client
 
 
+def continue_task(context: object) -> str:
+    header = {"action": "continue-task", "task_id": "task", "streaming": "duplex"}
+    return json.dumps({"header": header, "payload": {"input": {"context": context}}})
+
+
 async def recognise(client: Client, audio: bytes = SPEECH, task_id: str = "task", **parameters):
     await client.say(run_task(task_id, **parameters))
     await client.stream(audio)
@@ -54,6 +59,58 @@ async def test_a_parameter_that_is_ignored_is_logged_with_its_name(client, caplo
     await recognise(client, vad_model="near_meeting_16k", max_sentence_silence=0.8)
     [record] = [one for one in caplog.records if "ignored" in one.message]
     assert record.parameters == ["vad_model", "max_sentence_silence"]
+
+
+async def test_what_a_message_model_lacks_and_an_unreadable_context_are_logged_as_ignored(
+    client, caplog
+):
+    caplog.set_level("INFO", "asr_server")
+    model = "qwen-audio-3.1-asr-flash-message"
+    for task_id in ("first", "second"):
+        await recognise(client, task_id=task_id, model=model, language_hints=["zh"])
+    await client.say(run_task("third"), continue_task({"role": "user"}), LOUD, finish_task())
+    await client.until("task-finished")
+    records = [one for one in caplog.records if "ignored" in one.message]
+    assert [(one.task_id, one.parameters) for one in records] == [
+        ("first", ["language_hints"]),
+        ("third", ["input.context"]),
+    ]
+    assert {one.levelname for one in records} == {"INFO"}
+
+
+@pytest.mark.parametrize("finish", [[], [finish_task("first")]], ids=["streaming", "finishing"])
+async def test_a_run_task_before_task_finished_loses_no_final(client, finish):
+    whole = texts(await recognise(client))
+    await client.say(run_task("first"), SPEECH, *finish)
+    await client.say(run_task("second"), SPEECH, finish_task("second"))
+    first, second = await client.until("task-finished"), await client.until("task-finished")
+    assert texts(first) == texts(second) == whole
+    assert [events[-1]["header"]["task_id"] for events in (first, second)] == ["first", "second"]
+    assert names(second)[0] == "task-started"
+
+
+async def test_a_wrong_run_task_behind_a_running_task_fails_after_its_last_final(client):
+    await client.say(run_task("first"), SPEECH, run_task("second", model="whisper"))
+    assert len(texts(await client.until("task-finished"))) == 2
+    assert error(await client.until())[0] == "ModelNotFound"
+
+
+async def test_gummy_chat_recognises_one_sentence_and_waits_for_finish_task(client):
+    await client.say(run_task(model="gummy-chat-v1"))
+    await client.stream(SPEECH)
+    events = await client.until("result-generated")
+    while not events[-1]["payload"].get("usage"):
+        events.append(await client.event())
+    await client.stream(LOUD)
+    await client.say(finish_task())
+    assert names(await client.until("task-finished")) == ["task-finished"]
+    assert names(await recognise(client, task_id="next"))[-1] == "task-finished"
+
+
+async def test_a_context_of_a_running_task_is_taken(client):
+    context = [{"role": "user", "content": [{"type": "input_text", "text": "天地玄黄在哪里"}]}]
+    await client.say(run_task(), LOUD, continue_task(context), QUIET, LOUD, finish_task())
+    assert len(texts(await client.until("task-finished"))) == 2
 
 
 async def test_a_task_is_started_recognised_and_finished(client):

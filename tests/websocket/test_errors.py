@@ -19,14 +19,15 @@ from tests.support.serving import (
 
 INVALID = "InvalidParameter"
 PROTOCOL = "Please follow the protocol!"
+NO_JSON = "Invalid payload data: a text frame has a JSON object"
 NO_INPUT = '{"header":{"action":"run-task","task_id":"t"},"payload":{"model":"m"}}'
 KEY = "sk-0123456789abcdef"
 GARBAGE = b"garbage" * 10
 
 TASK_ERRORS = {
     # name: (settings, messages of the client, code, message, close code)
-    "not JSON": ({}, ["{not json"], INVALID, "Invalid payload data", 1007),
-    "not an object": ({}, ["[]"], INVALID, "Invalid payload data", 1007),
+    "not JSON": ({}, ["{not json"], INVALID, NO_JSON + "; this one is wrong at character 2.", 1007),
+    "not an object": ({}, ["[]"], INVALID, NO_JSON + ", no other JSON value.", 1007),
     "no input": (
         {},
         [NO_INPUT],
@@ -43,7 +44,8 @@ TASK_ERRORS = {
         {},
         [run_task(sample_rate="often")],
         INVALID,
-        "Invalid value of parameter 'payload.parameters.sample_rate'.",
+        "Invalid value of parameter 'payload.parameters.sample_rate': \"often\". Input should be a"
+        " valid integer, unable to parse string as an integer.",
     ),
     "an unsupported sample rate": (
         {},

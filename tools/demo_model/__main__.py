@@ -20,11 +20,19 @@ WORK = ROOT / "build/demo_model"
 
 
 @app.command()
-def speech(work: Work = WORK, processes: int = 2) -> None:
-    """Speak the training set and compute its features (about 3.3 GB)."""
+def speech(work: Work = WORK, processes: int = 2, shards: int = 40) -> None:
+    """Speak the training set and compute its features (about 3.3 GB in 40 shards)."""
     from . import dataset
 
-    dataset.build(work / "speech", processes)
+    dataset.build(work / "speech", processes, shards)
+
+
+@app.command()
+def names(work: Work = WORK, processes: int = 2) -> None:
+    """Speak the sentences with invented names, from which the second pass learns hotwords."""
+    from . import dataset
+
+    dataset.build_names(work / "speech", processes)
 
 
 @app.command()
@@ -87,7 +95,69 @@ def evaluate(work: Work = WORK, folder: Path = PRODUCTS / "asr") -> None:
     from . import evaluation
 
     for point, name in enumerate(("chunks of 600 ms", "chunks of 480 ms")):
-        evaluation.show(evaluation.evaluate(folder, work / "test_sets", point), name)
+        figures = evaluation.evaluate(evaluation.Reader(folder), work / "test_sets", point)
+        evaluation.show(figures, name)
+
+
+@app.command()
+def second_pass_train(work: Work = WORK, minutes: float = 40.0, threads: int = 1) -> None:
+    """Train the offline model from the streaming one's weights; goes on from its checkpoint."""
+    from .second_pass.train import SecondPassRecipe, SecondPassTrainer
+
+    recipe = SecondPassRecipe(seconds=minutes * 60, threads=threads)
+    SecondPassTrainer(work / "speech", work / "second_pass", recipe, PRODUCTS / "asr").run()
+
+
+@app.command()
+def second_pass_heads(
+    work: Work = WORK, minutes: float = 10.0, times_minutes: float = 3.0, threads: int = 1
+) -> None:
+    """Teach the offline model times and hotwords, with its recogniser frozen."""
+    from .second_pass import heads
+
+    heads.train(work, PRODUCTS / "asr", minutes * 60, times_minutes * 60, threads)
+
+
+@app.command()
+def second_pass_export(work: Work = WORK, folder: Path = PRODUCTS / "second_pass") -> None:
+    """Write the offline model's directory from the last checkpoints."""
+    from .second_pass import export as second_pass
+    from .second_pass import heads
+
+    tokens = json.loads((PRODUCTS / "asr/tokens.json").read_text("utf-8"))
+    model = heads.trained(work / "second_pass", len(tokens))
+    second_pass.export(model.paraformer.state_dict(), tokens, PRODUCTS / "asr/am.mvn", folder)
+
+
+@app.command()
+def second_pass_evaluate(
+    work: Work = WORK, folder: Path = PRODUCTS / "second_pass", hotwords: Path | None = None
+) -> None:
+    """Error rates of the offline model on the test sets, and recall of invented names.
+
+    `hotwords` is the folder that `python -m benchmarks.hotwords speak` wrote.
+    """
+    from . import evaluation
+    from .second_pass import evaluation as second_pass
+
+    reader = second_pass.OfflineReader(folder)
+    evaluation.show(evaluation.evaluate(reader, work / "test_sets"), "whole sentences")
+    if hotwords is not None:
+        for manifest in sorted(hotwords.glob("*.jsonl")):
+            print(manifest.stem, second_pass.hotword_figures(reader, manifest))
+
+
+@app.command()
+def second_pass_samples(
+    hotwords: Path, work: Work = WORK, folder: Path = ROOT / "tests/data/second_pass"
+) -> None:
+    """Choose the recordings with which the project's tests show the second pass."""
+    from .evaluation import Reader
+    from .second_pass import samples as recordings
+    from .second_pass.evaluation import OfflineReader
+
+    streaming, offline = Reader(PRODUCTS / "asr"), OfflineReader(PRODUCTS / "second_pass")
+    recordings.build(streaming, offline, work / "test_sets", hotwords, folder)
 
 
 @app.command()
@@ -115,6 +185,11 @@ def build(work: Work = WORK, minutes: float = 170.0) -> None:
     samples()
     make_test_sets(work)
     evaluate(work)
+    names(work)
+    second_pass_train(work)
+    second_pass_heads(work)
+    second_pass_export(work)
+    second_pass_evaluate(work)
 
 
 if __name__ == "__main__":

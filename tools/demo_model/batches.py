@@ -2,7 +2,7 @@
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from .architecture import WIDTH
 from .dataset import Item, Shard
 from .features import FRAME_MS, MELS, Normaliser, stack_frames
-from .streaming_layout import Layout, OperatingPoint, arrange
+from .streaming_layout import Layout, OperatingPoint, arrange, whole
 
 POINTS = (OperatingPoint(), OperatingPoint(stride=8, look=4))
 
@@ -55,30 +55,47 @@ def augment_features(features: np.ndarray, rng: np.random.Generator) -> np.ndarr
     return features
 
 
+def warp(features: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Stretch the frequency axis by up to 6 %, as another speaker's vocal tract does."""
+    if rng.random() < 0.7:
+        return features
+    place = np.clip(np.arange(MELS) * rng.uniform(0.94, 1.06), 0, MELS - 1)
+    low = np.minimum(place.astype(int), MELS - 2)
+    share = (place - low).astype(np.float32)
+    return features[:, low] * (1 - share) + features[:, low + 1] * share
+
+
 def collate(
     items: list[Item],
     normaliser: Normaliser,
-    point: OperatingPoint,
+    point: OperatingPoint | None,
     rng: np.random.Generator | None = None,
 ) -> Batch:
-    """Lay a list of recordings out; with a generator, augment them for training."""
+    """Lay a list of recordings out; with a generator, augment them for training.
+
+    Without an operating point utterances are whole, as the offline model sees them.
+    """
     stacked = []
     for item in items:
         features = item.features.astype(np.float32)
         if rng is not None:
+            if point is None:
+                features = warp(features, rng)
             features = augment_features(features, rng)
         stacked.append(normaliser(torch.from_numpy(stack_frames(features))))
     lengths = torch.tensor([len(frames) for frames in stacked])
     frames = torch.nn.utils.rnn.pad_sequence(stacked, batch_first=True)
     size = len(items)
-    if rng is None:
+    if point is None:
+        layout = whole(frames, lengths, WIDTH)
+    elif rng is None:
         layout = arrange(frames, lengths, point, WIDTH)
     else:
         # Late positions appear too, for streams that go on for long.
         late = rng.random(size) < 0.4
         offset = torch.from_numpy(np.where(late, rng.integers(0, 400, size), 0))
-        whole = torch.from_numpy(rng.random(size) < 0.5)
-        layout = arrange(frames, lengths, point, WIDTH, offset, whole)
+        flush_whole = torch.from_numpy(rng.random(size) < 0.5)
+        layout = arrange(frames, lengths, point, WIDTH, offset, flush_whole)
     return _label(items, lengths, layout)
 
 
@@ -133,8 +150,12 @@ class Loader:
         positions: int,
         seed: int,
         second_share: float = 0.15,
+        points: Sequence[OperatingPoint | None] = POINTS,
     ) -> None:
-        self.shards = [Shard(path) for path in sorted(folder.glob("train-*"))]
+        self.points = points
+        self.shards = [
+            Shard(path) for path in sorted(folder.glob("train-*")) if (path / "index.npz").exists()
+        ]
         self.normaliser, self.positions = normaliser, positions
         self.second_share = second_share
         self.rng = np.random.default_rng(seed)
@@ -152,11 +173,13 @@ class Loader:
         order = np.argsort(jitter)
         batches, current, longest = [], [], 0
         for row in order:
-            chunks = self.sizes[row, 2] / 60 + 1.5
-            longest = max(longest, chunks)
-            if current and (len(current) + 1) * longest * 15 > self.positions:
+            length = self.sizes[row, 2] / 6
+            if self.points[0] is not None:
+                length = (length / 10 + 1.5) * 15
+            longest = max(longest, length)
+            if current and (len(current) + 1) * longest > self.positions:
                 batches.append(np.array(current))
-                current, longest = [], chunks
+                current, longest = [], length
             current.append(row)
         batches.append(np.array(current))
         self.rng.shuffle(batches)
@@ -166,7 +189,7 @@ class Loader:
         while True:
             for rows in self._epoch():
                 items = [self.shards[s][i] for s, i, _ in self.sizes[rows]]
-                point = POINTS[int(self.rng.random() < self.second_share)]
+                point = self.points[int(self.rng.random() < self.second_share)]
                 yield collate(items, self.normaliser, point, self.rng)
 
     def __iter__(self) -> Iterator[Batch]:

@@ -14,7 +14,7 @@ from random import Random
 import numpy as np
 from rich.progress import Progress
 
-from . import grammar
+from . import grammar, invented
 from .features import MELS, fbank
 from .recordings import (
     Recording,
@@ -33,6 +33,7 @@ SENTENCES = 100_000
 SPOKEN = 42_000
 RARE_FLOOR = 60
 SHARDS = 40
+NAMES, NAME_SHARDS = 4_000, 4
 JOINED_SHARE = 0.12
 WORDLESS_SHARE = 0.015
 LONGEST_SECONDS = 14.0
@@ -46,7 +47,7 @@ class Part:
     number: int
     folder: Path
     plans: list[list[grammar.Sentence]]
-    kind: str  # "train", or a name of DEV_SETS
+    kind: str  # "train", "names", or a name of DEV_SETS
     tokens: dict[str, int]
 
 
@@ -92,6 +93,9 @@ def make_recording(
         if not plan:
             return wordless(noises, rng), conditions.dither
         voice = training_voice(choose)
+    elif kind == "names":
+        voice = training_voice(choose)
+        silences = replace(silences, after=max(silences.after, 0.0))
     else:
         voice = held_out_voice(choose, UNSEEN_VOICES if kind == "dev_unseen" else TRAINING_VOICES)
         snr = 15.0 if kind == "dev_noise" else 25.0
@@ -139,8 +143,8 @@ def _work(part: Part) -> int:
     return len(part.plans)
 
 
-def build(folder: Path, processes: int = 2) -> None:
-    """Make all shards; those that are there already are left alone."""
+def build(folder: Path, processes: int = 2, shards: int = SHARDS) -> None:
+    """Make the first `shards` shards; those that are there already are left alone."""
     folder.mkdir(parents=True, exist_ok=True)
     corpus = grammar.build_corpus(SEED, SENTENCES)
     tokens = vocabulary(corpus.characters)
@@ -155,15 +159,29 @@ def build(folder: Path, processes: int = 2) -> None:
         grouped = [chosen[i : i + 2] for i in range(0, 100, 2)]
         plan = grouped if kind == "dev_joined" else [[s] for s in chosen]
         parts.append(Part(100 + number, folder / kind, plan, kind, ids))
-    for number in range(SHARDS):
+    for number in range(shards):
         name = f"train-{number:02d}"
         parts.append(Part(number, folder / name, plans[number::SHARDS], "train", ids))
-    parts = [part for part in parts if not (part.folder / "index.npz").exists()]
-    if parts:
-        _run(parts, processes)
+    _run(parts, processes)
+
+
+def build_names(folder: Path, processes: int = 2) -> None:
+    """Make the shards of sentences with invented names, which teach hotwords alone."""
+    corpus = grammar.build_corpus(SEED, SENTENCES)
+    ids = {token: index for index, token in enumerate(vocabulary(corpus.characters))}
+    spoken = invented.sentences(corpus, NAMES, SEED)
+    words = {sentence.text: word for sentence, word in spoken}
+    (folder / "names.json").write_text(json.dumps(words, ensure_ascii=False), encoding="utf-8")
+    plans = [[sentence] for sentence, _ in spoken]
+    parts = [
+        Part(200 + n, folder / f"names-{n:02d}", plans[n::NAME_SHARDS], "names", ids)
+        for n in range(NAME_SHARDS)
+    ]
+    _run(parts, processes)
 
 
 def _run(parts: list[Part], processes: int) -> None:
+    parts = [part for part in parts if not (part.folder / "index.npz").exists()]
     with multiprocessing.get_context("fork").Pool(processes) as pool, Progress() as progress:
         task = progress.add_task("speech", total=sum(len(part.plans) for part in parts))
         for count in pool.imap_unordered(_work, parts):

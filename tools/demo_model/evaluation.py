@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 
 from . import test_sets
 from .architecture import WIDTH
@@ -13,7 +14,7 @@ from .batches import POINTS
 from .features import Normaliser, fbank, stack_frames
 from .model import DemoModel
 from .scoring import Score, score
-from .streaming_layout import arrange
+from .streaming_layout import Layout, arrange
 
 BATCH = 32
 
@@ -28,7 +29,7 @@ class Reader:
         self.model = DemoModel(len(self.tokens)).eval()
         weights = torch.load(folder / "model.pt", weights_only=True)
         self.model.paraformer.load_state_dict({k: v.float() for k, v in weights.items()})
-        self.normaliser = _read_normaliser(folder / "am.mvn")
+        self.normaliser = read_normaliser(folder / "am.mvn")
 
     def transcribe(self, recordings: list[np.ndarray], point: int = 0) -> list[str]:
         """Text of each 16 kHz recording, streamed as one sentence from beginning to end."""
@@ -42,13 +43,17 @@ class Reader:
             ]
             lengths = torch.tensor([len(f) for f in frames])
             padded = torch.nn.utils.rnn.pad_sequence(frames, batch_first=True)
-            layout = arrange(padded, lengths, POINTS[point], WIDTH)
+            layout = self.layout(padded, lengths, point)
             for index, ids in zip(chosen, self.model.transcribe(layout), strict=True):
                 texts[index] = "".join(self.tokens[i] for i in ids if i > 2)
         return texts
 
+    def layout(self, frames: Tensor, lengths: Tensor, point: int) -> Layout:
+        """Lay recordings out as streamed at an operating point."""
+        return arrange(frames, lengths, POINTS[point], WIDTH)
 
-def _read_normaliser(path: Path) -> Normaliser:
+
+def read_normaliser(path: Path) -> Normaliser:
     rows = [
         np.array(line.split("[")[1].split("]")[0].split(), np.float32)
         for line in path.read_text("ascii").splitlines()
@@ -57,9 +62,8 @@ def _read_normaliser(path: Path) -> Normaliser:
     return Normaliser(rows[0], rows[1])
 
 
-def evaluate(folder: Path, sets: Path, point: int = 0) -> dict[str, Score]:
+def evaluate(reader: Reader, sets: Path, point: int = 0) -> dict[str, Score]:
     """Score every test set, and every voice of the set of unseen ones."""
-    reader = Reader(folder)
     figures: dict[str, Score] = {}
     for name in test_sets.SIZES:
         entries = test_sets.read_manifest(sets / f"{name}.jsonl")

@@ -50,7 +50,7 @@ def _heads(x: Tensor, heads: int) -> Tensor:
     return x.unflatten(-1, (heads, -1)).transpose(-3, -2)
 
 
-def _attention(query: Tensor, key: Tensor, value: Tensor, heads: int, mask: Tensor) -> Tensor:
+def attend(query: Tensor, key: Tensor, value: Tensor, heads: int, mask: Tensor) -> Tensor:
     """Scaled dot product attention of [n, queries, width] to [n, keys, width].
 
     Plain batched products: their bfloat16 backward pass is twice as fast on processors as the
@@ -111,7 +111,7 @@ class DemoModel(nn.Module):
             pieces = [older[:, i : i + count] for i in range(back)]
             return torch.cat([*pieces, y], 2).flatten(0, 1)
 
-        attended = _attention(query, with_look_back(key), with_look_back(value), attention.h, mask)
+        attended = attend(query, with_look_back(key), with_look_back(value), attention.h, mask)
         return attention.linear_out(attended) + memory
 
     def _alphas(self, hidden: Tensor) -> Tensor:
@@ -153,7 +153,7 @@ class DemoModel(nn.Module):
             attention = layer.src_attn
             query = attention.linear_q(layer.norm3(x))
             key, value = attention.linear_k_v(encoded.hidden).chunk(2, -1)
-            x = x + attention.linear_out(_attention(query, key, value, attention.h, mask))
+            x = x + attention.linear_out(attend(query, key, value, attention.h, mask))
         for layer in decoder.decoders3:
             x = layer.feed_forward(layer.norm1(x))
         return decoder.output_layer(decoder.after_norm(x)).float()

@@ -92,3 +92,12 @@ def arrange(
     valid = (chunk < last[:, None, None]) | (is_last & (within < remaining))
     centre = valid & (is_last | (within < point.stride))
     return Layout(point, chunks * valid[..., None], valid, centre, last)
+
+
+def whole(frames: Tensor, lengths: Tensor, width: int) -> Layout:
+    """Lay out a padded batch as the offline model sees it: every utterance is one chunk."""
+    time = frames.shape[1]
+    scaled = frames * width**0.5 + positional_encoding(time, frames.shape[2], torch.zeros(1))
+    valid = (torch.arange(time)[None, :] < lengths[:, None])[:, None]
+    chunks = scaled[:, None] * valid[..., None]
+    return Layout(OperatingPoint(time, 0, 0, 0), chunks, valid, valid, torch.zeros_like(lengths))

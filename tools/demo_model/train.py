@@ -17,8 +17,12 @@ from .dataset import DEV_SETS, Item, Shard, statistics
 from .features import Normaliser
 from .model import DemoModel
 from .scoring import Score, score
+from .streaming_layout import OperatingPoint
 
 _ON_TERMINAL = Console().is_terminal
+
+FAST_BFLOAT16 = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+"""Without instructions for them, products in bfloat16 are fifty times slower than in float32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,7 @@ class Recipe:
     frames_until: float = 0.6  # share of the time that the frame classifier helps
     average: float = 0.998
     checkpoint_every: float = 180.0
+    second_share: float = 0.15  # of batches at the second operating point
     seed: int = 1
     threads: int = 2
 
@@ -54,16 +59,16 @@ def evaluate(
     model: DemoModel,
     items: list[Item],
     normaliser: Normaliser,
-    point: int = 0,
+    point: OperatingPoint | None = POINTS[0],
     fast: bool = False,
 ) -> Score:
-    """Character errors of greedy streaming over recordings, in batches of similar length."""
+    """Character errors of greedy decoding over recordings, in batches of similar length."""
     order = sorted(range(len(items)), key=lambda index: len(items[index].features))
     total = Score()
     for start in range(0, len(order), 40):
         chosen = [items[index] for index in order[start : start + 40]]
-        batch = collate(chosen, normaliser, POINTS[point])
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=fast):
+        batch = collate(chosen, normaliser, point)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=fast and FAST_BFLOAT16):
             texts = model.transcribe(batch.layout)
         for item, read in zip(chosen, texts, strict=True):
             total = total + score(item.tokens.tolist(), read)
@@ -73,14 +78,17 @@ def evaluate(
 class Trainer:
     """Model, average of its weights, optimiser, and how far they are."""
 
+    network: type[DemoModel] = DemoModel
+    points: tuple[OperatingPoint | None, ...] = POINTS
+
     def __init__(self, speech: Path, output: Path, recipe: Recipe) -> None:
         self.output, self.recipe = output, recipe
         output.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(recipe.seed)
         self.tokens: list[str] = json.loads((speech / "tokens.json").read_text("utf-8"))
         self.speech = speech
-        self.model = DemoModel(len(self.tokens))
-        self.average = DemoModel(len(self.tokens))
+        self.model = self.network(len(self.tokens))
+        self.average = self.network(len(self.tokens))
         self.average.load_state_dict(self.model.state_dict())
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(),
@@ -125,7 +133,7 @@ class Trainer:
         recipe = self.recipe
         share = self.elapsed / recipe.seconds
         sampler = recipe.sampler[int(share > recipe.settled)]
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=FAST_BFLOAT16):
             parts = losses.compute(self.model, batch, share < recipe.frames_until, sampler)
         loss = (
             parts.characters
@@ -153,7 +161,14 @@ class Trainer:
         torch.set_num_threads(recipe.threads)
         dev = {kind: list(Shard(self.speech / kind)) for kind in DEV_SETS}
         loader = iter(
-            Loader(self.speech, self.normaliser, recipe.positions, recipe.seed + self.step)
+            Loader(
+                self.speech,
+                self.normaliser,
+                recipe.positions,
+                recipe.seed + self.step,
+                recipe.second_share,
+                self.points,
+            )
         )
         recent: dict[str, float] = {}
         began, saved = time.monotonic() - self.elapsed, self.elapsed
@@ -194,8 +209,10 @@ class Trainer:
     def _watch(self, dev: dict[str, list[Item]]) -> None:
         items = {kind: part[:64] for kind, part in dev.items()}
         normaliser = self.normaliser
-        figures = {k: evaluate(self.average, v, normaliser, 0, True) for k, v in items.items()}
-        figures["dev_480ms"] = evaluate(self.average, items["dev"], normaliser, 1, True)
+        point, *others = self.points
+        figures = {k: evaluate(self.average, v, normaliser, point, True) for k, v in items.items()}
+        for other in others:
+            figures["dev_480ms"] = evaluate(self.average, items["dev"], normaliser, other, True)
         self._log(" ".join(f"{kind} {figure.rate:.2%}" for kind, figure in figures.items()))
 
     def _log(self, line: str) -> None:

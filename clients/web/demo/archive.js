@@ -41,7 +41,8 @@ export class Archive {
       durationMs: 0,
     };
     const durationMs = Math.round(recording.durationMs) || entry.durationMs;
-    return this.#save({ ...entry, durationMs, ...summary(sentences) }, changed, removed);
+    const { measures } = session;
+    return this.#save({ ...entry, durationMs, measures, ...summary(sentences) }, changed, removed);
   }
 
   /** @param {Entry} entry @param {string} title */
@@ -58,7 +59,8 @@ export class Archive {
     if (!entry) return null;
     this.#entries.set(id, entry);
     const session = new Session({ source: entry.source });
-    return Object.assign(session, { id, sentences, createdAt: entry.createdAt });
+    const past = entry.measures ?? { first: null, final: null, revised: null };
+    return Object.assign(session, { id, sentences, createdAt: entry.createdAt, past });
   }
 
   /**

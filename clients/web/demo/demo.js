@@ -8,8 +8,11 @@ import { FileError, acceptDrops, readAudio } from './files.js';
 import { History } from './history.js';
 import { HistoryView } from './historyview.js';
 import { t } from './i18n.js';
+import { LoadView } from './loadview.js';
 import { Meters } from './meters.js';
+import { showServer } from './notice.js';
 import { copyText, download, downloadTranscript } from './output.js';
+import { Phone } from './phone.js';
 import { Player } from './player.js';
 import { Samples } from './samples.js';
 import { addressOf, isMixedContent, readHealth } from './server.js';
@@ -17,7 +20,8 @@ import { Session } from './session.js';
 import { Settings } from './settings.js';
 import { SettingsView } from './settingsview.js';
 import { CodePanel } from './snippets.js';
-import { Transcript, clock } from './transcript.js';
+import { Transcript } from './transcript.js';
+import { showTrend } from './trend.js';
 import { Truth } from './truth.js';
 import { Undo } from './undo.js';
 import { Waveform } from './waveform.js';
@@ -63,9 +67,19 @@ const code = new CodePanel({ tabs: $('code-tabs'), panel: $('code-panel'), code:
 const captions = new Captions($('captions'), startMainAction);
 const historyView = new HistoryView($('history'), archive, undo, {
   onOpen: openEntry,
-  onRemoved: (id) => id === session.id && show(new Session()),
+  onRemoved: (id) => (id === session.id ? show(new Session()) : refreshTrend()),
   isBusy: () => state !== 'idle',
 });
+const load = new LoadView($('load'), {
+  samples,
+  makeClient: () => {
+    const address = addressOf(settings.values.url) ?? addressOf('');
+    return makeClient(address, { attempts: 0, initialAttempts: 0 });
+  },
+  silenceMs: () => settings.values.silence,
+  onError: (error) => alert.showError(error, settings.values),
+});
+const phone = new Phone($('open-phone'), $('phone'), () => settings.values.key);
 
 const settingsView = new SettingsView(
   {
@@ -80,14 +94,17 @@ const settingsView = new SettingsView(
     onServer: () => {
       showCode();
       checkHealth();
+      phone.find();
     },
     onLanguage: () => {
       samples.show();
+      load.show();
       showHealth();
       showFigures();
+      refreshTrend();
       player.show();
     },
-    onTheme: () => waveform.refresh(),
+    onTheme: refreshDrawings,
   },
 );
 
@@ -126,13 +143,15 @@ async function begin(source, options = {}, { name = 'microphone', sample } = {})
   undo.offer(t('undo.new'), () => begun === session && returnTo(before));
 }
 
-function makeClient({ ws }) {
+/** @param {{ws: URL}} address @param {Partial<import('../AsrClient.js').Retry>} [retry] */
+function makeClient({ ws }, retry = {}) {
   const { key, model, device } = settings.values;
   return new AsrClient({
     url: ws.href,
     apiKey: key,
     model,
     parameters: settings.parameters,
+    retry,
     microphone: device ? { deviceId: { exact: device } } : {},
   });
 }
@@ -156,6 +175,7 @@ function listen(client, before) {
   client.on('finished', () => {
     alert.hide();
     setState('idle');
+    refreshTrend();
     const score = truth.update(session.text, false);
     announce(
       score ? t('truth.score', score.right, score.of) : t('state.done', session.sentences.length),
@@ -200,6 +220,7 @@ function show(next) {
   showFigures();
   showTime();
   enableExports();
+  refreshTrend();
 }
 
 function rightText({ text, punctuated = text, written = punctuated }) {
@@ -297,6 +318,15 @@ function showTime() {
 /** @param {number} [open] characters of the open sentence */
 function showFigures(open) {
   meters.showFigures(session, open);
+}
+
+async function refreshTrend() {
+  showTrend($('trend'), await archive.history.list(), session.id);
+}
+
+function refreshDrawings() {
+  waveform.refresh();
+  load.refresh();
 }
 
 function announce(text) {
@@ -401,37 +431,10 @@ async function checkHealth() {
 }
 
 function showHealth() {
-  if (health === undefined) {
-    $('model-name').textContent = t('model.checking');
-    return showMainAction();
-  }
-  // Only the demo model has a notice.
-  const isDemo = Boolean(health?.notice);
-  $('model').dataset.state = health ? (isDemo ? 'demo' : 'ok') : 'away';
-  const device = document.createElement('span');
-  device.className = 'device';
-  device.textContent = health?.device ? ` · ${health.device}` : '';
-  const name = isDemo ? t('model.demo') : health?.model;
-  const link = $('model-name');
-  link.replaceChildren(health ? name : t('model.away'), device);
-  link.title = health ? t('model.status') : '';
-  if (health) link.href = String(new URL('status', addressOf(settings.values.url).http));
-  else link.removeAttribute('href');
-  $('demo-notice').hidden = !isDemo;
-  fillList($('demo-can'), t('demo.can'));
-  fillList($('demo-cannot'), t('demo.cannot'));
+  showServer($, health, addressOf(settings.values.url));
   samples.disable(state !== 'idle');
+  load.show();
   showMainAction();
-}
-
-function fillList(list, lines) {
-  list.replaceChildren(
-    ...lines.map((line) => {
-      const item = document.createElement('li');
-      item.textContent = line;
-      return item;
-    }),
-  );
 }
 
 function showCode() {
@@ -470,7 +473,7 @@ function setUpControls() {
     event.preventDefault();
     $('record').click();
   });
-  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => waveform.refresh());
+  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', refreshDrawings);
 }
 
 setUpControls();
@@ -480,4 +483,5 @@ showCode();
 setState('idle');
 if (lastShown() && !captions.isFixed) openEntry(lastShown());
 checkHealth().then(() => captions.isFixed && !isSampleFirst() && startMainAction());
+phone.find();
 setInterval(checkHealth, 30_000);

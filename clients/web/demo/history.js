@@ -14,6 +14,7 @@ const SENTENCES = 'sentences'; // by [id of the transcript, index]
  * @property {string} preview the first sentence
  * @property {number} sentences their number
  * @property {number} characters their number
+ * @property {import('./session.js').Measures} [measures]
  */
 
 /** @typedef {import('../AsrClient.js').Sentence} Sentence */

@@ -45,7 +45,7 @@ export class HistoryView {
     const about = document.createElement('small');
     about.textContent = [
       new Date(entry.createdAt).toLocaleString(document.documentElement.lang, {
-        dateStyle: 'medium',
+        dateStyle: innerWidth < 600 ? 'short' : 'medium',
         timeStyle: 'short',
       }),
       clock(entry.durationMs),

@@ -30,8 +30,40 @@ const zh = {
   'first-text': '首字',
   'final-text': '定稿',
   characters: '字数',
+  revised: '改写',
+  'revised.share': '{0} %',
+  'latency.more': '如何测得？',
   'latency.about':
-    '首字：从开始说话到首个中间结果。定稿：从断句静音（{0} 毫秒）结束到最终结果，即静音之外的时间。均为中位数。',
+    '首字：从开始说话到首个中间结果。定稿：从断句静音（{0} 毫秒）结束到最终结果，即静音之外的时间。均为中位数，由浏览器测量。改写：已经显示、后来又被替换的字所占的比例，标点不计。',
+  trend: '最近各次（中位数）',
+  'trend.about': '最近 {0} 次识别的延迟中位数；最后一次：首字 {1} 毫秒，定稿 {2} 毫秒',
+  corrected: '中间结果为“{0}”',
+  'corrected.added': '中间结果中没有此字',
+  confidence: '置信度 {0} %',
+  load: '多路并发',
+  'load.about': '同时发送多路示例录音：每一路是一个独立的连接，按实时速度发送。',
+  'load.streams': '路数',
+  'load.start': '同时识别 {0} 路',
+  'load.stop': '停止',
+  'load.speaking': '正在识别',
+  'load.finals': '定稿句数',
+  'load.first': '首字（毫秒）',
+  'load.final': '定稿，静音之外（毫秒）',
+  'load.browser': '浏览器自身（毫秒）',
+  'load.refusals': '被拒绝',
+  'load.refused': '已拒绝',
+  'load.failed': '失败',
+  'load.refused.about':
+    '{0} 路被拒绝：服务器只接受它能及时处理的路数（ASR_MAX_TASKS 和准入控制）。',
+  'load.hidden': '运行期间本页曾在后台，浏览器会放慢后台页面的计时器，本次数字偏高。',
+  'load.note':
+    '中位数 / 95 % 分位数。延迟由浏览器测量，从发出对应的音频算起；定稿不含 {0} 毫秒断句静音。“浏览器自身”是本页计时器的延误，每个延迟中最多有这么多来自浏览器；浏览器与服务器在同一台机器上时，还会占用服务器的处理器。',
+  'load.summary':
+    '{0} 路，定稿 {1} 句；延迟的中位数 / 95 % 分位数：首字 {2} 毫秒，定稿 {3} 毫秒；{4} 路被拒绝',
+  phone: '在手机上打开',
+  'phone.code': '本页地址的二维码',
+  'phone.about':
+    '请用手机扫描。手机须与服务器在同一局域网；自签名证书会使浏览器先显示警告，确认后即可使用麦克风。',
   truth: '正确文本',
   'truth.right': '正确 {0} / {1} 字',
   'truth.score': '识别完成，正确 {0} 字，共 {1} 字',
@@ -110,6 +142,8 @@ const zh = {
   'set.fillers': '过滤语气词',
   'set.fillers.about': '嗯、啊、呃',
   'set.confidence': '标记置信度低的字',
+  'set.second-pass': '用离线模型修正定稿',
+  'set.second-pass.about': '被修正的字会短暂高亮',
   'set.hotwords': '热词',
   'set.hotwords.about': '每行一个，可附权重（1–5），例如：达摩院 5',
   'set.sound': '音频',
@@ -178,8 +212,43 @@ const en = {
   'first-text': 'First text',
   'final-text': 'Final',
   characters: 'Characters',
+  revised: 'Revised',
+  'revised.share': '{0} %',
+  'latency.more': 'How is this measured?',
   'latency.about':
-    'First text: from the onset of speech to the first interim result. Final: from the end of the silence that ends a sentence ({0} ms) to the final result. Medians.',
+    'First text: from the onset of speech to the first interim result. Final: from the end of the silence that ends a sentence ({0} ms) to the final result. Medians, measured by the browser. Revised: the share of the characters shown that a later result replaced, punctuation aside.',
+  trend: 'Last sessions, median',
+  'trend.about':
+    'Median latencies of the last {0} sessions; of the last one: first text {1} ms, final {2} ms',
+  corrected: 'Interim result: “{0}”',
+  'corrected.added': 'Not in the interim result',
+  confidence: 'Confidence {0} %',
+  load: 'Many at once',
+  'load.about':
+    'Sends the samples on many connections at once, each in real time, as separate clients do.',
+  'load.streams': 'Streams',
+  'load.start': 'Run {0} at once',
+  'load.stop': 'Stop',
+  'load.speaking': 'Streams',
+  'load.finals': 'Final sentences',
+  'load.first': 'First text (ms)',
+  'load.final': 'Final, beyond the silence (ms)',
+  'load.browser': 'Browser’s own (ms)',
+  'load.refusals': 'Refused',
+  'load.refused': 'refused',
+  'load.failed': 'failed',
+  'load.refused.about':
+    '{0} streams were refused: the server accepts only as many as it can serve in time (ASR_MAX_TASKS and admission).',
+  'load.hidden':
+    'This page was in the background meanwhile, where browsers slow its timers: the figures are too high.',
+  'load.note':
+    'Median / 95th percentile, measured by the browser from the moment the audio was sent; finals without the {0} ms of silence that ends a sentence. “Browser’s own” is how late this page’s timers are: at most that much of each latency is the browser’s. On the server’s machine the browser also takes processor time from the server.',
+  'load.summary':
+    '{0} streams, {1} final sentences; latency, median / 95th percentile: first text {2} ms, final {3} ms; {4} streams refused',
+  phone: 'Open on a phone',
+  'phone.code': 'QR code of this page’s address',
+  'phone.about':
+    'Scan it with a phone in the same network. If the certificate is self-signed, the browser shows a warning first; once confirmed, the microphone works.',
   truth: 'Right text',
   'truth.right': '{0} / {1} right',
   'truth.score': 'Done, {0} of {1} characters are right',
@@ -264,6 +333,8 @@ const en = {
   'set.fillers': 'Remove filler words',
   'set.fillers.about': '嗯, 啊, 呃',
   'set.confidence': 'Mark words of low confidence',
+  'set.second-pass': 'Correct finals with the offline model',
+  'set.second-pass.about': 'Corrected words light up for a moment',
   'set.hotwords': 'Hotwords',
   'set.hotwords.about': 'One per line, optionally with a weight from 1 to 5: 达摩院 5',
   'set.sound': 'Audio',
@@ -332,5 +403,8 @@ export function translate(name) {
   }
   for (const element of document.querySelectorAll('[data-i18n-label]')) {
     element.setAttribute('aria-label', t(element.dataset.i18nLabel));
+  }
+  for (const element of document.querySelectorAll('[data-i18n-alt]')) {
+    element.setAttribute('alt', t(element.dataset.i18nAlt));
   }
 }

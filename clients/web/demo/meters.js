@@ -37,8 +37,11 @@ export class Meters {
   /** @param {import('./session.js').Session} session @param {number} [open] characters not final */
   showFigures(session, open = 0) {
     const shown = (ms, key) => (ms === null ? '–' : t(key, Math.round(ms)));
-    this.element('first-text').textContent = shown(session.latency('first'), 'ms');
-    this.element('final-text').textContent = shown(session.latency('final'), 'ms.beyond');
+    const { first, final, revised } = session.measures;
+    this.element('first-text').textContent = shown(first, 'ms');
+    this.element('final-text').textContent = shown(final, 'ms.beyond');
+    this.element('revised').textContent =
+      revised === null ? '–' : t('revised.share', (100 * revised).toFixed(1));
     this.element('latency-about').textContent = t('latency.about', session.silenceMs);
     this.element('characters').textContent = String(session.text.length + open);
   }

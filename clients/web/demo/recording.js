@@ -1,6 +1,7 @@
 // The audio of a session as it was sent, for playback, the waveform and WAV export.
 
 import { levelOf } from '../AsrClient.js';
+import { SentTimes } from './latency.js';
 
 const PEAK_MS = 20;
 
@@ -15,7 +16,7 @@ export class Recording {
     this.blocks = [];
     this.samples = 0;
     this.peaks = []; // peak amplitude of every 20 ms, 0 to 1
-    this.sentAt = []; // [end of the block in ms, wall clock at which it was sent]
+    this.sent = new SentTimes();
     this.buffer = null;
   }
 
@@ -29,23 +30,11 @@ export class Recording {
     this.blocks.push(pcm);
     this.samples += pcm.length;
     this.buffer = null;
-    this.sentAt.push([this.durationMs, performance.now()]);
+    this.sent.add(this.durationMs);
     const step = (this.sampleRate * PEAK_MS) / 1000;
     for (let at = 0; at < pcm.length; at += step) {
       this.peaks.push(10 ** (levelOf(pcm.subarray(at, at + step)).peakDb / 20));
     }
-  }
-
-  /** Return the wall clock at which the sample at `ms` was sent, or null. */
-  wallClockOf(ms) {
-    let low = 0;
-    let high = this.sentAt.length;
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (this.sentAt[middle][0] <= ms) low = middle + 1;
-      else high = middle;
-    }
-    return this.sentAt[Math.min(low, this.sentAt.length - 1)]?.[1] ?? null;
   }
 
   /** Return the peak amplitude between two times, 0 to 1. */

@@ -1,18 +1,29 @@
-// One session: a recording, its sentences, and the latencies measured while it ran.
+// One session: a recording, its sentences, and what was measured while it ran.
 
+import { LatencyMeter, quantile } from './latency.js';
 import { Recording } from './recording.js';
+import { Stability } from './revisions.js';
 
 /** @typedef {import('../AsrClient.js').Sentence} Sentence */
+
+/**
+ * @typedef {object} Measures
+ * @property {number | null} first median latency in ms
+ * @property {number | null} final median latency in ms, after the silence
+ * @property {number | null} revised share of the shown characters
+ */
 
 export class Session {
   /** @type {Sentence[]} */
   sentences = [];
   recording = new Recording();
+  stability = new Stability();
   /** @type {string | null} id in the history, once there is something to keep */
   id = null;
   createdAt = Date.now();
+  /** @type {Measures | null} of a session from the history */
+  past = null;
   #latencies = { first: [], final: [] };
-  #firstTextIndex = null; // the last sentence whose first text was measured
 
   /**
    * @param {{source?: string, sample?: object | null, isPaced?: boolean, silenceMs?: number}} options
@@ -20,6 +31,7 @@ export class Session {
    */
   constructor({ source = '', sample = null, isPaced = false, silenceMs = 800 } = {}) {
     Object.assign(this, { source, sample, isPaced, silenceMs });
+    this.meter = new LatencyMeter(this.recording.sent, silenceMs);
   }
 
   get text() {
@@ -32,32 +44,27 @@ export class Session {
     return this.sentences.length > 0 || isSpoken;
   }
 
-  /** @param {Sentence} sentence an interim */
-  measureFirst({ index, text, beginMs }) {
-    if (!text || this.#firstTextIndex === index) return;
-    this.#firstTextIndex = index;
-    this.#measure('first', beginMs);
+  /** @param {Sentence} interim */
+  measureFirst(interim) {
+    this.stability.add(interim);
+    this.#keep('first', this.meter.first(interim));
   }
 
-  /**
-   * Measure the time after the silence that the settings ask for: the server cannot know earlier that
-   * the sentence is over. The end of the audio counts as such a silence.
-   * @param {Sentence} sentence
-   */
-  measureFinal({ endMs }) {
-    this.#measure('final', endMs + this.silenceMs);
+  /** @param {Sentence} final */
+  measureFinal(final) {
+    this.stability.add(final);
+    this.#keep('final', this.meter.final(final));
   }
 
-  /** @param {'first' | 'final'} kind @returns {number | null} the median in ms */
-  latency(kind) {
-    const values = this.#latencies[kind];
-    return values.length ? values[values.length >> 1] : null;
+  /** @returns {Measures} */
+  get measures() {
+    if (this.past) return this.past;
+    const [first, final] = [this.#latencies.first, this.#latencies.final];
+    const revised = this.isPaced ? this.stability.revisedShare : null;
+    return { first: quantile(first, 0.5), final: quantile(final, 0.5), revised };
   }
 
-  #measure(kind, ms) {
-    const sent = this.recording.wallClockOf(ms);
-    if (!this.isPaced || sent === null) return;
-    this.#latencies[kind].push(Math.max(0, performance.now() - sent));
-    this.#latencies[kind].sort((a, b) => a - b);
+  #keep(kind, ms) {
+    if (this.isPaced && ms !== null) this.#latencies[kind].push(ms);
   }
 }

@@ -11,7 +11,8 @@ const DEFAULTS = {
   punctuation: true,
   itn: true,
   fillers: false,
-  confidence: false,
+  confidence: true,
+  secondPass: true,
   hotwords: '',
   device: '',
   realtime: false,
@@ -24,6 +25,7 @@ const DEFAULTS = {
 export class Settings {
   constructor() {
     this.values = { ...DEFAULTS, ...read() };
+    this.values.key = keyInAddress();
   }
 
   set(name, value) {
@@ -44,7 +46,7 @@ export class Settings {
 
   /** The parameters of the task, without those that equal the server's default. */
   get parameters() {
-    const { silence, punctuation, itn, fillers, confidence, hotwords } = this.values;
+    const { silence, punctuation, itn, fillers, confidence, secondPass, hotwords } = this.values;
     const words = parseHotwords(hotwords);
     return {
       ...(silence !== 800 && { max_sentence_silence: silence }),
@@ -52,6 +54,7 @@ export class Settings {
       ...(!itn && { inverse_text_normalization_enabled: false }),
       ...(fillers && { disfluency_removal_enabled: true }),
       ...(confidence && { word_confidence_enabled: true }),
+      ...(!secondPass && { second_pass_enabled: false }),
       ...(Object.keys(words).length > 0 && { vocabulary: words }),
     };
   }
@@ -86,6 +89,11 @@ function read() {
   } catch {
     return {};
   }
+}
+
+/** Return the key of an address such as `https://host/#key=...`, which the QR code contains. */
+function keyInAddress() {
+  return new URLSearchParams(location.hash.slice(1)).get('key') ?? '';
 }
 
 /** @param {string} text one hotword per line, optionally with a weight */

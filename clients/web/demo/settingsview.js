@@ -18,6 +18,8 @@ export class SettingsView {
     this.page = page;
     this.form.elements.url.placeholder = ownServer();
     settings.bind(this.form, (name) => name === 'url' && page.onServer());
+    // Typed letter by letter: each would be a wrong key.
+    this.form.elements.key.addEventListener('change', () => page.onServer());
     this.reset.addEventListener('click', () => {
       settings.reset();
       settings.show();

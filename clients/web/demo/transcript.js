@@ -2,8 +2,11 @@
 // can be edited.
 
 import { t } from './i18n.js';
+import { replaced } from './revisions.js';
+import { plain } from './truth.js';
 
 const LOW_CONFIDENCE = 0.6; // words below are marked
+const FAIR_CONFIDENCE = 0.85; // words below are marked more faintly
 export const PENCIL =
   'm4 20 .9-4.2L15.6 5.1a1.9 1.9 0 0 1 2.7 0l.6.6a1.9 1.9 0 0 1 0 2.7L8.2 19.1z';
 
@@ -59,6 +62,7 @@ export class Transcript {
 
   showFinal(sentence) {
     const item = this.open ?? this.#append('', sentence.beginMs);
+    const interim = item.querySelector('p').textContent;
     this.open = null;
     if (!sentence.text) {
       item.remove();
@@ -68,6 +72,7 @@ export class Transcript {
     this.empty.hidden = true;
     this.sentences.push(sentence);
     this.#fill(item, sentence);
+    if (interim) markCorrections(item, interim, sentence.text);
     this.#followEnd();
   }
 
@@ -127,8 +132,11 @@ export class Transcript {
       button.dataset.endMs = word.endMs;
       // One tab stop per sentence; the arrow keys move between words.
       button.tabIndex = i === 0 ? 0 : -1;
-      if (word.confidence !== null && word.confidence < LOW_CONFIDENCE)
-        button.classList.add('doubt');
+      if (word.confidence !== null) {
+        button.title = t('confidence', Math.round(100 * word.confidence));
+        button.classList.toggle('doubt', word.confidence < LOW_CONFIDENCE);
+        button.classList.toggle('fair', isFair(word.confidence));
+      }
       const unit = document.createElement('span');
       unit.className = 'unit'; // keeps punctuation on the line of its word
       unit.append(button, word.punctuation);
@@ -213,6 +221,23 @@ export class Transcript {
     this.follow = true;
     this.toEnd.hidden = true;
     this.scroller.scrollTo({ top: this.scroller.scrollHeight, behavior: 'smooth' });
+  }
+}
+
+function isFair(confidence) {
+  return confidence >= LOW_CONFIDENCE && confidence < FAIR_CONFIDENCE;
+}
+
+/** Mark the words of a final that differ from what the last interim showed. */
+function markCorrections(item, interim, text) {
+  const before = replaced(interim, text);
+  for (const word of item.querySelectorAll('.word')) {
+    const own = before.splice(0, plain(word.textContent).length);
+    const was = own.filter((each) => each !== null);
+    if (was.length === 0) continue;
+    const about = was.join('') ? t('corrected', was.join('')) : t('corrected.added');
+    word.classList.add('corrected');
+    word.title = [about, word.title].filter(Boolean).join(' · ');
   }
 }
 

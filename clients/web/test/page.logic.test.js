@@ -3,6 +3,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { edited } from '../demo/history.js';
+import { LatencyMeter, SentTimes, quantile } from '../demo/latency.js';
+import { Stability, replaced } from '../demo/revisions.js';
 import { addressOf } from '../demo/server.js';
 import { align, plain } from '../demo/truth.js';
 import { zip } from '../demo/zip.js';
@@ -73,4 +75,28 @@ test('an archive holds its files with their checksums', async () => {
   assert.equal(bytes.subarray(30, 37).toString(), '名.srt');
   const directory = bytes.readUInt32LE(bytes.length - 6);
   assert.equal(bytes.readUInt32LE(directory), 0x02014b50);
+});
+
+test('a revision is what a later result replaces, not what it adds', () => {
+  assert.deepEqual(replaced('今天天汽', '今天天气不错。'), [null, null, null, '汽', null, null]);
+  assert.deepEqual(replaced('今天气', '今天天气'), [null, '', null, null]);
+  assert.deepEqual(replaced('', '今天'), [null, null]);
+  const stability = new Stability();
+  assert.equal(stability.revisedShare, null);
+  for (const text of ['今天', '今天天汽', '今天天气。']) stability.add({ index: 0, text });
+  stability.add({ index: 1, text: '好' });
+  assert.equal(stability.revisedShare, 1 / 6); // 今天天汽, 气, 好
+});
+
+test('a final is measured from the end of the silence that it had to wait for', () => {
+  const sent = new SentTimes();
+  for (let ms = 100; ms <= 3000; ms += 100) sent.add(ms, performance.now() - 3000 + ms);
+  const meter = new LatencyMeter(sent, 800);
+  const near = (value, wanted) => assert.ok(Math.abs(value - wanted) < 50, `${value}`);
+  near(meter.final({ endMs: 2000 }), 100); // the block with 2800 ms was sent at 2900
+  near(meter.final({ endMs: 2900 }), 0); // the end of the audio counts as the silence
+  near(meter.first({ index: 0, text: '今', beginMs: 1050 }), 1900);
+  assert.equal(meter.first({ index: 0, text: '今天', beginMs: 1050 }), null);
+  assert.equal(quantile([3, 1, 2], 0.5), 2);
+  assert.equal(quantile([], 0.5), null);
 });

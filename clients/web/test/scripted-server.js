@@ -50,7 +50,10 @@ export class ScriptedServer {
   failAfter = []; // [bytes, code, message]
   replay = null; // messages to send instead, after run-task
   apiKey = ''; // required if given
+  permissions = ''; // the header Permissions-Policy of the page
   prefix = ''; // the path below which a proxy has the server
+  maxTasks = Infinity; // at once
+  mistakes = {}; // characters by those that interims show instead
   health = { status: 'ok', model: 'scripted', device: 'cpu', notice: null };
   #port = 0;
 
@@ -91,6 +94,7 @@ export class ScriptedServer {
     const { pathname } = new URL(request.url, 'http://localhost');
     const path = pathname.startsWith(this.prefix) ? pathname.slice(this.prefix.length) : '';
     response.setHeader('access-control-allow-origin', '*');
+    if (this.permissions) response.setHeader('permissions-policy', this.permissions);
     if (path === '/healthz') {
       response.setHeader('content-type', 'application/json');
       response.end(JSON.stringify(this.health));
@@ -152,7 +156,12 @@ export class ScriptedServer {
       sentences: 0,
       isFinished: false,
     };
+    if (this.tasks.filter(({ isFinished }) => !isFinished).length >= this.maxTasks) {
+      this.#fail(ws, task, 'Throttling.RateQuota', 'Requests rate limit exceeded');
+      return null;
+    }
     this.tasks.push(task);
+    ws.on('close', () => (task.isFinished = true));
     if (this.replay) {
       ws.send(this.replay[0]);
       ws.on('message', (data, isBinary) => {
@@ -206,8 +215,11 @@ export class ScriptedServer {
     const words = task.open.map(([at, text]) => ({
       begin_time: at * 100,
       end_time: at * 100 + 100,
-      text,
+      text: isFinal ? text : (this.mistakes[text] ?? text),
       punctuation: '',
+      ...(task.payload.parameters.word_confidence_enabled && {
+        confidence: { 气: 0.5, 不: 0.7 }[text] ?? 0.95,
+      }),
     }));
     if (isFinal) words[words.length - 1].punctuation = '。';
     const sentence = {

@@ -1,11 +1,15 @@
 // Chromium as a user has it, with a recording in place of the microphone.
 
-import { mkdir, writeFile } from 'node:fs/promises';
+import assert from 'node:assert/strict';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { after } from 'node:test';
 import { chromium } from 'playwright-core';
 
 export const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
+const AXE = createRequire(import.meta.url).resolve('axe-core');
 const ARTIFACTS = new URL('../../../tests/artifacts/', import.meta.url);
 const QUIET = [
   '--headless',
@@ -17,17 +21,39 @@ const QUIET = [
   '--disable-component-update',
   '--disable-sync',
   '--autoplay-policy=no-user-gesture-required',
+  '--use-fake-ui-for-media-stream', // allows the microphone
+  '--use-fake-device-for-media-stream',
 ];
 
-/** @param {{microphone?: string, allow?: boolean, more?: string[]}} options `microphone` is a WAV file */
-export function launch({ microphone, allow = true, more = [] } = {}) {
+/** @param {{microphone?: string, more?: string[]}} options `microphone` is a WAV file */
+export function launch({ microphone, more = [] } = {}) {
   const args = [...QUIET, ...more];
-  if (allow) args.push('--use-fake-ui-for-media-stream', '--use-fake-device-for-media-stream');
   if (microphone) args.push(`--use-file-for-fake-audio-capture=${microphone}%noloop`);
   return chromium.launch({ executablePath: CHROMIUM, args });
 }
 
-/** Open the page and collect its errors in `page.faults`, for the test to check. */
+let shared;
+after(async () => (await shared)?.close());
+
+/**
+ * Return the browser of this process. Its microphone is a tone that rises and falls, unlike the
+ * beeps of the browser's own. The host lan.test is this machine, but not as localhost.
+ */
+export function sharedBrowser() {
+  shared ??= (async () => {
+    const tone = new Int16Array(320_000).map(
+      (_, i) => 12_000 * Math.sin(i * 0.3) * Math.sin(i / 9000),
+    );
+    const more = ['--host-resolver-rules=MAP lan.test 127.0.0.1'];
+    return launch({ microphone: await wavFile('tone', tone), more });
+  })();
+  return shared;
+}
+
+/**
+ * Open the page and collect its errors in `page.faults`, for the test to check, except those that
+ * `page.expected` matches.
+ */
 export async function visit(browser, url, { settings = {}, expected = /$^/, ...options } = {}) {
   const context = await browser.newContext({ locale: 'zh-CN', ...options });
   await context.addInitScript((stored) => {
@@ -36,9 +62,10 @@ export async function visit(browser, url, { settings = {}, expected = /$^/, ...o
   await context.addInitScript(recordTransients);
   const page = await context.newPage();
   page.faults = [];
+  page.expected = expected;
   page.on('pageerror', (error) => page.faults.push(error.message));
   page.on('console', (message) => {
-    if (message.type() === 'error' && !expected.test(message.text()))
+    if (message.type() === 'error' && !page.expected.test(message.text()))
       page.faults.push(message.text());
   });
   await page.goto(url);
@@ -65,6 +92,32 @@ export function wasShown(page, kind, text) {
 
 export function state(page, wanted, timeout = 20_000) {
   return page.waitForFunction((name) => document.body.dataset.state === name, wanted, { timeout });
+}
+
+/** Wait until the page shows that more than `seconds` are recorded. */
+export function recordedFor(page, seconds) {
+  const isLonger = (least) =>
+    parseFloat(document.querySelector('#time').textContent.slice(3)) > least;
+  return page.waitForFunction(isLonger, seconds);
+}
+
+/**
+ * Check the page with axe; colours count at the end of an animation.
+ * @param {string[]} [rules] all of them if absent
+ */
+export async function checkAccessibility(page, step, rules) {
+  await page.emulateMedia({ reducedMotion: 'reduce' });
+  if (!(await page.evaluate(() => 'axe' in window)))
+    await page.evaluate(await readFile(AXE, 'utf8'));
+  const { violations } = await page.evaluate(
+    (runOnly) => window.axe.run(runOnly ? { runOnly } : {}),
+    rules,
+  );
+  const found = violations.map(
+    ({ id, nodes }) => `${id}: ${nodes[0].html} ${nodes[0].failureSummary}`,
+  );
+  assert.deepEqual(found, [], step);
+  await page.emulateMedia({ reducedMotion: 'no-preference' });
 }
 
 export function finals(page) {

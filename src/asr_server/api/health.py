@@ -27,6 +27,8 @@ def router(
             "version": __version__,
             "model": model,
             "device": engine.device,
+            "second_pass": "off" if engine.no_second_pass else "on",
+            "second_pass_reason": engine.no_second_pass or None,
             "notice": notice,
         }
 

@@ -23,7 +23,8 @@ FILES = ("status.css", "status.js", "plot.js", "words.js")
 STRICT = {**HEADERS, "Content-Security-Policy": "default-src 'self'; img-src data:"}
 NO_STORE = {**STRICT, "Cache-Control": "no-store"}
 
-SHARES = {"busy", "gpu_utilization"}
+SHARES = {"busy", "gpu_utilization", "utilization"}
+BUILD = ("version", "model", "device", "dtype", "second_pass")
 MISSING = "–"
 
 
@@ -69,7 +70,7 @@ def _server(history: History) -> dict[str, Any]:
     latest = history.latest
     states = latest.samples["asr_server_state"].items()
     return {
-        **{name: latest.build.get(name, "") for name in ("version", "model", "device", "dtype")},
+        **{name: latest.build.get(name, "") for name in BUILD},
         "state": next((state for state, holds in states if holds), "loading"),
         "uptime_s": round(time.monotonic() - history.began_s),
     }

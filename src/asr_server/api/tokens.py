@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from asr_server.access import Access
-from asr_server.errors import InvalidParameter
+from asr_server.protocol.refusals import invalid
 
 PATH = "/{prefix:path}api/v1/tokens"
 DEFAULT_S, MAX_S = 60, 1800
@@ -30,5 +30,5 @@ def _seconds(text: str) -> int:
     """Return the lifetime of a token. Raises InvalidParameter."""
     seconds = int(text) if re.fullmatch("[0-9]{1,4}", text) else 0
     if not 1 <= seconds <= MAX_S:
-        raise InvalidParameter(f"expire_in_seconds must be 1 to {MAX_S}.")
+        raise invalid("expire_in_seconds", text, f"It must be 1 to {MAX_S}, a whole number")
     return seconds

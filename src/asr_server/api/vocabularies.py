@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect
 from asr_server.access import Access, Caller
 from asr_server.errors import InvalidParameter, ModelNotFound
 from asr_server.protocol import http, models
-from asr_server.protocol.commands import invalid_value
+from asr_server.protocol.refusals import invalid, invalid_field, shown
 from asr_server.settings import Settings
 from asr_server.text.hotwords import check
 from asr_server.vocabularies import Vocabularies, Vocabulary
@@ -115,9 +115,9 @@ async def _body(request: Request) -> dict[str, Any]:
     try:
         value = json.loads(received)
     except (ValueError, RecursionError):
-        value = None
+        raise InvalidParameter("The request is not a JSON object, but no JSON at all.") from None
     if not isinstance(value, dict):
-        raise InvalidParameter("The request is not a JSON object.")
+        raise InvalidParameter(f"The request is not a JSON object, but {shown(value)}.")
     return value
 
 
@@ -127,20 +127,21 @@ def _parse(message: dict[str, Any], settings: Settings) -> tuple[str, Any]:
     if model != MODEL:
         if isinstance(model, str) and model.isprintable():
             raise ModelNotFound(model[:100])
-        raise InvalidParameter(f"The parameter 'model' must be '{MODEL}'.")
+        raise invalid("model", model, f"It must be '{MODEL}'")
     raw = message.get("input")
     action = raw.get("action") if isinstance(raw, dict) else None
     if not isinstance(action, str) or action not in INPUTS:
-        raise InvalidParameter(f"The parameter 'input.action' must be one of {', '.join(INPUTS)}.")
+        raise invalid("input.action", action, f"It must be one of {', '.join(INPUTS)}")
     try:
         given = INPUTS[action].model_validate(raw)
     except ValidationError as error:
-        raise invalid_value("input", error) from error
-    try:
-        for word in getattr(given, "vocabulary", ()):
+        raise invalid_field("input", error) from error
+    for index, word in enumerate(getattr(given, "vocabulary", ())):
+        try:
             check(word.text, word.weight)
-    except ValueError as error:
-        raise InvalidParameter(str(error)) from error
+        except ValueError as error:
+            place = f"input.vocabulary.{index}"
+            raise InvalidParameter(f"Invalid value of parameter '{place}': {error}") from error
     if isinstance(given, Create):
         models.find(given.target_model, settings.model_aliases)
     return action, given

@@ -173,6 +173,11 @@ class DecodeQueue:
         else:
             waiting.status = status
 
+    @property
+    def bulk_streams(self) -> int:
+        """Return how many open streams are faster than real time."""
+        return len(self._bulk)
+
     def withdraw(self, stream: StreamId) -> None:
         """Remove a closed stream."""
         self._waiting.pop(stream, None)

@@ -10,11 +10,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
+from asr_server.asr.capacity_estimate import estimate
 from asr_server.asr.hotword_compiler import compile_hotwords
+from asr_server.asr.hotwords import HotwordSet
 from asr_server.asr.scheduler import Scheduler
 from asr_server.asr.stream import Stream
 from asr_server.asr.types import Backend, DeviceLostError, LoadError, StreamOptions
 from asr_server.asr.worker import Workers
+from asr_server.capacity import Capacity
 from asr_server.errors import EngineDead, EngineError, Throttled
 from asr_server.observability.logs import fault
 from asr_server.observability.metrics import Metrics
@@ -39,8 +42,14 @@ class Engine:
     """
 
     def __init__(
-        self, load: Callable[[], Backend], settings: Settings, metrics: Metrics | None = None
+        self,
+        load: Callable[[], Backend],
+        settings: Settings,
+        metrics: Metrics | None = None,
+        why_no_second_pass: Callable[[], str] = lambda: "",
     ) -> None:
+        """`why_no_second_pass` returns why no offline model is loaded, if none is."""
+        self._why_no_second_pass = why_no_second_pass
         self._settings = settings
         self._metrics = metrics or Metrics()
         self._workers = Workers(load, settings.step_timeout_s)
@@ -55,6 +64,8 @@ class Engine:
         """`failed` is `restarting` after an attempt that did not succeed."""
         self.failure = ""
         """Why the state is `failed`, in a sentence for the operator."""
+        self.capacity: Capacity | None = None
+        """Live streams that the machine holds, if known; set by the application."""
         self.lost = asyncio.Event()
         """Set when only a new process can use the device again."""
         self._metrics.slots.set(settings.max_tasks)
@@ -62,6 +73,8 @@ class Engine:
         self._metrics.live_delay.set_function(
             lambda: self._scheduler.delay_s if self._scheduler else 0.0
         )
+        self._metrics.capacity.set_function(lambda: self.max_streams)
+        self._metrics.utilization.set_function(lambda: self.utilization)
 
     async def start(self) -> None:
         """Load the model, warm it up and begin to compute; then the engine is `ready`.
@@ -86,17 +99,18 @@ class Engine:
 
     # Streams ------------------------------------------------------------------------------------
 
-    async def prepare(self, hotwords: tuple[tuple[str, int], ...]) -> None:
-        """Compile the hotwords of a stream off the event loop; `open` finds them compiled.
+    async def prepare(self, hotwords: tuple[tuple[str, int], ...]) -> HotwordSet | None:
+        """Return the hotwords of a stream compiled off the event loop; `open` finds them compiled.
 
         2000 words take 0.1 s.
         """
         backend = self._workers.backend
-        if hotwords and backend is not None:
-            loop = asyncio.get_running_loop()
-            await loop.run_in_executor(
-                self._compiler, compile_hotwords, hotwords, backend.vocabulary
-            )
+        if not hotwords or backend is None:
+            return None
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(
+            self._compiler, compile_hotwords, hotwords, backend.vocabulary
+        )
 
     def open(self, options: StreamOptions) -> Stream:
         """Open a stream.
@@ -107,12 +121,12 @@ class Engine:
         backend, scheduler = self._workers.backend, self._scheduler
         if backend is None or scheduler is None:
             raise EngineError
-        full = scheduler.open_streams >= self._settings.max_tasks
-        if full or (slot := scheduler.allocate()) is None:
+        if self._slots_taken or (slot := scheduler.allocate()) is None:
             raise Throttled
         hotwords = None
         if options.hotwords:
             hotwords = compile_hotwords(options.hotwords, backend.vocabulary)
+        stage = scheduler.second_pass
         stream = Stream(
             next(self._stream_ids),
             slot,
@@ -123,6 +137,7 @@ class Engine:
             on_close=scheduler.remove,
             clock=asyncio.get_running_loop().time,
             hotwords=hotwords,
+            second_pass=stage.options if stage and options.second_pass else None,
         )
         scheduler.add(stream)
         return stream
@@ -133,7 +148,34 @@ class Engine:
         if self._scheduler is not None:
             self._scheduler.decoder_waited(waited_s)
 
+    async def estimate_capacity(self) -> int:
+        """Return about how many live streams the device holds; no stream may be open."""
+        return await self._workers.measure(estimate)
+
     # What there is to know ----------------------------------------------------------------------
+
+    @property
+    def max_streams(self) -> int:
+        """Return the live streams that the machine holds, at most the configured tasks."""
+        most = self._settings.max_tasks
+        return min(most, self.capacity.streams) if self.capacity else most
+
+    @property
+    def full(self) -> bool:
+        """Return whether a stream opened now would be refused."""
+        scheduler = self._scheduler
+        return scheduler is None or self._slots_taken or scheduler.allocate() is None
+
+    @property
+    def utilization(self) -> float:
+        """Return the share of the capacity in use, 0 to 1."""
+        return 1.0 if self.full else min(1.0, self.open_streams / self.max_streams)
+
+    @property
+    def _slots_taken(self) -> bool:
+        """Return whether as many streams are open as may be."""
+        enforced = self.capacity is not None and self.capacity.enforced
+        return self.open_streams >= (self.max_streams if enforced else self._settings.max_tasks)
 
     @property
     def device(self) -> str:
@@ -149,6 +191,13 @@ class Engine:
     def gpu(self) -> str | None:
         """Return the UUID of the GPU that computes, if one does."""
         return self._workers.backend.gpu if self._workers.backend else None
+
+    @property
+    def no_second_pass(self) -> str:
+        """Return why no offline model corrects finals, or nothing if one does."""
+        if self._scheduler is None or self._scheduler.second_pass is None:
+            return self._why_no_second_pass() or "there is no offline model"
+        return self._scheduler.second_pass.failure
 
     @property
     def open_streams(self) -> int:

@@ -20,6 +20,9 @@ Two characters often sound like others by chance, three rarely. Fitted with `ben
 SUPER_WEIGHT = 7
 """The weight that 50 stands for."""
 
+MOST_NAMED = 20
+"""Words without a spelling that are logged of one list."""
+
 SAME_SOUND, SAME_BUT_TONE = 1.0, 2.5
 """Penalties in nats for a character that replaces others of its sound."""
 
@@ -36,15 +39,18 @@ def compile_hotwords(
     """
     ids = {piece: index for index, piece in enumerate(vocabulary)}
     spelled: dict[tuple[str, ...], float] = {}
-    unknown = 0
+    weights: dict[tuple[str, ...], int] = {}
+    unknown: list[str] = []
     for word, weight in hotwords:
         check(word, weight)
         ways = spellings(word, ids.keys())
-        unknown += not ways
+        unknown += [] if ways else [word]
         for pieces in ways:
             spelled[pieces] = max(_bonus(pieces, weight), spelled.get(pieces, 0.0))
+            weights[pieces] = max(weight, weights.get(pieces, 0))
     if unknown:
-        log.info("%d of %d hotwords have no spelling in the vocabulary", unknown, len(hotwords))
+        about = {"words": unknown[:MOST_NAMED]}
+        log.info("%d hotwords have no spelling in the vocabulary", len(unknown), extra=about)
     bonuses = {pieces: bonus for pieces, bonus in spelled.items() if bonus > 0}
     if not bonuses:
         return None
@@ -63,6 +69,9 @@ def compile_hotwords(
                 np.array([bonuses[word] for word in words], dtype=np.float32),
             )
             for _, words in sorted(lengths.items())
+        ),
+        spelled=tuple(
+            (tuple(ids[piece] for piece in pieces), weights[pieces]) for pieces in bonuses
         ),
     )
 

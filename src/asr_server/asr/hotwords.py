@@ -79,6 +79,8 @@ class HotwordSet:
     """(C,) their ids."""
     sounds: Sounds
     words: tuple[WordsOfLength, ...]
+    spelled: tuple[tuple[tuple[int, ...], int], ...] = ()
+    """Every spelling of a word, as token ids, and its weight."""
 
     @cached_property
     def longest(self) -> int:
@@ -114,7 +116,7 @@ class HotwordSearch:
     """Search one sentence while it grows."""
 
     def __init__(self, words: HotwordSet) -> None:
-        self._words = words
+        self.words = words
         self._count = 0
         self._last = np.zeros((0, len(words.pieces)), dtype=np.float32)
         """Evidence of the last committed tokens, as far as a word may still reach back."""
@@ -130,12 +132,12 @@ class HotwordSearch:
         evidence = np.concatenate((self._last, evidence))
         new = len(evidence) - len(self._last)
         offset = self._count - len(self._last)
-        arcs = [arc._replace(begin=arc.begin + offset) for arc in self._words.arcs(evidence, new)]
+        arcs = [arc._replace(begin=arc.begin + offset) for arc in self.words.arcs(evidence, new)]
         self._uncommitted = [] if commit else arcs
         if commit:
             self._arcs += arcs
             self._count += new
-            self._last = evidence[max(0, len(evidence) - self._words.longest + 1) :]
+            self._last = evidence[max(0, len(evidence) - self.words.longest + 1) :]
 
     def cut(self, count: int) -> None:
         """Remove the first tokens of the sentence."""

@@ -2,11 +2,13 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from asr_server.asr.engine import Engine
 from asr_server.asr.types import Backend, DeviceLostError, LoadError
 from asr_server.asr.worker import accelerator_fails
+from asr_server.observability.logs import fault
 from asr_server.observability.metrics import Metrics
 from asr_server.settings import Settings
 
@@ -18,15 +20,24 @@ def build_engine(
     model: Path,
     punctuation: Path | None = None,
     metrics: Metrics | None = None,
+    second_pass: Path | None = None,
+    no_second_pass: str = "",
 ) -> Engine:
-    """Return an engine for FunASR model directories; `start()` loads them."""
-    return Engine(_loader(settings, model, punctuation), settings, metrics)
+    """Return an engine for FunASR model directories; `start()` loads them.
+
+    `no_second_pass` says why there is no offline model, if there is none.
+    """
+    loader = _loader(settings, model, punctuation, second_pass)
+    loader.no_second_pass = no_second_pass
+    return Engine(loader, settings, metrics, lambda: loader.no_second_pass)
 
 
 class Loader:
     """Build a warm backend where the first one ran, or on `fallback` if there is one.
 
     `build` gets the name of a device; `directories` are the models to verify when loading fails.
+    `build_without` leaves out the offline model, which may be the one that fails; None if there is
+    none or the server shall not run without.
     """
 
     def __init__(
@@ -35,11 +46,15 @@ class Loader:
         device: str,
         fallback: str | None = None,
         directories: Sequence[Path] = (),
+        build_without: Callable[[str], Backend] | None = None,
     ) -> None:
         self._build = build
         self._device = device
         self._fallback = fallback
         self._directories = directories
+        self._build_without = build_without
+        self.no_second_pass = ""
+        """Why no offline model is loaded, if none is."""
 
     def __call__(self) -> Backend:
         """Return a warm backend. Raises LoadError where a file or the GPU is at fault."""
@@ -55,7 +70,22 @@ class Loader:
 
     def _warm(self, device: str) -> Backend:
         try:
-            backend = self._build(device)
+            return self._built(self._build, device)
+        except DeviceLostError:
+            raise
+        except Exception as error:
+            if self._build_without is None:
+                raise
+            backend = self._built(self._build_without, device)
+            self.no_second_pass = str(error) if isinstance(error, LoadError) else "see the log"
+            about = {"reason": self.no_second_pass, **fault(error)}
+            log.error("the offline model cannot be used; there is no second pass", extra=about)
+            self._build, self._build_without = self._build_without, None
+            return backend
+
+    def _built(self, build: Callable[[str], Backend], device: str) -> Backend:
+        try:
+            backend = build(device)
             backend.warm_up()
         except Exception as error:
             if accelerator_fails(error):
@@ -76,16 +106,24 @@ class Loader:
         return None
 
 
-def _loader(settings: Settings, model: Path, punctuation: Path | None) -> Loader:
-    def build(device: str) -> Backend:
+def _loader(
+    settings: Settings, model: Path, punctuation: Path | None, second_pass: Path | None
+) -> Loader:
+    def build(second_pass: Path | None, device: str) -> Backend:
         # Here and not above: torch takes seconds to import.
         from asr_server.asr.run.backend import PyTorchBackend
 
-        return PyTorchBackend(model, settings.model_copy(update={"device": device}), punctuation)
+        here = settings.model_copy(update={"device": device})
+        return PyTorchBackend(model, here, punctuation, second_pass)
 
     fallback = None if settings.device_fallback == "none" else settings.device_fallback
-    directories = [model, punctuation] if punctuation else [model]
-    return Loader(build, settings.device, fallback, directories)
+    return Loader(
+        partial(build, second_pass),
+        settings.device,
+        fallback,
+        [path for path in (model, punctuation, second_pass) if path],
+        partial(build, None) if second_pass and settings.second_pass == "auto" else None,
+    )
 
 
 def _no_gpu(error: Exception) -> str:

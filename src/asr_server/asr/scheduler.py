@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asr_server.asr.admission import Admission
-from asr_server.asr.batching import Batch, DecodeQueue, StreamStatus, VadQueue
+from asr_server.asr.batching import Batch, DecodeQueue, Load, StreamStatus, VadQueue
+from asr_server.asr.second_pass_stage import SecondPassStage
 from asr_server.asr.stage import Stage
 from asr_server.asr.stream import Stream
 from asr_server.asr.types import (
@@ -79,6 +80,12 @@ class Scheduler:
             probe=DecodeWork(DUMMY_SLOT, Kind.PREVIEW, True, silence),
             out_of_memory=self._out_of_memory,
         )
+        self.second_pass: SecondPassStage | None = None
+        """None without an offline model."""
+        if backend.second_pass:
+            self.second_pass = SecondPassStage(
+                workers, settings, metrics, self._streams, self._live_load
+            )
         self.decoded = False
         """Whether a decode step has succeeded."""
 
@@ -87,14 +94,17 @@ class Scheduler:
         loops = [asyncio.create_task(self._vad_stage.run(), name="vad")]
         for number in range(self._decode_threads):
             loops.append(asyncio.create_task(self._decode_stage.run(), name=f"decode {number}"))
+        second_pass = []
+        if self.second_pass:
+            second_pass.append(asyncio.create_task(self.second_pass.run(), name="second pass"))
         try:
             done, _ = await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
             for loop in done:
                 loop.result()
         finally:
-            for loop in loops:
+            for loop in (*loops, *second_pass):
                 loop.cancel()
-            await asyncio.gather(*loops, return_exceptions=True)
+            await asyncio.gather(*loops, *second_pass, return_exceptions=True)
 
     # Streams ------------------------------------------------------------------------------------
 
@@ -142,12 +152,16 @@ class Scheduler:
             self._vad_stage.wake()
         if chunk is not None:
             self._decode_stage.wake()
+        if self.second_pass:
+            self.second_pass.offer(stream)
 
     def remove(self, stream: Stream) -> None:
         """Forget a closed stream; its slot is free once nothing of it is in flight."""
         if self._streams.pop(stream.id, None) is not None:
             self._vad_queue.withdraw(stream.id)
             self._decode_queue.withdraw(stream.id)
+            if self.second_pass:
+                self.second_pass.remove(stream)
             self._release_slot(stream.id)
 
     def fail_all(self, error: AsrError) -> None:
@@ -159,6 +173,12 @@ class Scheduler:
     def _release_slot(self, stream: StreamId) -> None:
         if stream not in self._streams and stream not in self._in_flight:
             self._free_slots.append(self._slots.pop(stream))
+
+    def _live_load(self) -> Load | None:
+        """Return utilisation and delay, or None while no stream is live."""
+        streams = len(self._streams)
+        any_live = streams > self._decode_queue.bulk_streams
+        return self._admission.load(self._clock(), streams) if any_live else None
 
     # Take and deliver ---------------------------------------------------------------------------
 

@@ -20,8 +20,8 @@ MAX_TOKEN: Samples = from_ms(400)
 MAX_RELEASE: Samples = from_ms(48)
 """Longest speech after the last token fired; what the VAD detects beyond is noise."""
 
-FIRST_PREVIEW_INTERVAL: Samples = from_ms(100)
-"""New audio that is worth a preview while the sentence shows no text."""
+FIRST_PREVIEW_INTERVAL, PREVIEW_INTERVAL = from_ms(100), from_ms(200)
+"""New audio that is worth a preview while the sentence shows no text, and once it shows some."""
 
 MIN_CONFIDENCE, MIN_FIRST_CONFIDENCE = 0.6, 0.3
 UNSTABLE_TAIL: Samples = from_ms(160)
@@ -69,6 +69,8 @@ class SentenceTrack:
     _speculation: _Speculation | None = None
     shown: int = 0
     """Tokens of the open sentence in interims; a sentence that showed any gets a final."""
+    cut: bool = False
+    """Whether a part of it has been closed already."""
 
     def __post_init__(self) -> None:
         self.position = self.audio_end = self._previewed = self.audio_begin
@@ -141,7 +143,7 @@ class SentenceTrack:
 
         The interim of a COMMIT is left out where previews have shown more.
         """
-        tokens = _with_marks((*self._tokens, *self._timed(result, end)), result.marks)
+        tokens = with_marks((*self._tokens, *self._timed(result, end)), result.marks)
         if self.hotwords is not None and result.evidence is not None:
             self.hotwords.accept(result.evidence, commit=kind is Kind.COMMIT)
         text = self._with_hotwords(tokens)
@@ -168,6 +170,7 @@ class SentenceTrack:
         count = count or forced_cut(self._tokens, self.speech_begin, max_sentence)
         if count is None:
             return None
+        self.cut = True
         closed, self._tokens = self._tokens[:count], self._tokens[count:]
         final = Hypothesis(self.speech_begin, closed[-1].end, self._with_hotwords(tuple(closed)))
         if self.hotwords is not None:
@@ -178,22 +181,22 @@ class SentenceTrack:
         self.shown = 0
         return final
 
-    def finals(self) -> list[Hypothesis]:
-        """Return the final hypotheses; only once `finished`.
+    def finals(self, corrected: tuple[Token, ...] = ()) -> list[Hypothesis]:
+        """Return the final hypotheses, of other tokens if there are any; only once `finished`.
 
         There are several where punctuation may end sentences, and none where nothing was decoded
         and nothing shown: the VAD took noise for speech.
         """
         assert self._speculation is not None
         assert self.speech_end is not None
-        tokens, finals = self._speculation.tokens, []
+        tokens, finals = corrected or self._speculation.tokens, []
+        begin, shown = self.speech_begin, self.shown
         while self.options.semantic and (count := semantic_cut(tokens, settled=1)) is not None:
-            finals.append(Hypothesis(self.speech_begin, tokens[count - 1].end, tokens[:count]))
-            tokens, self.speech_begin = tokens[count:], tokens[count].begin
-            self.shown = 0
+            finals.append(Hypothesis(begin, tokens[count - 1].end, tokens[:count]))
+            tokens, begin, shown = tokens[count:], tokens[count].begin, 0
         end = min(self.speech_end, tokens[-1].end + MAX_RELEASE) if tokens else self.speech_end
-        if tokens or self.shown:
-            finals.append(Hypothesis(self.speech_begin, end, tokens))
+        if tokens or shown:
+            finals.append(Hypothesis(begin, end, tokens))
         return finals
 
     def _with_hotwords(self, tokens: tuple[Token, ...]) -> tuple[Token, ...]:
@@ -225,7 +228,7 @@ def _count_stable(tokens: tuple[Token, ...], audio_end: Samples, first: bool) ->
     return count
 
 
-def _with_marks(tokens: tuple[Token, ...], marks: tuple[str, ...]) -> tuple[Token, ...]:
+def with_marks(tokens: tuple[Token, ...], marks: tuple[str, ...]) -> tuple[Token, ...]:
     """Return the tokens with their marks; a number spoken without a pause has none inside."""
     if not marks:
         return tokens

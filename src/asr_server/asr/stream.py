@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asr_server.asr.hotwords import HotwordSearch, HotwordSet
+from asr_server.asr.outbox import Outbox
 from asr_server.asr.pace import Pace
-from asr_server.asr.sentence_track import SentenceTrack
+from asr_server.asr.second_pass import SecondPass, SecondPassOptions
+from asr_server.asr.sentence_track import PREVIEW_INTERVAL, SentenceTrack
 from asr_server.asr.types import (
     ChunkGeometry,
     DecodeResult,
@@ -34,13 +36,10 @@ from asr_server.audio.endpointer import (
 from asr_server.audio.ring import Ring
 from asr_server.audio.units import SAMPLE_RATE, Pcm, Samples, bounded, from_ms
 from asr_server.errors import AsrError
-from asr_server.recognition import EndOfStream, Hypothesis, RecognitionEvent
+from asr_server.recognition import EndOfStream, RecognitionEvent
 
 PRE_ROLL: Samples = from_ms(300)
 """Audio before the detected onset that belongs to the sentence: VAD detects soft initials late."""
-
-PREVIEW_INTERVAL: Samples = from_ms(200)
-"""New audio that is worth another preview once a sentence shows text."""
 
 MAX_WINDOWS = 19
 """VAD windows of one stream in one step, about one chunk, so that bulk audio shares the step."""
@@ -50,9 +49,8 @@ class Stream:
     """Take audio in, give hypotheses out; the scheduler moves the stream along.
 
     The connection calls `push`, `room`, `finish`, `next` and `close`; everything else belongs to
-    the scheduler, and all of it runs on the event loop. The stream is also the only queue between
-    recogniser and connection: an unread interim is replaced by any newer hypothesis, finals are
-    never lost, and there is at most one for every sentence.
+    the scheduler, and all of it runs on the event loop. The stream's outbox is the only queue
+    between recogniser and connection.
     """
 
     def __init__(
@@ -66,12 +64,15 @@ class Stream:
         on_close: Callable[["Stream"], None],
         clock: Callable[[], float],
         hotwords: HotwordSet | None = None,
+        second_pass: SecondPassOptions | None = None,
     ) -> None:
         self.id = stream_id
         self.slot = slot
         self._options = options
         self._geometry = geometry
-        self._preview_interval = PREVIEW_INTERVAL if previews and options.interim else 0
+        self._preview_interval = 0
+        if previews and options.interim and options.previews:
+            self._preview_interval = PREVIEW_INTERVAL
         self._hotwords = hotwords
         self._on_change = on_change
         self._on_close = on_close
@@ -80,17 +81,18 @@ class Stream:
         self._ring = Ring()
         self._endpointer = Endpointer(options.endpoint)
         self._sentences: deque[SentenceTrack] = deque()
+        """The open sentence, and those before it whose final is not delivered yet."""
+        self.second_pass = SecondPass(stream_id, second_pass, self._ring, options, hotwords)
         self._last_audio_end: Samples = 0
         self.finishing = False
         """Whether no more audio comes."""
+        self._finished_at = 0.0
         self._ended = False
         self._closed = False
         self._cut: tuple[SentenceTrack, Samples]
         """The sentence and the end of the chunk in flight."""
         self._progressed = asyncio.Event()
-        self._events: deque[RecognitionEvent] = deque()
-        self._error: AsrError | None = None
-        self._arrived = asyncio.Event()
+        self._outbox = Outbox()
 
     # The connection's interface -----------------------------------------------------------------
 
@@ -111,9 +113,10 @@ class Stream:
     def finish(self) -> None:
         """End the audio: everything pushed is recognised, then `EndOfStream` is delivered."""
         if not self._closed:
-            self._pace.end(self._clock())
+            self._finished_at = self._clock()
+            self._pace.end(self._finished_at)
             self.finishing = True
-            self._complete()
+            self.complete()
             self._on_change(self)
 
     def close(self) -> None:
@@ -123,15 +126,17 @@ class Stream:
             self._on_close(self)
             self._progressed.set()
 
+    def favour(self, hotwords: HotwordSet | None) -> None:
+        """Replace the hotwords, from the next sentence on."""
+        self._hotwords = hotwords
+
     @property
     def backlog(self) -> Samples:
-        """Return how many samples wait for VAD or, where there is speech, for decoding."""
+        """Return how many samples wait for VAD or, where there is speech, for a decoder."""
         detected = self._detected
-        undecoded = sum(
-            max(0, min(sentence.audio_end, detected) - sentence.position)
-            for sentence in self._sentences
-        )
-        return self._ring.end - detected + undecoded
+        undecoded = sum(max(0, min(s.audio_end, detected) - s.position) for s in self._sentences)
+        uncorrected = 0 if self.live else self.second_pass.backlog
+        return self._ring.end - detected + undecoded + uncorrected
 
     async def room(self, limit: Samples) -> None:
         """Return once at most `limit` samples wait, or the stream is over."""
@@ -141,12 +146,7 @@ class Stream:
 
     async def next(self) -> RecognitionEvent:
         """Return the next event; raises the `AsrError` that ended the stream."""
-        while not self._events:
-            if self._error is not None:
-                raise self._error
-            self._arrived.clear()
-            await self._arrived.wait()
-        return self._events.popleft()
+        return await self._outbox.next()
 
     # The scheduler's interface: VAD -------------------------------------------------------------
 
@@ -164,13 +164,8 @@ class Stream:
     def cut_windows(self) -> VadWork:
         """Return the next windows; the stream's very last one is padded with zeros."""
         begin = self._endpointer.position
-        waiting = self._ring.end - begin
-        windows = min(waiting // WINDOW, MAX_WINDOWS)
-        if windows:
-            pcm = self._ring.read(begin, begin + windows * WINDOW)
-        else:
-            pcm = np.zeros(WINDOW, dtype=np.float32)
-            pcm[:waiting] = self._ring.read(begin, self._ring.end)
+        windows = min(max(1, (self._ring.end - begin) // WINDOW), MAX_WINDOWS)
+        pcm = self._ring.read_padded(begin, begin + windows * WINDOW)
         return VadWork(self.slot, begin == 0, pcm)
 
     def accept_probabilities(self, probabilities: NDArray[np.float32]) -> None:
@@ -179,52 +174,70 @@ class Stream:
             for change in self._endpointer.accept(probability):
                 self._apply(change)
             self._advance()
-        self._complete()
+        self.complete()
 
     # The scheduler's interface: decoding --------------------------------------------------------
 
     @property
     def chunk_due(self) -> Kind | None:
         """Return the kind of the chunk that can be computed now."""
-        return self._sentences[0].due if self._sentences else None
+        return sentence.due if (sentence := self._undecoded) else None
 
     @property
     def no_text_yet(self) -> bool:
         """Return whether the sentence whose chunk is due shows no text yet."""
-        return bool(self._sentences) and not self._sentences[0].shown
+        return (sentence := self._undecoded) is not None and not sentence.shown
 
     def cut_chunk(self) -> DecodeWork:
         """Return the chunk that is due."""
-        sentence = self._sentences[0]
-        kind = sentence.due
+        sentence, kind = self._undecoded, self.chunk_due
+        assert sentence is not None
         assert kind is not None
         begin, end = sentence.span(kind)
         first = begin == sentence.audio_begin
         context = 0 if first else self._geometry.context
         self._cut = (sentence, end)
-        return DecodeWork(
-            slot=self.slot,
-            kind=kind,
-            first=first,
-            pcm=self._ring.read(begin - context, end),
-            prefix=sentence.prefix,
-            punctuate=self._options.punctuate,
-            hotwords=self._hotwords,
-        )
+        pcm = self._ring.read(begin - context, end)
+        hotwords = sentence.hotwords.words if sentence.hotwords else None
+        punctuate = self._options.punctuate
+        return DecodeWork(self.slot, kind, first, pcm, sentence.prefix, punctuate, hotwords)
 
     def accept_chunk(self, work: DecodeWork, result: DecodeResult) -> None:
         """Pass the result of the chunk that `cut_chunk` returned to its sentence."""
         sentence, end = self._cut
         interim = sentence.accept(work.kind, end, result)
         if (hypothesis := sentence.split() or interim) is not None:
-            self._deliver(hypothesis)
-        self._complete()
+            if hypothesis.final or self.live:  # text waits for no earlier sentence's second pass
+                self.second_pass.give_up("late", before=sentence.audio_begin)
+                self._deliver_finals(before=sentence)
+            if sentence is self._sentences[0]:  # else an interim of bulk audio: another follows
+                self._outbox.put(hypothesis)
+        self.complete()
 
     def fail(self, error: AsrError) -> None:
         """End the stream with an error, after the events that are unread."""
         self._ended = True
-        self._error = self._error or error
-        self._arrived.set()
+        self._outbox.fail(error)
+        self._progressed.set()
+
+    # The scheduler's interface: the second pass, beside `second_pass` itself --------------------
+
+    @property
+    def final_waits_until(self) -> float | None:
+        """Return until when the next final waits for its second pass, or None if none does."""
+        first = self._sentences[0] if self._sentences else None
+        return self.second_pass.waits_until(first) if first and first.finished else None
+
+    def complete(self) -> None:
+        """Deliver finals, release audio, and end the stream when everything is recognised."""
+        if self.finishing and not self._ended and self._endpointer.position >= self._ring.end:
+            for change in self._endpointer.finish(self._ring.end):
+                self._apply(change)
+        self._deliver_finals()
+        self._ring.release(self._oldest_needed)
+        if self.finishing and not self._sentences and not self.windows_due and not self._ended:
+            self._ended = True
+            self._outbox.put(EndOfStream())
         self._progressed.set()
 
     # Internals ----------------------------------------------------------------------------------
@@ -234,11 +247,25 @@ class Stream:
         """Return the end of the audio that has passed the VAD."""
         return min(self._endpointer.position, self._ring.end)
 
+    @property
+    def _undecoded(self) -> SentenceTrack | None:
+        """Return the first sentence that is not decoded to its end."""
+        return next((one for one in self._sentences if not one.finished), None)
+
+    def _deliver_finals(self, before: SentenceTrack | None = None) -> None:
+        while self._sentences and (first := self._sentences[0]) is not before and first.finished:
+            until = self.final_waits_until
+            if until is not None and self._clock() < until:
+                break
+            for final in self.second_pass.finals(self._sentences.popleft()):
+                self._outbox.put(final)
+
     def _advance(self) -> None:
         # A pause is detected with the audio that it leaves, never before its end: so the window
         # that comes next belongs to the sentence, whatever its probability.
         if self._sentences and not self._sentences[-1].ended:
             self._sentences[-1].advance(min(self._detected + WINDOW, self._ring.end))
+            self._update_second_pass()
 
     def _apply(self, change: Change) -> None:
         match change:
@@ -258,33 +285,21 @@ class Stream:
                 self._sentences[-1].pause(end, self._detected)
             case SpeechResumed():
                 self._sentences[-1].resume()
+                self.second_pass.resume(self._sentences[-1])
             case SentenceEnded(end):
                 self._sentences[-1].end(min(end, self._ring.end), self._detected)
                 self._last_audio_end = self._sentences[-1].audio_end
+                self._update_second_pass()
 
-    def _complete(self) -> None:
-        """Deliver finals, release audio, and end the stream when everything is recognised."""
-        if self.finishing and not self._ended and self._endpointer.position >= self._ring.end:
-            for change in self._endpointer.finish(self._ring.end):
-                self._apply(change)
-        while self._sentences and self._sentences[0].finished:
-            for final in self._sentences.popleft().finals():
-                self._deliver(final)
-        self._ring.release(self._oldest_needed)
-        if self.finishing and not self._sentences and not self.windows_due and not self._ended:
-            self._ended = True
-            self._deliver(EndOfStream())
-        self._progressed.set()
+    def _update_second_pass(self) -> None:
+        now = self._finished_at if self.finishing else self._clock()
+        silence = self._endpointer.required_silence
+        self.second_pass.update(self._sentences[-1], self._detected, silence, now, self.live)
 
     @property
     def _oldest_needed(self) -> Samples:
-        if self._sentences:
-            return max(0, min(self._detected, self._sentences[0].position - self._geometry.context))
-        return max(0, self._detected - ONSET - ONSET_LAG - PRE_ROLL)
-
-    def _deliver(self, event: RecognitionEvent) -> None:
-        newest = self._events[-1] if self._events else None
-        if isinstance(newest, Hypothesis) and not newest.final:
-            self._events.pop()
-        self._events.append(event)
-        self._arrived.set()
+        if (sentence := self._undecoded) is not None:
+            oldest = min(self._detected, sentence.position - self._geometry.context)
+        else:
+            oldest = self._detected - ONSET - ONSET_LAG - PRE_ROLL
+        return max(0, min([oldest, *map(self.second_pass.needed_from, self._sentences)]))

@@ -32,11 +32,15 @@ class StreamOptions:
     """Predict punctuation marks for the tokens of a sentence."""
     interim: bool = True
     """Deliver hypotheses of a sentence that is still open."""
+    previews: bool = True
+    """Decode incomplete chunks for early interims."""
     semantic: bool = False
     """End sentences at punctuation, without waiting for silence (DashScope
     `semantic_punctuation_enabled`)."""
     max_sentence_ms: int = 60_000
     """A longer sentence is closed between two words."""
+    second_pass: bool = True
+    """Have the offline model, where one is loaded, correct the finals."""
     hotwords: tuple[tuple[str, int], ...] = ()
     """Words to favour, with weights 1 to 5, or 50."""
 
@@ -118,6 +122,33 @@ class DecodeResult:
     """Scores of the hotwords' tokens in place of each token; None without hotwords."""
 
 
+@dataclass(frozen=True, slots=True)
+class SecondPassWork:
+    """Hold one whole sentence for the offline model."""
+
+    pcm: Pcm  # (n,), at most 60 s and a little
+    punctuate: bool = False
+    hotwords: HotwordSet | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SecondPassToken:
+    """Hold a token of the offline model, with its place in the sentence's audio."""
+
+    piece: str
+    begin: Samples
+    end: Samples
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class SecondPassResult:
+    """Hold what the offline model recognised in one sentence."""
+
+    tokens: tuple[SecondPassToken, ...]
+    marks: tuple[str, ...] = ()
+
+
 class OutOfMemoryError(Exception):
     """Report that a step of this size does not fit into device memory; a smaller one may."""
 
@@ -146,6 +177,8 @@ class Backend(Protocol):
     """Rows of state; streams get 1 to `slots - 1`."""
     geometry: ChunkGeometry
     vocabulary: tuple[str, ...]
+    second_pass: bool
+    """Whether an offline model is loaded, so that `correct` may be called."""
 
     def detect(self, works: Sequence[VadWork]) -> list[NDArray[np.float32]]:
         """Return the speech probabilities of the works' windows, (windows,) each.
@@ -159,6 +192,11 @@ class Backend(Protocol):
 
         Raises `OutOfMemoryError` when a smaller step may succeed.
         """
+        ...
+
+    def correct(self, works: Sequence[SecondPassWork]) -> list[SecondPassResult]:
+        """Return the offline model's tokens of whole sentences; keeps no state. Called on its own
+        thread, beside `decode`."""
         ...
 
     def warm_up(self) -> None:

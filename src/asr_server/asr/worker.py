@@ -1,6 +1,7 @@
 """Own the threads that run steps: the only place where a backend's methods are called."""
 
 import asyncio
+import os
 import re
 import sys
 import threading
@@ -12,7 +13,14 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from asr_server.asr.types import Backend, DecodeResult, DecodeWork, VadWork
+from asr_server.asr.types import (
+    Backend,
+    DecodeResult,
+    DecodeWork,
+    SecondPassResult,
+    SecondPassWork,
+    VadWork,
+)
 
 T = TypeVar("T")
 
@@ -24,6 +32,10 @@ at 24 streams of the production model p95 was 750 ms instead of 580 (docs/adr/00
 
 LOAD_TIMEOUT_S = 600.0
 """A load that takes longer hangs, as on a broken device."""
+
+SECOND_PASS_NICENESS = 10
+"""Niceness of the thread for second passes on Linux: beside two decode threads on two cores it gets
+a tenth of one core. Higher values would let it hold the interpreter's lock without a core."""
 
 _ACCELERATOR = re.compile(
     r"CUDA (error|driver|unknown error)|CUDA GPUs|with CUDA|NVIDIA driver|"
@@ -45,7 +57,8 @@ def accelerator_fails(error: BaseException) -> bool:
 
 
 class Workers:
-    """Run one backend on threads: one for VAD steps, and as many for decode steps as it asks for.
+    """Run one backend on threads: one for VAD steps, as many for decode steps as it asks for, and
+    one of low priority for second passes if it computes them.
 
     A Python thread cannot be killed, so a step that hangs is abandoned with its thread and memory.
     """
@@ -54,6 +67,7 @@ class Workers:
         self._load = load
         self._step_timeout_s = step_timeout_s
         self._vad_thread: _Thread | None = None
+        self._second_pass_thread: _Thread | None = None
         self._decode_threads: list[_Thread] = []
         self._free_threads: list[_Thread] = []
         """Decode threads without a step."""
@@ -69,6 +83,8 @@ class Workers:
         self._decode_threads += [_Thread() for _ in range(backend.workers - 1)]
         self._free_threads = list(self._decode_threads)
         self._vad_thread = _Thread()
+        if backend.second_pass:
+            self._second_pass_thread = _Thread(SECOND_PASS_NICENESS)
         return backend
 
     @property
@@ -95,6 +111,25 @@ class Workers:
             return await self._run(thread, lambda: backend.decode(works))
         finally:
             self._free_threads.append(thread)
+
+    async def measure(self, function: Callable[[Backend], T]) -> T:
+        """Call a function with the backend on a decode thread, before any step runs."""
+        backend = self.backend
+        assert backend is not None
+        return await self._run(self._free_threads[0], lambda: function(backend))
+
+    async def correct(self, works: Sequence[SecondPassWork]) -> Sequence[SecondPassResult]:
+        """Run a second-pass step, one at a time; raises as `decode` does."""
+        assert self._second_pass_thread is not None
+        backend = self.backend
+        assert backend is not None
+        return await self._run(self._second_pass_thread, lambda: backend.correct(works))
+
+    def abandon_second_pass(self) -> None:
+        """Give up the thread of the second pass, whatever runs on it."""
+        if self._second_pass_thread is not None:
+            self._second_pass_thread.end()
+            self._second_pass_thread = None
 
     def abandon(self) -> None:
         """Give up the threads, whatever runs on them."""
@@ -128,16 +163,19 @@ class Workers:
             raise
 
     def _release(self) -> "list[_Thread]":
-        threads = [*self._decode_threads, *([self._vad_thread] if self._vad_thread else [])]
-        self._decode_threads, self._free_threads, self._vad_thread = [], [], None
+        lone = (self._vad_thread, self._second_pass_thread)
+        threads = [*self._decode_threads, *(thread for thread in lone if thread)]
+        self._decode_threads, self._free_threads = [], []
+        self._vad_thread = self._second_pass_thread = None
         return threads
 
 
 class _Thread:
     """Call functions one after another; a process can end although one of them hangs."""
 
-    def __init__(self) -> None:
+    def __init__(self, niceness: int = 0) -> None:
         self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._niceness = niceness
         threading.Thread(target=self._run, name="worker", daemon=True).start()
 
     def call(self, function: Callable[[], T]) -> Future[T]:
@@ -164,6 +202,10 @@ class _Thread:
         self._calls.put(None)
 
     def _run(self) -> None:
+        if self._niceness and sys.platform == "linux":  # elsewhere only a process has a niceness
+            # Threads that PyTorch starts for this one inherit it; the kernel caps it at 19.
+            niceness = os.getpriority(os.PRIO_PROCESS, 0) + self._niceness
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)
         while (call := self._calls.get()) is not None:
             call()
             del call  # releases the model once nothing else refers to it

@@ -134,20 +134,20 @@ class Endpointer:
         return []
 
     @property
+    def required_silence(self) -> Samples:
+        """Return the silence that ends the open sentence."""
+        if not self._options.shrinking:
+            return self._silence
+        share = (self._end - self._begin - SHRINK_FROM) / (SHRINK_TO - SHRINK_FROM)
+        return round(self._silence + min(1.0, max(0.0, share)) * (PAUSE - self._silence))
+
+    @property
     def _speech_begin(self) -> Samples:
         return max(0, self._begin - ONSET_LAG)
 
     @property
     def _speech_end(self) -> Samples:
         return max(self._end - RELEASE_LAG, self._begin + WINDOW)
-
-    @property
-    def _required_silence(self) -> Samples:
-        """Return the silence that ends the open sentence."""
-        if not self._options.shrinking:
-            return self._silence
-        share = (self._end - self._begin - SHRINK_FROM) / (SHRINK_TO - SHRINK_FROM)
-        return round(self._silence + min(1.0, max(0.0, share)) * (PAUSE - self._silence))
 
     def _confirm_onset(self) -> list[Change]:
         if self.position - self._begin < ONSET:
@@ -157,7 +157,7 @@ class Endpointer:
 
     def _measure_silence(self) -> list[Change]:
         silence = self.position - self._end + RELEASE_LAG
-        if silence >= self._required_silence:
+        if silence >= self.required_silence:
             self._state = _State.QUIET
             return [SentenceEnded(self._speech_end)]
         if silence >= PAUSE and not self._paused:

@@ -35,6 +35,11 @@ class Ring:
             raise IndexError(f"[{begin}, {end}) is outside [{self.begin}, {self.end})")
         return self._data[begin - self.begin : end - self.begin].copy()
 
+    def read_padded(self, begin: Samples, end: Samples) -> Pcm:
+        """Return the samples `[begin, end)`, with zeros for those that have not arrived."""
+        samples = self.read(begin, min(end, self.end))
+        return np.pad(samples, (0, end - begin - len(samples))) if end > self.end else samples
+
     def release(self, before: Samples) -> None:
         """Release all samples before a position.
 

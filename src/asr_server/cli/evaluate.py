@@ -32,6 +32,7 @@ from asr_server.recordings.files import RecordingError
 from asr_server.recordings.recognise import Request
 
 if TYPE_CHECKING:
+    from asr_server.evaluation.comparison import Comparison
     from asr_server.evaluation.data_sets import DataSet
     from asr_server.evaluation.summary import Summary
     from asr_server.recordings.inprocess import InProcess
@@ -60,6 +61,8 @@ recordings/             a folder of recordings with a text file beside each: a.w
 [bold]Examples[/]
 
 asr-server evaluate my.jsonl --report report.html
+
+asr-server evaluate my.jsonl --compare --hotwords names.txt       what the second pass changes
 
 asr-server evaluate my.jsonl --dtype int8 --chunk-size 0,8,4      another configuration
 
@@ -107,6 +110,13 @@ def evaluate(
             help="Count 29 and 二十九 as the same, for transcripts with digits in them.",
         ),
     ] = False,
+    compare: Annotated[
+        bool,
+        typer.Option("--compare", help="Recognise all twice, without and with the second pass."),
+    ] = False,
+    hotwords: Annotated[
+        Path | None, typer.Option(help="Words to favour, one a line, each with a weight or not.")
+    ] = None,
     report: Annotated[
         Path | None, typer.Option(help="Write a page with all results, one HTML file.")
     ] = None,
@@ -155,11 +165,13 @@ def evaluate(
     if reliability and reliability.suffix not in (".png", ".svg"):
         raise typer.BadParameter("end it with .png or .svg", param_hint="--reliability")
 
+    from asr_server.evaluation.comparison import compare_runs, read_hotwords, recall
     from asr_server.evaluation.data_sets import read_data_set
-    from asr_server.evaluation.table import show
+    from asr_server.evaluation.table import show, show_comparisons
 
     try:
         data_sets = [read_data_set(source) for source in sources]
+        words = read_hotwords(hotwords) if hotwords else {}
     except RecordingError as exc:
         err.print(str(exc), markup=False, soft_wrap=True)
         raise typer.Exit(2) from exc
@@ -169,6 +181,7 @@ def evaluate(
         "inverse_text_normalization_enabled": itn,
         "punctuation_prediction_enabled": False,
         "word_confidence_enabled": True,
+        **({"vocabulary": dict(words)} if words else {}),
     }
     request = Request(parameters)
     running: AbstractAsyncContextManager[InProcess | None] = nullcontext()
@@ -178,14 +191,16 @@ def evaluate(
     else:
         running, configuration = server_here(streams, model=model, **own)
     try:
-        summaries, ran = asyncio.run(
-            _measure(data_sets, running, request, streams, normalise_numbers)
+        runs, ran = asyncio.run(
+            _measure(data_sets, running, request, streams, normalise_numbers, compare)
         )
     except AsrError as exc:
         hint = "; see --api-key" if isinstance(exc, Unauthorized) else ""
         err.print(f"[bold red]Not measured:[/] {escape(str(exc))}{hint}", soft_wrap=True)
         raise typer.Exit(1) from exc
 
+    summaries = runs[-1]
+    comparisons = compare_runs(runs[0], summaries, words) if compare else []
     configuration |= {
         **ran,
         "streams at once": str(streams),
@@ -193,12 +208,18 @@ def evaluate(
         "29 and 二十九": "the same" if normalise_numbers else "different",
     }
     show(out, summaries, worst)
+    if comparisons:
+        show_comparisons(out, comparisons)
+    elif words:
+        found = [recall(summary, words) for summary in summaries]
+        spoken, recognised = sum(one.spoken for one in found), sum(one.recognised for one in found)
+        out.print(f"\nhotwords: {recognised} of {spoken} recognised")
     for summary in summaries:
         for failed in summary.failed:
             err.print(f"{failed.utterance.audio}: {failed.reason}", markup=False, soft_wrap=True)
         if left_out := summary.recordings_without_transcript:
             err.print(f"{summary.name}: {left_out} recordings without a transcript.")
-    _write(summaries, configuration, report, json_file, reliability)
+    _write(summaries, comparisons, configuration, report, json_file, reliability)
     raise typer.Exit(_status(summaries, max_cer))
 
 
@@ -208,25 +229,41 @@ async def _measure(
     request: Request,
     streams: int,
     normalise_numbers: bool,
-) -> tuple[list["Summary"], dict[str, str]]:
-    """Return the summaries, and the configuration that is known only of a running server."""
+    compare: bool,
+) -> tuple[list[list["Summary"]], dict[str, str]]:
+    """Return the summaries of each run, and what is known only of a running server.
+
+    To `compare`, the first run is without the second pass and the last with it.
+    """
     from asr_server.evaluation.running import measure
 
-    summaries = []
+    runs: list[list[Summary]] = []
+    choices = [{"second_pass_enabled": choice} for choice in (False, True)] if compare else [{}]
     async with running as connect:
-        request = replace(request, connect=connect)
+        if compare and connect and connect.no_second_pass:
+            err.print(f"There is no second pass to compare: {connect.no_second_pass}.")
+            raise typer.Exit(2)
         with progress_bars(MofNCompleteColumn()) as bars:
-            for data_set in data_sets:
-                bar = bars.add_task(escape(data_set.name), total=len(data_set.utterances))
-                on_done = partial(bars.advance, bar)
-                summaries.append(
-                    await measure(data_set, request, streams, normalise_numbers, on_done)
-                )
-    return summaries, {"device": connect.device, "dtype": connect.dtype} if connect else {}
+            for choice in choices:
+                parameters = {**request.parameters, **choice}
+                run = replace(request, connect=connect, parameters=parameters)
+                runs.append([])
+                for data_set in data_sets:
+                    bar = bars.add_task(escape(data_set.name), total=len(data_set.utterances))
+                    on_done = partial(bars.advance, bar)
+                    runs[-1].append(
+                        await measure(data_set, run, streams, normalise_numbers, on_done)
+                    )
+    if connect is None:
+        return runs, {}
+    second_pass_runs = "no" if connect.no_second_pass else "yes"
+    ran = {"device": connect.device, "dtype": connect.dtype, "second pass": second_pass_runs}
+    return runs, ran
 
 
 def _write(
     summaries: Sequence["Summary"],
+    comparisons: Sequence["Comparison"],
     configuration: dict[str, str],
     report: Path | None,
     json_file: Path | None,
@@ -239,7 +276,7 @@ def _write(
     if report:
         files.append((report, to_html(summaries, configuration, datetime.now()).encode()))
     if json_file:
-        files.append((json_file, to_json(summaries, configuration).encode()))
+        files.append((json_file, to_json(summaries, configuration, comparisons).encode()))
     if reliability:
         if image := reliability_diagram(summaries, reliability.suffix.removeprefix(".")):
             files.append((reliability, image))

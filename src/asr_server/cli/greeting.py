@@ -3,6 +3,7 @@
 import io
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 from rich.markup import escape
@@ -16,6 +17,9 @@ from asr_server.network import lan_addresses, page_url
 from asr_server.observability import logs
 from asr_server.process.https import fingerprint
 from asr_server.settings import Settings
+
+if TYPE_CHECKING:
+    from asr_server.asr.engine import Engine
 
 log = logging.getLogger(__name__)
 
@@ -43,10 +47,11 @@ LABEL_CELLS = 7
 PATH = "/api-ws/v1/inference"
 
 
-def greet(settings: Settings, choice: Choice, port: int) -> None:
+def greet(settings: Settings, choice: Choice, port: int, engine: "Engine | None" = None) -> None:
     """Show, or log where logs are JSON, the server's addresses and model."""
+    obstacle = engine.no_second_pass if engine else choice.no_second_pass
     if logs.as_json(settings):
-        _log(settings, choice, port)
+        _log(settings, choice, port, f"off: {obstacle}" if obstacle else "on")
         return
     host, tls = settings.listen_host, settings.tls
     everywhere = host in WILDCARDS
@@ -62,7 +67,12 @@ def greet(settings: Settings, choice: Choice, port: int) -> None:
     for other in lan:
         note = "" if tls else f"  ({_(NO_MICROPHONE)})"
         lines.append(f"{_label('LAN')}{page_url(other, port, tls=tls, key=key)}{note}")
-    lines += [f"{_label('model')}{escape(choice.name)}", ""]
+    second_pass = f"{_('off')}: {escape(obstacle)}" if obstacle else _("on")
+    lines += [
+        f"{_label('model')}{escape(choice.name)}",
+        f"{_('second pass')} {second_pass}",
+        "",
+    ]
     err.print("\n".join(lines), soft_wrap=True)
     if settings.https:
         _show_phone(settings, lan, port, key)
@@ -79,9 +89,9 @@ def greet(settings: Settings, choice: Choice, port: int) -> None:
         err.print(f"{_(SDK)}\n", _example(address, settings), sep="\n", soft_wrap=True)
 
 
-def _log(settings: Settings, choice: Choice, port: int) -> None:
+def _log(settings: Settings, choice: Choice, port: int, second_pass: str) -> None:
     """Log the address and the model, without the key."""
-    about = {"version": __version__, "model": choice.name}
+    about = {"version": __version__, "model": choice.name, "second_pass": second_pass}
     address = _websocket(settings.listen_host, port, tls=settings.tls)
     log.info("asr-server listens on %s", address, extra=about)
     if settings.host == "auto" and not (settings.keyed or settings.https):

@@ -109,7 +109,8 @@ def serve(
     except SettingsError as exc:
         err.print(f"[bold red]Not started:[/] {escape(str(exc))}", soft_wrap=True)
         raise typer.Exit(1) from exc
-    raise typer.Exit(serving.serve(application, settings, partial(greet, settings, choice)))
+    start = partial(greet, settings, choice, engine=application.state.engine)
+    raise typer.Exit(serving.serve(application, settings, start))
 
 
 def _check_address(host: str, port: int) -> None:

@@ -9,6 +9,7 @@ from datetime import datetime
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from asr_server import __version__
+from asr_server.evaluation.comparison import Comparison
 from asr_server.evaluation.reliability import reliability_diagram
 from asr_server.evaluation.summary import Summary
 
@@ -40,7 +41,11 @@ def to_html(summaries: Sequence[Summary], configuration: Mapping[str, str], made
     )
 
 
-def to_json(summaries: Sequence[Summary], configuration: Mapping[str, str]) -> str:
+def to_json(
+    summaries: Sequence[Summary],
+    configuration: Mapping[str, str],
+    comparisons: Sequence[Comparison] = (),
+) -> str:
     """Return every figure, and every recording with its reference and hypothesis."""
     sets = []
     for summary in summaries:
@@ -58,5 +63,7 @@ def to_json(summaries: Sequence[Summary], configuration: Mapping[str, str]) -> s
             for one in summary.results
         ]
         sets.append({**vars(summary), "failed": failed, "results": results})
-    whole = {"configuration": dict(configuration), "sets": sets}
+    whole: dict[str, object] = {"configuration": dict(configuration), "sets": sets}
+    if comparisons:
+        whole["second_pass"] = [asdict(one) for one in comparisons]
     return json.dumps(whole, ensure_ascii=False, indent=1, default=asdict) + "\n"

@@ -58,4 +58,5 @@ def _score(utterance: Utterance, transcript: Transcript, normalise_numbers: bool
         score(utterance.text, text, normalise_numbers=True) if normalise_numbers else plain,
         *predictions(sentences, plain),
         transcript.duration_s or max(((s.end_ms or 0) / 1000 for s in sentences), default=0.0),
+        transcript.tail_s,
     )

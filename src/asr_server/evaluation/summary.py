@@ -25,6 +25,8 @@ class Scored:
     word_predictions: Sequence[Prediction]
     sentence_predictions: Sequence[Prediction]
     duration_s: float
+    tail_s: float | None = None
+    """Time from the last audio that was sent to the end of the task."""
 
 
 @dataclass(frozen=True, slots=True)

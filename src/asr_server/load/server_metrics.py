@@ -1,11 +1,15 @@
 """Samples of a server's `/metrics`, where it is an asr-server that exposes them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx2
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
+
+from asr_server.capacity import Setup
 
 TIMEOUT_S = 2.0
 FIELDS = {
@@ -48,20 +52,33 @@ async def sample(url: str) -> MetricsSample | None:
 
 async def scrape(url: str) -> dict[str, float]:
     """Return every sample at `/metrics` by `name` or `name{label}`; empty without an answer."""
+    return {
+        one.name + (f"{{{','.join(one.labels.values())}}}" if one.labels else ""): one.value
+        for one in await _samples(url)
+    }
+
+
+async def setup(url: str) -> Setup | None:
+    """Return the model, device and precision of a server on this machine, None if unknown."""
+    found = (one.labels for one in await _samples(url) if one.name == "asr_build_info")
+    build = next(found, {})
+    if not all(names := [build.get(name, "") for name in ("model", "device", "dtype")]):
+        return None
+    return Setup.here(*names)
+
+
+async def _samples(url: str) -> Sequence[Sample]:
     try:
         address = metrics_url(url)
         encrypted = address.startswith("https:")  # loading certificates blocks for 45 ms
         async with httpx2.AsyncClient(timeout=TIMEOUT_S, verify=encrypted) as client:
             answer = await client.get(address)
         if answer.status_code != 200:
-            return {}
-        return {
-            one.name + (f"{{{','.join(one.labels.values())}}}" if one.labels else ""): one.value
-            for family in text_string_to_metric_families(answer.text)
-            for one in family.samples
-        }
+            return []
+        families = text_string_to_metric_families(answer.text)
+        return [one for family in families for one in family.samples]
     except (httpx2.HTTPError, ValueError):
-        return {}
+        return []
 
 
 def metrics_url(url: str) -> str:

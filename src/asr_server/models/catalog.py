@@ -42,6 +42,7 @@ class Model:
 
 PRODUCTION = "paraformer-zh-streaming"
 PUNCTUATION = "ct-punc-realtime"
+SECOND_PASS = "paraformer-zh"
 DEMO = "demo"
 
 _LICENCE = "FunASR Model License 1.1"

@@ -10,7 +10,14 @@ from pathlib import Path
 from asr_server import command
 from asr_server.models import catalog
 from asr_server.models.caches import cached
-from asr_server.models.catalog import DEMO, PRODUCTION, PUNCTUATION, ModelError, lookup
+from asr_server.models.catalog import (
+    DEMO,
+    PRODUCTION,
+    PUNCTUATION,
+    SECOND_PASS,
+    ModelError,
+    lookup,
+)
 from asr_server.models.download import Progress, fetch
 from asr_server.models.hubs import listings
 from asr_server.settings import Settings
@@ -21,7 +28,7 @@ AUTO = "auto"
 """The production model if it is available, else the embedded demo model."""
 
 EMBEDDED = Path(__file__).parent / "demo"
-"""The directory of the demo's two models, `asr` and `punctuation`."""
+"""The directory of the demo's models: `asr`, `punctuation`, `second_pass`."""
 
 HUBS: tuple[catalog.HubName, ...] = ("modelscope", "huggingface")
 
@@ -43,6 +50,10 @@ class Choice:
     """The model that predicts punctuation marks, or None to run without."""
     reason: str | None = None
     """Why `auto` did not get the production model, or None."""
+    second_pass: Path | None = None
+    """The offline model that corrects finals, or None to run without."""
+    no_second_pass: str = ""
+    """Why there is no offline model, if there is none."""
 
     @property
     def notice(self) -> str | None:
@@ -127,7 +138,33 @@ def choose(settings: Settings, progress: Progress | None = None) -> Choice:
             punctuation = download(PUNCTUATION, settings, progress)
         except (ModelError, OSError) as exc:  # recognition works without
             log.warning("text will have no punctuation marks: %s", exc)
-    return Choice(name, path, punctuation, reason)
+    second_pass, absence = _second_pass(name, settings, may_download, progress)
+    return Choice(name, path, punctuation, reason, second_pass, absence)
+
+
+def _second_pass(
+    model: str, settings: Settings, may_download: bool, progress: Progress | None
+) -> tuple[Path | None, str]:
+    """Return the directory of the offline model, or why there is none.
+
+    Raises ModelError where the settings demand one. Only then is it downloaded, if that is allowed:
+    it is as large as the recogniser.
+    """
+    if settings.second_pass == "off":
+        return None, "it is switched off"
+    name = settings.second_pass_model
+    if name == AUTO:
+        name = DEMO if model == DEMO else SECOND_PASS
+    path = _embedded("second_pass") if name == DEMO else resolve(name, settings)
+    if path is not None:
+        return path, ""
+    if settings.second_pass == "auto":
+        return None, f"the model {name} is not on this machine"
+    if name == DEMO:
+        raise ModelError("the demo's offline model is not in this installation")
+    if not may_download:
+        raise ModelError(_how_to_get(name))
+    return download(name, settings, progress), ""
 
 
 def _embedded(kind: str) -> Path | None:

@@ -104,6 +104,8 @@ FIGURES: dict[str, Figure] = {
     "tasks": _now("asr_open_tasks"),
     "used_slots": _now("asr_used_slots"),
     "slots": _now("asr_slots"),
+    "capacity": _now("asr_capacity_streams"),
+    "utilization": _now("asr_utilization_ratio"),
     "busy": Interval.busy,
     "real_time_factor": Interval.real_time_factor,
     "first_text_p50_s": _quantile(0.5, "first_text_latency"),

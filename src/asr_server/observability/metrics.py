@@ -20,6 +20,14 @@ from asr_server.errors import InternalError, ServiceUnavailable, Throttled
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 """The content type of `Metrics.text`."""
 
+SecondPassOutcome = Literal[
+    "corrected", "confirmed", "empty", "late", "dropped", "failed", "skipped", "discarded"
+]
+"""What became of a second pass: the final has the offline model's text, which differs from the
+streaming text or not; or it has the streaming text, because the offline model found none, was not
+ready, was not started under load, failed, or the sentence was cut or too long; or speech resumed.
+"""
+
 Outcome = Literal["finished", "failed", "disconnected"]
 """How a task ended; `disconnected`: the client left before task-finished or task-failed."""
 
@@ -37,6 +45,8 @@ WAIT_BUCKETS_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.6, 1.2, 5.0, 20.0)
 """Around the batching delay of 10 ms and the chunk period, after which a chunk is late."""
 LATENCY_BUCKETS_S = (0.05, 0.1, 0.15, 0.3, 0.45, 0.6, 0.8, 0.95, 1.2, 2.0, 5.0, 20.0)
 """Around the latency goals."""
+SECOND_PASS_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.4, 0.6, 1.0, 2.0, 5.0, 30.0)
+"""A pause of 0.32 s and the default deadline leave 0.6 s of the usual silence of 0.8 s."""
 LAG_BUCKETS_S = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0)
 
 LAG_PERIOD_S = 1.0
@@ -62,6 +72,15 @@ class Metrics:
         self.open_tasks = gauge("asr_open_tasks", "Tasks between task-started and their end.")
         self.used_slots = gauge("asr_used_slots", "Slots of the recogniser in use.")
         self.slots = gauge("asr_slots", "Slots of the recogniser, in use or free.")
+        self.capacity = gauge(
+            "asr_capacity_streams",
+            "Live streams that this machine holds: as set, as measured by bench --save, or "
+            "estimated at the start.",
+        )
+        self.utilization = gauge(
+            "asr_utilization_ratio",
+            "Open tasks over the capacity, 0 to 1; 1 while further tasks are refused.",
+        )
         self.step_duration = histogram(
             "asr_step_duration_seconds", "Duration of a decoding step.", STEP_BUCKETS_S
         )
@@ -99,6 +118,30 @@ class Metrics:
         )
         self.dropped_previews = counter(
             "asr_dropped_previews", "Previews dropped because the device was busy."
+        )
+        self.second_pass = counter(
+            "asr_second_pass",
+            "Second passes by outcome: the final was corrected or confirmed, or has the streaming "
+            "text, because the offline model's was empty or late, was dropped under load, failed, "
+            "or was skipped for a sentence that was cut; discarded when speech resumed.",
+            "outcome",
+        )
+        self.second_pass_latency = histogram(
+            "asr_second_pass_latency_seconds",
+            "From a sentence's being ready for the offline model to its result.",
+            SECOND_PASS_BUCKETS_S,
+        )
+        self.second_pass_seconds = counter(
+            "asr_second_pass_seconds",
+            "Time spent in second-pass steps, on a thread of their own; its rate is the "
+            "utilisation of that thread.",
+        )
+        self.second_pass_characters = counter(
+            "asr_second_pass_characters", "Characters of finals by the offline model."
+        )
+        self.second_pass_changed = counter(
+            "asr_second_pass_changed_characters",
+            "Characters that differ between those finals and the streaming text.",
         )
         self.first_text_latency = histogram(
             "asr_first_text_latency_seconds",
@@ -143,6 +186,8 @@ class Metrics:
         # A rate misses the first increment of a series that did not exist before: create them.
         for code in OUR_ERRORS | REFUSALS:
             self.errors.labels(code)
+        for second_pass_outcome in get_args(SecondPassOutcome):
+            self.second_pass.labels(second_pass_outcome)
         for outcome in get_args(Outcome):
             self.tasks.labels(outcome)
             self.audio.labels(outcome)
@@ -157,7 +202,7 @@ class Metrics:
             self._state.labels(state).set_function(holds(state))
 
     def watch_build(self, read: Callable[[], Mapping[str, str]]) -> None:
-        """Export the labels that `read` returns: `version`, `model`, `device`, `dtype`."""
+        """Export the labels that `read` returns: `version`, `model`, `device` and so on."""
         self._build.read = read
 
     def stepped(self, duration_s: float, chunks: int, waited_s: float, workers: int) -> None:
@@ -166,6 +211,12 @@ class Metrics:
         self.busy.inc(duration_s / workers)
         self.step_chunks.observe(chunks)
         self.queue_age.observe(waited_s)
+
+    def second_pass_ended(self, outcome: SecondPassOutcome, characters: int, changed: int) -> None:
+        """Count a second pass, with the characters of its final and how many of them changed."""
+        self.second_pass.labels(outcome).inc()
+        self.second_pass_characters.inc(characters)
+        self.second_pass_changed.inc(changed)
 
     def ended(self, outcome: Outcome, audio_s: float) -> None:
         """Count the end of a task."""
@@ -196,4 +247,8 @@ class _Build(Collector):
         self.read: Callable[[], Mapping[str, str]] = dict
 
     def collect(self) -> Iterator[prometheus.Metric]:
-        yield InfoMetricFamily("asr_build", "Version, model, device and dtype.", dict(self.read()))
+        yield InfoMetricFamily(
+            "asr_build",
+            "Version, model, device, dtype, and whether there is a second pass.",
+            dict(self.read()),
+        )

@@ -21,9 +21,15 @@ from pydantic import (
 )
 
 from asr_server.errors import ClientError, InvalidParameter, MalformedMessage
-
-LONGEST_NAME = 256
-"""Characters of a task id or a model name; messages and the log repeat both."""
+from asr_server.protocol import context
+from asr_server.protocol.context import Context
+from asr_server.protocol.refusals import (
+    LONGEST_NAME,
+    invalid,
+    invalid_action,
+    invalid_field,
+    missing,
+)
 
 MOST_INSTANT_HOTWORDS = 2000
 MOST_IGNORED = 20
@@ -64,6 +70,9 @@ class Parameters(BaseModel):
     vocabulary: dict[Text, int] = Field(default={}, max_length=MOST_INSTANT_HOTWORDS)
     """Hotwords of this task and their weights."""
     language_hints: Annotated[list[str], BeforeValidator(_languages)] = []
+    """Without effect: the model determines the language."""
+    intermediate_result_enabled: Flag | None = None
+    """Whether interim results are sent; by default the model decides."""
     disfluency_removal_enabled: Flag = False
     semantic_punctuation_enabled: Flag = False
     multi_threshold_mode_enabled: Flag = False
@@ -76,10 +85,12 @@ class Parameters(BaseModel):
     """Milliseconds; Gummy's name of `max_sentence_silence`."""
     speech_noise_threshold: float | None = Field(default=None, allow_inf_nan=False)
     """-1 (more counts as speech) to 1 (less does)."""
-    special_word_filter: dict[str, Any] | str | None = None
+    special_word_filter: Any = None
     """Words to mask or to remove, as an object or as its JSON."""
     transcription_enabled: Flag = True
     translation_enabled: Flag = False
+    second_pass_enabled: Flag | None = None
+    """An extension: whether the offline model, where there is one, corrects finals."""
     word_confidence_enabled: Flag = False
     """An extension of DashScope's protocol: adds `confidence` to every word."""
 
@@ -97,6 +108,10 @@ NEEDED = frozenset({"format", "sample_rate", "vocabulary_id", "vocabulary", "spe
 """Parameters without which a task would yield another text: a wrong value fails the task."""
 
 
+UNNAMED = frozenset({"phrase_id", "stream", "pre_task_id"})
+"""Further parameters: an old one, and two that the official SDKs send with every task in vain."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunTask:
     """Start a task on the connection."""
@@ -109,13 +124,17 @@ class RunTask:
     """Id of a hotword list in the old place: `payload.resources` or `parameters.phrase_id`."""
     ignored: tuple[str, ...] = ()
     """Parameters that are unknown, or whose value has no meaning; the task runs without them."""
+    context: Context = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ContinueTask:
-    """Update the task's context; this server uses none of it."""
+    """Replace the task's context."""
 
     action: ClassVar[str] = "continue-task"
+    context: Context | None = None
+    """None if the message has no context: the one before stays."""
+    ignored: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,14 +164,16 @@ def is_command(data: bytes) -> bool:
 def parse(text: str) -> Command | Rejected:
     """Return the command in a text frame."""
     if len(text) > LONGEST_COMMAND:
-        reason = f"a text frame has at most {LONGEST_COMMAND} characters, not {len(text)}"
-        return Rejected("", MalformedMessage(f"Invalid payload data: {reason}."))
+        return _malformed(f"at most {LONGEST_COMMAND} characters, not {len(text)}")
+    text = text.strip(_PADDING)
     try:
-        message = json.loads(text.strip(_PADDING))
+        message = json.loads(text)
+    except json.JSONDecodeError as error:
+        return _malformed(f"a JSON object; this one is wrong at character {error.pos + 1}")
     except (ValueError, RecursionError):
-        return Rejected("", MalformedMessage())
+        return _malformed("a JSON object, with less nesting and shorter numbers")
     if not isinstance(message, dict):
-        return Rejected("", MalformedMessage())
+        return _malformed("a JSON object, no other JSON value")
     header = _object(message.get("header"))
     task_id = header.get("task_id")
     if isinstance(task_id, int):
@@ -163,16 +184,25 @@ def parse(text: str) -> Command | Rejected:
         return Rejected(task_id if _presentable(task_id) else "", error)
 
 
+def _malformed(accepted: str) -> Rejected:
+    return Rejected(
+        "", MalformedMessage(f"{MalformedMessage.message}: a text frame has {accepted}.")
+    )
+
+
 def _command(header: dict[str, Any], payload: dict[str, Any], task_id: str) -> Command:
     match header.get("action"):
         case RunTask.action:
             return _run_task(payload, task_id)
         case ContinueTask.action:
-            return ContinueTask()
+            texts, ignored = _context(payload.get("input"))
+            return ContinueTask(texts, ignored)
         case FinishTask.action:
             return FinishTask()
         case action:
-            raise invalid_action(_name(action, "header.action"))
+            accepted = ", ".join((RunTask.action, ContinueTask.action, FinishTask.action))
+            name = _name(action, "header.action")
+            raise invalid_action(name, f" The actions are {accepted}.")
 
 
 def _run_task(payload: dict[str, Any], task_id: str) -> RunTask:
@@ -182,32 +212,29 @@ def _run_task(payload: dict[str, Any], task_id: str) -> RunTask:
             "Missing required parameter 'payload.input'. Please follow the protocol!"
         )
     given = payload.get("parameters")
-    unknown = _object(given).keys() - Parameters.model_fields - {"phrase_id"}
+    unknown = _object(given).keys() - Parameters.model_fields - UNNAMED
     ignored = tuple(sorted(name for name in unknown if _presentable(name) and len(name) < 64))
     try:
         parameters = Parameters.model_validate(given)
     except ValidationError as error:
         wrong = {str(one["loc"][0]) for one in error.errors() if one["loc"]}
         if not wrong or wrong & NEEDED:
-            raise invalid_value("payload.parameters", error) from error
+            raise invalid_field("payload.parameters", error) from error
         given = {name: value for name, value in _object(given).items() if name not in wrong}
         parameters = Parameters.model_validate(given)
         ignored += tuple(sorted(wrong))
     phrase_id = _phrase_id(payload.get("resources"), given)
-    return RunTask(task_id, model, parameters, phrase_id, ignored[:MOST_IGNORED])
+    texts, ignored_context = _context(payload["input"])
+    ignored = (*ignored_context, *ignored)[:MOST_IGNORED]
+    return RunTask(task_id, model, parameters, phrase_id, ignored, texts or ())
 
 
-def invalid_action(action: str) -> InvalidParameter:
-    """Return the error for a message that its state does not allow."""
-    return InvalidParameter(f"Invalid action('{action}')! Please follow the protocol!")
-
-
-def invalid_value(parent: str, error: ValidationError) -> InvalidParameter:
-    """Return the error for a value that its type does not allow; names the first such parameter."""
-    place = (str(part) for part in error.errors()[0]["loc"] if part != "[key]")
-    names = [name[:LONGEST_NAME] for name in place]
-    path = ".".join([parent, *(name if name.isprintable() else "?" for name in names)])
-    return InvalidParameter(f"Invalid value of parameter '{path}'.")
+def _context(given: Any) -> tuple[Context | None, tuple[str, ...]]:
+    """Return the texts of `payload.input`, None if it has none, and what of it is ignored."""
+    if _object(given).get("context") is None:
+        return None, ()
+    texts, complete = context.read(given["context"])
+    return texts, () if complete else ("input.context",)
 
 
 def _object(value: Any) -> dict[str, Any]:
@@ -220,9 +247,9 @@ def _presentable(value: Any) -> TypeGuard[str]:
 
 def _name(value: Any, where: str) -> str:
     if value is None or value == "":
-        raise InvalidParameter(f"Missing required parameter '{where}'! Please follow the protocol!")
+        raise missing(where)
     if not _presentable(value):
-        raise InvalidParameter(f"Invalid value of parameter '{where}'.")
+        raise invalid(where, value, f"It is a text of 1 to {LONGEST_NAME} printable characters")
     return value
 
 

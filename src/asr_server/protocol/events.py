@@ -5,10 +5,16 @@ Further keys are left out on purpose: strict parsers fail on unknown ones.
 """
 
 import json
+import math
 from dataclasses import dataclass
 from typing import Any
 
 from asr_server.errors import AsrError
+
+INPUT_TOKENS_PER_S = 12.5
+"""Tokens that the service counts for a second of audio."""
+
+Usage = dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +44,8 @@ class Sentence:
     words: tuple[Word, ...]
     begins: bool = False
     """Whether this is the first result of its sentence."""
+    output_tokens: int | None = None
+    """Tokens of the task's finals up to this one; None unless `usage` counts tokens."""
 
 
 def task_started(task_id: str) -> str:
@@ -92,9 +100,23 @@ def heartbeat(task_id: str) -> str:
     return _event("result-generated", task_id, {"output": {"sentence": body}})
 
 
-def task_finished(task_id: str) -> str:
+def task_finished(task_id: str, usage: Usage | None = None) -> str:
     """Return the frame after the last result; the official SDK needs its `output` to complete."""
-    return _event("task-finished", task_id, {"output": {}, "usage": None})
+    return _event("task-finished", task_id, {"output": {}, "usage": usage})
+
+
+def usage(final: Sentence) -> Usage:
+    """Return what a task has used up to the end of a final."""
+    end_ms = final.end_time or 0
+    used = {"duration": -(-end_ms // 1000)}  # DashScope bills started seconds
+    if final.output_tokens is None:
+        return used
+    input_tokens = math.ceil(INPUT_TOKENS_PER_S * end_ms / 1000)
+    return used | {
+        "input_tokens": input_tokens,
+        "output_tokens": final.output_tokens,
+        "total_tokens": input_tokens + final.output_tokens,
+    }
 
 
 def task_failed(task_id: str, error: AsrError) -> str:
@@ -113,8 +135,7 @@ def _result(task_id: str, kind: str, body: dict[str, Any], result: Sentence) -> 
         "current_time": result.end_time,
         "words": [],
     }
-    usage = {"duration": -(-result.end_time // 1000)}  # DashScope bills started seconds
-    return _event("result-generated", task_id, {"output": {kind: body}, "usage": usage})
+    return _event("result-generated", task_id, {"output": {kind: body}, "usage": usage(result)})
 
 
 def _word(word: Word, *, fixed: bool) -> dict[str, Any]:

@@ -5,7 +5,7 @@ Every name is served by the one model that this server runs; it chooses defaults
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from asr_server.errors import ModelNotFound
 
@@ -20,27 +20,45 @@ class Family:
     """Results are `transcription` objects (Gummy), not `sentence` objects."""
     first_sentence_id: int = 1
     single_sentence: bool = False
-    """The service ends the task after the first sentence."""
+    """A task recognises one sentence, and ignores the audio behind it."""
+    interim: bool = True
+    """Interim results are sent unless the task asks for none."""
+    counts_tokens: bool = False
+    """`usage` counts tokens besides seconds."""
+    lacks: frozenset[str] = frozenset()
+    """Parameters that the models do not have: they are ignored."""
     longest_s: float = math.inf
     """Seconds of audio that a task may have at most."""
+    second_pass: bool = True
+    """An offline model, where there is one, corrects finals."""
 
 
 PARAFORMER = Family(max_sentence_silence_ms=800)
 FUN_ASR = Family(max_sentence_silence_ms=1300)
-GUMMY = Family(max_sentence_silence_ms=800, transcribes=True, first_sentence_id=0)
-GUMMY_CHAT = Family(
-    max_sentence_silence_ms=700,
-    transcribes=True,
-    first_sentence_id=0,
-    single_sentence=True,
-    longest_s=60,
+QWEN = Family(max_sentence_silence_ms=1300, counts_tokens=True)
+QWEN_MESSAGE = replace(
+    QWEN,
+    interim=False,
+    lacks=frozenset(
+        {
+            "language_hints",
+            "multi_threshold_mode_enabled",
+            "semantic_punctuation_enabled",
+            "special_word_filter",
+        }
+    ),
 )
+GUMMY = Family(max_sentence_silence_ms=800, transcribes=True, first_sentence_id=0)
+GUMMY_CHAT = replace(GUMMY, max_sentence_silence_ms=700, single_sentence=True, longest_s=60)
 
 MODELS: dict[str, Family] = {
     "paraformer-realtime-v2": PARAFORMER,
     "paraformer-realtime-8k-v2": PARAFORMER,
     "paraformer-realtime-v1": PARAFORMER,
     "paraformer-realtime-8k-v1": PARAFORMER,
+    # A name of ours, for clients that can choose a model but no parameter; FunASR's runtime calls
+    # the streaming model alone "online".
+    "paraformer-realtime-v2-online": replace(PARAFORMER, second_pass=False),
     "fun-asr-realtime": FUN_ASR,
     "fun-asr-realtime-2026-02-28": FUN_ASR,
     "fun-asr-realtime-2025-11-07": FUN_ASR,
@@ -48,8 +66,8 @@ MODELS: dict[str, Family] = {
     "fun-asr-flash-8k-realtime": FUN_ASR,
     "fun-asr-flash-8k-realtime-2026-01-28": FUN_ASR,
     "qwen-audio-3.0-asr-flash-streaming": FUN_ASR,
-    "qwen-audio-3.1-asr-flash-streaming": FUN_ASR,
-    "qwen-audio-3.1-asr-flash-message": FUN_ASR,
+    "qwen-audio-3.1-asr-flash-streaming": QWEN,
+    "qwen-audio-3.1-asr-flash-message": QWEN_MESSAGE,
     "gummy-realtime-v1": GUMMY,
     "gummy-chat-v1": GUMMY_CHAT,
 }

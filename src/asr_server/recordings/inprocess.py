@@ -46,6 +46,8 @@ class InProcess:
         self.device: str = app.state.engine.device
         self.dtype: str = app.state.engine.dtype
         """The precision in use, whatever the settings ask for."""
+        self.no_second_pass: str = app.state.engine.no_second_pass
+        """Why there is no second pass, or nothing."""
 
     async def __call__(self) -> "Pipe":
         """Return an open connection."""

@@ -4,7 +4,6 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -29,6 +28,8 @@ class Transcript:
 
     path: Path
     duration_s: float | None = None
+    tail_s: float | None = None
+    """Time from the last audio that was sent to the last result."""
     sentences: list[Sentence] = field(default_factory=list)
     error: AsrError | RecordingError | None = None
     """Why the recording was not, or not completely, transcribed."""
@@ -54,7 +55,16 @@ async def transcribe(
     """
     slots = asyncio.Semaphore(streams)
 
+    clock = asyncio.get_running_loop().time
+
     async def work(transcript: Transcript, queue: "asyncio.Queue[Sentence | None]") -> None:
+        sent_at = clock()
+
+        def progress(share: float) -> None:
+            nonlocal sent_at
+            sent_at = clock()
+            on_progress(transcript, share)
+
         try:
             async with slots:
                 recording = await asyncio.to_thread(
@@ -62,10 +72,9 @@ async def transcribe(
                 )
                 transcript.duration_s = recording.duration_s
                 on_progress(transcript, 0.0)
-                async for sentence in recognise(
-                    recording, request, partial(on_progress, transcript)
-                ):
+                async for sentence in recognise(recording, request, progress):
                     queue.put_nowait(sentence)
+                transcript.tail_s = clock() - sent_at
         except (AsrError, RecordingError) as exc:
             transcript.error = exc
         finally:

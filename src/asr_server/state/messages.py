@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from asr_server.errors import AsrError
-from asr_server.protocol.commands import Command, Rejected
+from asr_server.protocol.commands import Command, Rejected, RunTask
+from asr_server.protocol.context import Context
 from asr_server.protocol.events import Sentence
 from asr_server.recognition import EndOfStream, Hypothesis
 from asr_server.state.task import Task
@@ -89,6 +90,20 @@ class FinishStream:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplaceContext:
+    """Favour the names of another context from the next sentence on."""
+
+    context: Context
+
+
+@dataclass(frozen=True, slots=True)
+class Postpone:
+    """Give a run-task to the session again once the current task has ended; read nothing before."""
+
+    command: RunTask
+
+
+@dataclass(frozen=True, slots=True)
 class CloseStream:
     """Close the task's stream, if it has one, and drop what the engine has not delivered."""
 
@@ -105,4 +120,13 @@ class CloseSocket:
     reason: str
 
 
-Output = Send | OpenStream | PushAudio | FinishStream | CloseStream | CloseSocket
+Output = (
+    Send
+    | OpenStream
+    | PushAudio
+    | FinishStream
+    | ReplaceContext
+    | Postpone
+    | CloseStream
+    | CloseSocket
+)

@@ -22,6 +22,7 @@ class Results:
     def __init__(self, task: Task, interval_s: float) -> None:
         self._task = task
         self._interval_s = interval_s
+        self._interim = task.interim
         self._frame = events.transcription if task.family.transcribes else events.sentence
         self._number = task.family.first_sentence_id
         self._begun = False
@@ -31,6 +32,9 @@ class Results:
         """Messages that the client takes before its next audio frame, at most one."""
         self._next_at = float("-inf")
         self._all_received = False
+        self._output_tokens = 0 if task.family.counts_tokens else None
+        self.usage: events.Usage | None = None
+        """What the task has used, for task-finished; None unless it counts tokens."""
 
     @property
     def deadline(self) -> float | None:
@@ -49,14 +53,21 @@ class Results:
     def accept(self, hypothesis: Hypothesis, now: float) -> list[Send]:
         """Return the results to send at once."""
         if not hypothesis.final:
+            if not self._interim:
+                return []
             self._held = hypothesis
             return self.due(now)
         self._held = None
         final = self._sentence(hypothesis)
         if not self._begun and not final.text:  # noise: the client has seen nothing of it
             return []
+        if self._output_tokens is not None:
+            self._output_tokens += len(hypothesis.tokens)
+            final = replace(final, output_tokens=self._output_tokens)
+            self.usage = events.usage(final)
         sends = []
-        if not self._begun and not self._task.family.transcribes:  # Gummy has no sentence_begin
+        begins = self._interim and not self._task.family.transcribes  # Gummy has no sentence_begin
+        if begins and not self._begun:
             opening = replace(final, end_time=None, text="", words=(), begins=True)
             sends.append(self._send(opening, now))
         sends.append(self._send(final, now))

@@ -12,13 +12,8 @@ from math import inf
 
 from asr_server.errors import AsrError, IdleTimeout, ResponseTimeout, TaskTooLong
 from asr_server.protocol import events
-from asr_server.protocol.commands import (
-    ContinueTask,
-    FinishTask,
-    Rejected,
-    RunTask,
-    invalid_action,
-)
+from asr_server.protocol.commands import ContinueTask, FinishTask, Rejected, RunTask
+from asr_server.protocol.refusals import invalid_action
 from asr_server.recognition import EndOfStream, Hypothesis
 from asr_server.settings import Settings
 from asr_server.state.messages import (
@@ -33,7 +28,9 @@ from asr_server.state.messages import (
     Opened,
     OpenStream,
     Output,
+    Postpone,
     PushAudio,
+    ReplaceContext,
     Send,
     Tick,
 )
@@ -50,6 +47,7 @@ class State(Enum):
     STARTING = "the engine opens the stream"
     STREAMING = "audio goes in, results come out"
     FINISHING = "all audio is in, the last results come out"
+    COMPLETE = "the one sentence of the task is final, finish-task or a timeout ends the task"
     CLOSED = "the connection is to be closed"
 
 
@@ -70,16 +68,18 @@ TRANSITIONS: dict[State, dict[type[Input], State]] = {
     },
     State.STREAMING: {
         Audio: State.STREAMING,
+        RunTask: State.FINISHING,  # comes again once the task has finished
         ContinueTask: State.STREAMING,
         FinishTask: State.FINISHING,
         Hypothesis: State.STREAMING,
-        EndOfStream: State.IDLE,  # after the one sentence of gummy-chat-v1
+        EndOfStream: State.COMPLETE,  # after the one sentence of gummy-chat-v1
         Failed: State.CLOSED,
         Tick: State.STREAMING,
         Disconnected: State.CLOSED,
     },
     State.FINISHING: {
         Audio: State.FINISHING,  # SDK threads still flushing
+        RunTask: State.FINISHING,
         ContinueTask: State.FINISHING,
         FinishTask: State.FINISHING,
         Hypothesis: State.FINISHING,
@@ -88,8 +88,24 @@ TRANSITIONS: dict[State, dict[type[Input], State]] = {
         Tick: State.FINISHING,
         Disconnected: State.CLOSED,
     },
+    State.COMPLETE: {
+        Audio: State.COMPLETE,
+        RunTask: State.IDLE,
+        ContinueTask: State.COMPLETE,
+        FinishTask: State.IDLE,
+        Failed: State.CLOSED,
+        Tick: State.COMPLETE,
+        Disconnected: State.CLOSED,
+    },
     State.CLOSED: {},
 }
+
+
+COMPLETE_S = 5.0
+"""Seconds after the one sentence of gummy-chat-v1 until its task ends by itself.
+
+The service ends it at once, but its own Java sample then fails in `stop()`.
+"""
 
 
 class Session:
@@ -103,9 +119,12 @@ class Session:
         self._input_until = now
         self._speech_until = now
         self._task_until = inf
+        self._complete_until = now
         self._heartbeat_at = now
         self._results: Results  # of the current or the last task
         self._had_task = False
+        self._had_audio = False
+        """Whether the current task got any audio."""
 
     @property
     def task_id(self) -> str:
@@ -124,6 +143,8 @@ class Session:
                 return min(time for time in times if time is not None)
             case State.FINISHING:
                 return self._results.deadline
+            case State.COMPLETE:
+                return self._complete_until
             case _:
                 return None
 
@@ -160,14 +181,32 @@ class Session:
             case State.STREAMING, Audio(data):
                 if data:  # nothing else keeps a slot: a client could hold all of them for nothing
                     self._audio_received(now)
+                    self._had_audio = True
                 self._results.audio_received()
                 return [PushAudio(data)]
+            case State.STREAMING, ContinueTask(context) if context is not None:
+                return [ReplaceContext(context)]
             case State.STREAMING, FinishTask():
-                self._results.finish_received()
-                return [FinishStream()]
+                return self._finish_stream()
+            case State.STREAMING, RunTask() if not self._had_audio:
+                raise invalid_action(event.action)
+            case State.STREAMING, RunTask():
+                return [*self._finish_stream(), Postpone(event)]
+            case State.FINISHING, RunTask():
+                return [Postpone(event)]
+            case State.COMPLETE, RunTask():
+                return [*self._finish(now), Postpone(event)]
             case _, Hypothesis():
                 return self._show(event, now)
+            case State.STREAMING, EndOfStream():
+                self._complete_until = now + COMPLETE_S
+                return [CloseStream(self.task_id)]
             case _, EndOfStream():
+                return [CloseStream(self.task_id), *self._finish(now)]
+            case State.COMPLETE, FinishTask():
+                return self._finish(now)
+            case State.COMPLETE, Tick() if now >= self._complete_until:
+                self._enter(State.IDLE)
                 return self._finish(now)
             case State.STREAMING, Tick():
                 return self._tick(event, now)
@@ -182,7 +221,7 @@ class Session:
     def _start(self, now: float) -> list[Output]:
         assert self._task
         self._results = Results(self._task, self._settings.result_interval_ms / 1000)
-        self._had_task = True
+        self._had_task, self._had_audio = True, False
         self._speech_until = now + self._settings.response_timeout_s
         self._task_until = now + (self._settings.max_task_s or inf)
         self._audio_received(now)
@@ -195,6 +234,10 @@ class Session:
         if outputs and hypothesis.final and self._task.family.single_sentence:
             outputs += self._move(self.state, EndOfStream(), now)
         return outputs
+
+    def _finish_stream(self) -> list[Output]:
+        self._results.finish_received()
+        return [FinishStream()]
 
     def _tick(self, tick: Tick, now: float) -> list[Output]:
         assert self._task
@@ -213,10 +256,10 @@ class Session:
         return self._send(sends, now)
 
     def _finish(self, now: float) -> list[Output]:
-        task_id = self.task_id
+        finished = events.task_finished(self.task_id, self._results.usage)
         self._task = None
         self._idle_until = now + self._settings.idle_timeout_s
-        return [CloseStream(task_id), Send(events.task_finished(task_id))]
+        return [Send(finished)]
 
     def _fail(self, task_id: str, error: AsrError) -> list[Output]:
         self._enter(State.CLOSED)

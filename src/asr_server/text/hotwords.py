@@ -2,10 +2,15 @@
 
 import re
 from collections.abc import Collection
+from typing import TypeAlias
 
 from asr_server.text.tokens import CONTINUES
 
-WEIGHTS = frozenset({1, 2, 3, 4, 5, 50})
+Hotwords: TypeAlias = tuple[tuple[str, int], ...]
+"""Words and their weights."""
+
+SUPER = 50
+WEIGHTS = frozenset({1, 2, 3, 4, 5, SUPER})
 """Allowed weights; 50 marks a super hotword."""
 
 MAX_CHARACTERS = 15

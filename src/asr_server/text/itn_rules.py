@@ -131,9 +131,10 @@ RULES = (
         f"{BEFORE_NUMBER}(?:{ANY}{LINK})+(?:{VAGUE}|(?<=[之到至比]){NEAR_PAIR}(?!年))",
         KEPT,
     ),
+    Rule("vague_decimal", f"{BEFORE_NUMBER}{INTEGER}点几", KEPT),
     Rule(
         "vague_pair",
-        f"{VAGUE}几{ANY}|[{tens(10, 10)}](?P<unit>[{COUNTED}])(?:八(?P=unit)|半)",
+        f"[百千]分之{ONE}两|{VAGUE}几{ANY}|[{tens(10, 10)}](?P<unit>[{COUNTED}])(?:八(?P=unit)|半)",
         KEPT,
     ),
     Rule("vague_part", f"千分之{NUMBER}(?={MEASURE})|{NUMBER}块{ZERO_PAIR}毛|百分{LARGE}", KEPT),
@@ -200,6 +201,8 @@ RULES = (
     Rule("yuan", f"({NUMBER})元([{FEW}])[角毛](?:([{FEW}])分)?"),
     Rule("kuai_mao", f"({NUMBER})块({ONE})毛(?:({LAST})分?)?"),
     Rule("kuai", f"({NUMBER})块({LAST})(?!折)"),
+    Rule("kuai_half", f"({TWO_TO_NINE}|两|{LARGE})块(?=半)"),
+    Rule("mao", f"({ONE})毛({LAST})|({ONE})角([{FEW}])(?=分)"),
     Rule("jin_liang", f"({NUMBER})斤({ONE})两"),
     Rule("metres", f"({NUMBER})米({LAST_TWO})"),
     Rule("degrees", f"({NUMBER})度({LAST})"),
@@ -208,8 +211,9 @@ RULES = (
     Rule("hours_minutes", f"({NUMBER})小时([{FEW}{TEN_TO_99}{ZERO_PAIR}])分"),
     Rule("discount", f"({PAIR})折"),
     # beside Latin letters: model names, units, plates
-    Rule("latin_zero", f"(?<=[A-Za-z])(零)([{TEN_TO_99}])"),
-    Rule("latin_teens", f"(?<=[A-Za-z])([{tens(11, 99)}])"),
+    Rule("latin_zero", f"(?<=[A-Za-z])(零)(?:([{TEN_TO_99}])|(?=[A-Z]))"),
+    Rule("latin_teens", f"(?<=[A-Za-z])([{tens(11, 99)}])(?!点{DIGIT})"),
+    Rule("latin_code", f"(?<=[A-Z][{FEW}][A-Z])({ONE})"),
     Rule("after_latin", f"(?<=[A-Za-z])({DIGITS}|{NEAR_PAIR}(?=[A-Z]))"),
     Rule("latin_floor", f"(?<![A-Za-z][A-Z])(?<=[A-Z])({ONE})(?=[层座栋区口楼馆门号])"),
     Rule(
@@ -229,7 +233,7 @@ RULES = (
     Rule("clock", f"{NOT_POINTS}({TWO_TO_NINE}|两)点{NOT_OF_POINTS}"),
     Rule("digits", f"({STRING})"),
     Rule("room", f"({ZERO_PAIR})(?=[号路班室])|([{PAIR}])(?=号)"),
-    Rule("grade", "(零)(?=号[柴楼线])"),
+    Rule("grade", f"(零)(?=号[柴楼线])|([{PAIR}])(?=汽油|加满)"),
     Rule(
         "case_number",
         f"(?<=[京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤川青藏琼宁])({ZERO_PAIR})(?=[民刑行执知破])",

@@ -68,7 +68,7 @@ for _phrase in sorted(
 _NUMERALS, _SCALES, _COUNTED = frozenset(NUMERAL), frozenset(SCALES), frozenset(COUNTED)
 _RUN = re.compile(f"[{NUMERAL}]+")
 _NEXT = re.compile(f"[{''.join(FIXED_PHRASES)}{NUMERAL}]|(?:周|星期|礼拜)(?=[一二三四五六])")
-_FRACTION = re.compile(f"[{''.join(DIGITS).replace('两', '')}]+[万亿]?")
+_FRACTION = re.compile(f"[{''.join(DIGITS).replace('两', '')}]+万?亿?")
 _LUNAR_DAY = re.compile("(?<![民刑行年最当])初$")
 _ACCIDENT = re.compile("起(?:重大|严重|交通|刑事|民事)?[事案纠火命抢盗]")
 _LATIN1 = re.compile("[\x80-\xff]")
@@ -188,7 +188,7 @@ def _digits(run: str, left: str, after: str) -> list[Token]:
     if last == "两":
         word = left in {"块", "斤"} or not (counted(after) or right == "点")
     else:
-        word = left == "块" and counted(after)
+        word = left in {"块", "毛"} and counted(after)
         word = word or (last == "一" and right != "" and right in _ONLY_WORDS)
     if word:
         return [*_digits(run[:-1], left, last + right), ("两" if last == "两" else APART, 1)]

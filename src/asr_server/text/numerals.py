@@ -29,8 +29,8 @@ def written(spoken: str) -> str:
     """
     whole, _, fraction = spoken.partition("点")
     if fraction:
-        scale = fraction[-1] if fraction[-1] in SCALES else ""
-        return f"{written(whole)}.{written(fraction.removesuffix(scale))}{scale}"
+        digits = fraction.rstrip("万亿")
+        return f"{written(whole)}.{written(digits)}{fraction[len(digits) :]}"
     if SCALES.keys().isdisjoint(whole):
         return "".join(DIGITS[char] for char in whole)
     if not WELL_FORMED.fullmatch(whole):

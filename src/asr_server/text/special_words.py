@@ -15,6 +15,8 @@ MASK = "*"
 MOST_WORDS = 1000
 LONGEST_WORD = 100
 """Characters of a word; a sentence of n characters takes at most n times as many look-ups."""
+LONGEST_SHOWN = 40
+"""Characters of a refused value that the refusal repeats."""
 
 PARAMETER = "payload.parameters.special_word_filter"
 FORM = '{"filter_with_signed":{"word_list":["..."]},"filter_with_empty":{"word_list":["..."]}}'
@@ -39,13 +41,14 @@ class SpecialWords:
         """Return the words of the request's parameter. Raises ValueError with a reason."""
         if given is None or given == "":
             return cls()
+        found = repr(given)[:LONGEST_SHOWN]
         if isinstance(given, str):
             try:
                 given = json.loads(given)
             except (ValueError, RecursionError):
                 given = None
         if not isinstance(given, dict):
-            raise ValueError(f"The parameter '{PARAMETER}' is no JSON object like {FORM}.")
+            raise ValueError(f"The parameter '{PARAMETER}' is no JSON object like {FORM}: {found}.")
         masked = _word_list(given, "filter_with_signed")
         removed = _word_list(given, "filter_with_empty")
         if (count := len(masked) + len(removed)) > MOST_WORDS:
@@ -94,7 +97,10 @@ def _word_list(given: dict[str, object], key: str) -> list[str]:
     part = given.get(key) or {}
     words = part.get("word_list") or [] if isinstance(part, dict) else None
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-        raise ValueError(f"'{PARAMETER}.{key}.word_list' is not a list of strings.")
-    if any(len(word) > LONGEST_WORD for word in words):
-        raise ValueError(f"A word of '{PARAMETER}' is longer than {LONGEST_WORD} characters.")
+        raise ValueError(f"'{PARAMETER}.{key}.word_list' is no list of strings.")
+    if (longest := max(map(len, words), default=0)) > LONGEST_WORD:
+        raise ValueError(
+            f"A word of '{PARAMETER}.{key}' has {longest} characters; at most {LONGEST_WORD} are"
+            " accepted."
+        )
     return [word for word in words if word]

@@ -1,8 +1,8 @@
 """Carry one task's audio into the engine: received bytes, decoded samples, the stream."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
-from typing import TypeAlias
 
 from asr_server.access import Caller
 from asr_server.asr.engine import Engine
@@ -14,20 +14,20 @@ from asr_server.audio.endpointer import EndpointingOptions
 from asr_server.audio.units import SAMPLE_RATE, Pcm, Samples, from_ms
 from asr_server.errors import AudioTooLong, NotFound, NoValidAudio
 from asr_server.observability.metrics import Metrics
+from asr_server.protocol.context import Context
 from asr_server.state.task import Task
+from asr_server.text.context import context_hotwords
+from asr_server.text.hotwords import Hotwords
 from asr_server.vocabularies import Vocabularies
 from asr_server.websocket.task_log import TaskLog
 
 log = logging.getLogger(__name__)
 
-TaskHotwords: TypeAlias = tuple[tuple[str, int], ...]
-"""Words and their weights."""
-
 NOISE_THRESHOLD_SCALE = 0.3
 """How far `speech_noise_threshold` 1 or -1 moves the VAD thresholds."""
 
 
-async def find_hotwords(vocabularies: Vocabularies, caller: Caller, task: Task) -> TaskHotwords:
+async def find_hotwords(vocabularies: Vocabularies, caller: Caller, task: Task) -> Hotwords:
     """Return the hotwords of a task and of the vocabulary it names. Raises DatabaseUnavailable.
 
     A task whose vocabulary is not found runs without it: clients that move here from DashScope
@@ -43,6 +43,11 @@ async def find_hotwords(vocabularies: Vocabularies, caller: Caller, task: Task) 
     return tuple((str(w["text"]), int(w["weight"])) for w in vocabulary.words) + task.hotwords
 
 
+async def find_names(context: Context) -> Hotwords:
+    """Return the names of a context; the longest takes 10 ms, so not on the event loop."""
+    return await asyncio.to_thread(context_hotwords, context) if context else ()
+
+
 class AudioInput:
     """Decode a task's audio and push it into the task's stream; both are closed together."""
 
@@ -51,6 +56,7 @@ class AudioInput:
         task: Task,
         decoder: Decoder,
         stream: Stream,
+        hotwords: Hotwords,
         engine: Engine,
         max_lead: Samples,
         task_log: TaskLog,
@@ -58,6 +64,8 @@ class AudioInput:
         self.stream = stream
         self.task_log = task_log
         self._decoder = decoder
+        self._hotwords = hotwords
+        """Those that are not from the context."""
         self._engine = engine
         self._max_lead = max_lead
         self._longest_s = task.family.longest_s
@@ -68,7 +76,8 @@ class AudioInput:
     def open(
         cls,
         task: Task,
-        hotwords: TaskHotwords,
+        hotwords: Hotwords,
+        names: Hotwords,
         engine: Engine,
         decoders: DecoderPool,
         max_lead_s: float,
@@ -76,10 +85,9 @@ class AudioInput:
     ) -> "AudioInput":
         """Open a decoder and a stream. Raises what `Decoder` and `Engine.open` raise."""
         decoder = Decoder(task.format, task.sample_rate, decoders)
-        stream = engine.open(_stream_options(task, hotwords))
-        return cls(
-            task, decoder, stream, engine, from_ms(1000 * max_lead_s), TaskLog(task, metrics)
-        )
+        stream = engine.open(_stream_options(task, hotwords + names))
+        max_lead = from_ms(1000 * max_lead_s)
+        return cls(task, decoder, stream, hotwords, engine, max_lead, TaskLog(task, metrics))
 
     async def push(self, data: bytes) -> None:
         """Decode bytes, push the samples and return once the stream's backlog is small enough.
@@ -91,6 +99,11 @@ class AudioInput:
         delay_s = self._decoder.queueing_delay_s
         if delay_s is not None and self.stream.live:
             self._engine.decoder_waited(delay_s)
+
+    async def replace_context(self, context: Context) -> None:
+        """Favour the names of a context from the next sentence on, and those before no more."""
+        names = await find_names(context)
+        self.stream.favour(await self._engine.prepare(self._hotwords + names))
 
     async def finish(self) -> None:
         """End the audio. Raises DecodeError, NoValidAudio, AudioTooLong, InternalError."""
@@ -119,7 +132,7 @@ class AudioInput:
             await self.stream.room(self._max_lead)
 
 
-def _stream_options(task: Task, hotwords: TaskHotwords) -> StreamOptions:
+def _stream_options(task: Task, hotwords: Hotwords) -> StreamOptions:
     asked = task.parameters
     defaults = EndpointingOptions()
     shift = NOISE_THRESHOLD_SCALE * min(max(asked.speech_noise_threshold or 0.0, -1.0), 1.0)
@@ -132,5 +145,7 @@ def _stream_options(task: Task, hotwords: TaskHotwords) -> StreamOptions:
         ),
         punctuate=asked.punctuation_prediction_enabled,
         semantic=asked.semantic_punctuation_enabled,
+        second_pass=task.second_pass,
         hotwords=hotwords,
+        previews=task.interim,
     )

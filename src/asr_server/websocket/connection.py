@@ -26,7 +26,7 @@ from asr_server.errors import AsrError, InternalError, ShuttingDown
 from asr_server.observability.logs import fault
 from asr_server.observability.metrics import Outcome
 from asr_server.protocol import events
-from asr_server.protocol.commands import Rejected, RunTask, is_command, parse
+from asr_server.protocol.commands import ContinueTask, Rejected, is_command, parse
 from asr_server.state.messages import (
     Audio,
     CloseSocket,
@@ -38,17 +38,19 @@ from asr_server.state.messages import (
     Opened,
     OpenStream,
     Output,
+    Postpone,
     PushAudio,
+    ReplaceContext,
     Send,
     Tick,
 )
 from asr_server.state.session import Session, State
 from asr_server.state.task import Task
-from asr_server.websocket.audio_input import AudioInput, find_hotwords
+from asr_server.websocket.audio_input import AudioInput, find_hotwords, find_names
 from asr_server.websocket.deadline_timer import DeadlineTimer
 from asr_server.websocket.limits import client_address
 from asr_server.websocket.server_context import ServerContext
-from asr_server.websocket.task_log import log_end, log_ignored
+from asr_server.websocket.task_log import IgnoredLog, log_end
 from asr_server.websocket.uvicorn_compat import abort
 from asr_server.websocket.uvicorn_protocols import ERROR
 
@@ -78,6 +80,8 @@ class Connection:
         self._address = client_address(websocket.scope)
         self._audio: AudioInput | None = None
         """Of the open stream."""
+        self._stream_closed = asyncio.Event()
+        self._ignored = IgnoredLog()
         self._results_task: asyncio.Task[None] | None = None
         self._outbox: deque[Send] = deque()
         self._wake_writer = asyncio.Event()
@@ -135,7 +139,10 @@ class Connection:
                 broken_limit = message.get(ERROR)
                 self._feed(Rejected("", broken_limit) if broken_limit else Disconnected())
                 return
-            for output in self._feed(_event(message)):
+            event = _event(message)
+            if isinstance(event, ContinueTask) and self._session.task_id:
+                self._ignored.add(self._session.task_id, event.ignored)
+            for output in self._feed(event):
                 await self._feed_engine(output)
 
     async def _feed_engine(self, output: Output) -> None:
@@ -149,6 +156,12 @@ class Connection:
                     await audio.finish()
                 case OpenStream(task):
                     await self._open_stream(task)
+                case ReplaceContext(context) if audio:
+                    await audio.replace_context(context)
+                case Postpone(command):
+                    await self._stream_closed.wait()
+                    for following in self._feed(command):
+                        await self._feed_engine(following)
         except AsrError as error:
             if audio is self._audio:  # else the stream was closed meanwhile
                 self._feed(Failed(error))
@@ -157,9 +170,11 @@ class Connection:
         server = self._server
         if self._draining:
             raise ShuttingDown
+        self._ignored.add(task.task_id, task.ignored)
         self._confirm()
         hotwords = await find_hotwords(server.vocabularies, self._caller, task)
-        await server.engine.prepare(hotwords)
+        names = await find_names(task.context)
+        await server.engine.prepare(hotwords + names)
         if self._session.state is not State.STARTING:
             return  # the drain timeout failed the task meanwhile
         server.acquire(self._caller, self._address)
@@ -167,6 +182,7 @@ class Connection:
             self._audio = AudioInput.open(
                 task,
                 hotwords,
+                names,
                 server.engine,
                 server.decoders,
                 server.settings.max_lead_s,
@@ -175,6 +191,7 @@ class Connection:
         except BaseException:
             server.release(self._caller, self._address)
             raise
+        self._stream_closed.clear()
         self._results_task = self._start(self._receive_results(self._audio), "results")
         self._feed(Opened())
 
@@ -225,8 +242,6 @@ class Connection:
         rest: list[Output] = []
         for output in self._session.receive(event, self._clock()):
             match output:
-                case PushAudio() | FinishStream() | OpenStream():
-                    rest.append(output)
                 case Send():
                     self._post(output)
                 case CloseStream(task_id, error):
@@ -236,6 +251,8 @@ class Connection:
                     self._close_stream("failed" if error else ended, error, task_id)
                 case CloseSocket():
                     self._close_frame = output
+                case _:
+                    rest.append(output)
         self._timer.update()
         self._check_ended()
         return rest
@@ -266,6 +283,7 @@ class Connection:
             self._audio.close()
             self._audio.task_log.ended(outcome, error, self._caller, self._address)
             self._audio = None
+            self._stream_closed.set()
             self._server.release(self._caller, self._address)
         elif error is not None:
             log_end(outcome, error, self._caller, self._address, task_id=task_id or None)
@@ -288,7 +306,4 @@ def _event(message: MutableMapping[str, Any]) -> Input:
     data: bytes | None = message.get("bytes")
     if data is not None and not is_command(data):
         return Audio(data)
-    command = parse(message["text"] if data is None else data.decode(errors="replace"))
-    if isinstance(command, RunTask):
-        log_ignored(command.ignored)
-    return command
+    return parse(message["text"] if data is None else data.decode(errors="replace"))

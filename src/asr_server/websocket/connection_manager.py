@@ -93,4 +93,6 @@ class ConnectionManager:
         grant = self._access.check(key, query_key(websocket.scope))
         if len(self._open) >= self._settings.max_connections:
             raise ServiceUnavailable
+        if self._settings.refuse_when_full and self._server.engine.full:
+            raise ServiceUnavailable
         return grant

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import deque
-from functools import lru_cache
+from collections.abc import Iterable
 from typing import Any
 
 from asr_server.access import Caller
@@ -20,6 +20,9 @@ GRAIN: Samples = from_ms(40)
 
 MAX_ARRIVALS = 1024
 """Frames recorded, at least 41 s; the latency of a result for older audio is not measured."""
+
+MOST_IGNORED_NAMES = 100
+"""Parameters that are logged of one connection."""
 
 
 def log_end(
@@ -43,11 +46,19 @@ def log_end(
     log.log(level, "task %s", outcome, extra=extra)
 
 
-@lru_cache(maxsize=1000)
-def log_ignored(names: tuple[str, ...]) -> None:
-    """Log, once for all tasks alike, which parameters of run-task are ignored."""
-    if names:
-        log.info("parameters of run-task are ignored", extra={"parameters": list(names)})
+class IgnoredLog:
+    """Log which parameters a connection sends in vain, each name once."""
+
+    def __init__(self) -> None:
+        self._logged: set[str] = set()
+
+    def add(self, task_id: str, names: Iterable[str]) -> None:
+        """Log the names, at INFO and without values, that were not logged before."""
+        new = [name for name in names if name not in self._logged]
+        if new and len(self._logged) < MOST_IGNORED_NAMES:
+            self._logged.update(new)
+            about = {"task_id": task_id, "parameters": new}
+            log.info("parameters of run-task are ignored", extra=about)
 
 
 class TaskLog:

@@ -18,6 +18,9 @@ from asr_server.asr.nn.frontend import FEATURES
 
 T = TypeVar("T")
 
+SPECIAL_TOKENS = frozenset({"<blank>", "<s>", "</s>"})
+"""Tokens without text; FunASR drops them too."""
+
 CONFIG, WEIGHTS, TOKENS, CMVN = "config.yaml", "model.pt", "tokens.json", "am.mvn"
 
 
@@ -78,7 +81,11 @@ def read_tokens(path: Path) -> list[str]:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Return a checkpoint's tensors, mapped rather than read; nothing in it can run code."""
+    """Return a checkpoint's tensors, mapped rather than read; nothing in it can run code.
+
+    An int8 matrix comes with a tensor `<name>.scale` (rows,) and is returned as floats: row n is
+    `scale[n]` times the integers. The demo's offline model is stored so.
+    """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         with zipfile.ZipFile(path) as archive:  # torch does not check the checksums
@@ -97,6 +104,17 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     }
     if not tensors:
         raise ValueError("holds no tensors")
+    return _multiplied(tensors)
+
+
+def _multiplied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return int8 matrices as floats, and the others as they are."""
+    scaled = [name for name in tensors if f"{name}.scale" in tensors]
+    for name in scaled:
+        rows, scale = tensors[name].float().flatten(1), tensors.pop(f"{name}.scale").float()
+        if scale.shape != rows.shape[:1]:
+            raise ValueError(f"is damaged: {name} has {len(rows)} rows, {scale.numel()} scales")
+        tensors[name] = (rows * scale[:, None]).view(tensors[name].shape)
     return tensors
 
 

@@ -8,10 +8,12 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from asr_server.asr.loading.config import paraformer_config
+from asr_server.asr.loading.config import offline_config, paraformer_config
 from asr_server.asr.loading.model_dir import ModelDir
 from asr_server.asr.loading.precision import copy_mapped, set_precision
 from asr_server.asr.nn.frontend import Frontend
+from asr_server.asr.nn.hotword_bias import SeacoParaformer
+from asr_server.asr.nn.offline import OfflineParaformer
 from asr_server.asr.nn.paraformer import Paraformer
 from asr_server.asr.nn.punctuation import PunctuationModel
 from asr_server.asr.nn.vad import SileroVad
@@ -29,6 +31,17 @@ def load_paraformer(
     load_weights(paraformer, model)
     set_precision(_for_inference(paraformer).to(device), dtype)
     return paraformer
+
+
+def load_offline(model: ModelDir, device: torch.device, dtype: str) -> OfflineParaformer:
+    """Return the network of the second pass in the precision `dtype`."""
+    config = offline_config(model.config, len(model.tokens))
+    with torch.device("meta"):
+        bias = config.bias
+        network = SeacoParaformer(config, bias) if bias else OfflineParaformer(config)
+    load_weights(network, model)
+    set_precision(_for_inference(network).to(device), dtype)
+    return network
 
 
 def load_frontend(model: ModelDir) -> Frontend:

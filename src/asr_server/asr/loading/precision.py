@@ -5,6 +5,8 @@ from torch import nn
 
 from asr_server.asr.loading.packing import can_pack, cpu_supports, pack
 from asr_server.asr.loading.quantise import quantise
+from asr_server.asr.nn.hotword_bias import SeacoParaformer
+from asr_server.asr.nn.offline import OfflineParaformer
 from asr_server.asr.nn.paraformer import Paraformer
 
 
@@ -20,9 +22,12 @@ def best_dtype(device: torch.device) -> str:
     return "int8" if cpu_supports("vnni") else "float32"
 
 
-def set_precision(paraformer: Paraformer, dtype: str) -> None:
+def set_precision(paraformer: Paraformer | OfflineParaformer, dtype: str) -> None:
     """Convert freshly loaded weights, layer by layer, to those that a step computes with."""
-    encoder, decoder = paraformer.encoder, paraformer.decoder
+    encoder, decoders, outputs = paraformer.encoder, [paraformer.decoder], []
+    if isinstance(paraformer, SeacoParaformer):
+        decoders, outputs = [*decoders, paraformer.seaco_decoder], [paraformer.hotword_output_layer]
+    parts = [encoder, *decoders, *outputs]
     attention: torch.dtype = getattr(torch, dtype)
     if dtype == "int8":  # attention beside it in bfloat16 if the processor multiplies that
         native = cpu_supports("avx512_bf16") or cpu_supports("amx_tile")
@@ -30,22 +35,22 @@ def set_precision(paraformer: Paraformer, dtype: str) -> None:
     for layer in encoder.layers:
         layer.attention_dtype = attention  # type: ignore[assignment]
     # Tokens attend in batches of any size, for each of which oneDNN would compile bfloat16's.
-    on_cpu = decoder.after_norm.weight.device.type == "cpu"
-    for layer in decoder.decoders:
+    on_cpu = encoder.after_norm.weight.device.type == "cpu"
+    for layer in (layer for decoder in decoders for layer in decoder.decoders):
         layer.attention_dtype = torch.float32 if on_cpu else attention  # type: ignore[assignment]
     paraformer.float()
     if dtype == "int8":
         # The scores decide between tokens and cost little: they stay exact.
-        quantise(encoder)
-        quantise(decoder, skip=frozenset({"output_layer"}))
+        for part in parts:
+            quantise(part, skip=frozenset({"output_layer"}))
     else:
         # The predictor adds up many small weights: too coarse a sum loses or invents tokens.
-        encoder.to(getattr(torch, dtype))
-        decoder.to(getattr(torch, dtype))
-    norm = decoder.after_norm.weight
+        for part in parts:
+            part.to(getattr(torch, dtype))
+    norm = encoder.after_norm.weight
     if can_pack(norm.device, norm.dtype):
-        pack(encoder)
-        pack(decoder)
+        for part in parts:
+            pack(part)
     copy_mapped(paraformer)
 
 

@@ -1,12 +1,12 @@
-"""Define the sizes of a streaming Paraformer."""
+"""Define the sizes of the recogniser's networks."""
 
 import math
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class ParaformerConfig:
-    """Hold the sizes of a model and its operating point; `loading.config` reads them."""
+class NetworkSizes:
+    """Hold what a streaming and an offline Paraformer have in common; `loading.config` reads it."""
 
     vocabulary: int
     size: int
@@ -25,6 +25,12 @@ class ParaformerConfig:
     cif_tail: float
     label_smoothing: float
     """The probability that training took from the right token: no posterior exceeds the rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParaformerConfig(NetworkSizes):
+    """Hold the sizes of a streaming model and its operating point."""
+
     stride: int
     """New frames of a chunk."""
     look_ahead: int
@@ -47,3 +53,29 @@ class ParaformerConfig:
         """Return the tokens of a chunk whose frames are all full, behind an almost full rest."""
         frame = self.cif_smooth - self.cif_noise
         return math.floor(1 + (self.frames * frame + self.cif_tail) / self.cif_threshold)
+
+
+@dataclass(frozen=True, slots=True)
+class BiasConfig:
+    """Hold the sizes of the hotword part of an offline model (SeACo)."""
+
+    layers: int
+    heads: int
+    units: int
+    kernel: int
+    end: int
+    """Token that ends every list: it stands for "none of these words"."""
+    no_bias: int
+    """Token by which this part leaves a position to the decoder."""
+
+
+@dataclass(frozen=True, slots=True)
+class OfflineConfig(NetworkSizes):
+    """Hold the sizes of an offline model."""
+
+    upsampling: int
+    """Frames of the timestamp head in each frame of the encoder."""
+    time_smooth: float
+    time_noise: float
+    bias: BiasConfig | None = None
+    """None without a hotword part."""

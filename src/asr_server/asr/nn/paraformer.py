@@ -14,7 +14,7 @@ as in `sanm`.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from asr_server.asr.nn.config import ParaformerConfig
+from asr_server.asr.nn.config import NetworkSizes, ParaformerConfig
 from asr_server.asr.nn.frontend import FEATURES
 from asr_server.asr.nn.layer_loop import LayerLoop, run_layers
 from asr_server.asr.nn.ops import cast, masked_zero, pad, unpad
@@ -70,15 +70,13 @@ class CachedEncoderLayer(EncoderLayer):
 
 
 class Encoder(nn.Module):
-    """Map features to hidden frames."""
+    """Map features to hidden frames, by layers that `layer` returns for their number of inputs."""
 
-    def __init__(self, config: ParaformerConfig) -> None:
+    def __init__(self, layer: Callable[[int], nn.Module], layers: int, size: int) -> None:
         super().__init__()
-        self.encoders0 = nn.ModuleList([CachedEncoderLayer(config, FEATURES)])
-        self.encoders = nn.ModuleList(
-            CachedEncoderLayer(config, config.size) for _ in range(config.encoder_layers - 1)
-        )
-        self.after_norm = nn.LayerNorm(config.size, eps=LAYER_NORM_EPS)
+        self.encoders0 = nn.ModuleList([layer(FEATURES)])
+        self.encoders = nn.ModuleList(layer(size) for _ in range(layers - 1))
+        self.after_norm = nn.LayerNorm(size, eps=LAYER_NORM_EPS)
         self.layer_loop: LayerLoop = partial(run_layers, self.layers)
 
     @property
@@ -87,21 +85,21 @@ class Encoder(nn.Module):
         return [*self.encoders0, *self.encoders]
 
     def forward(
-        self, x: Tensor, kv_cache: Tensor, context: EncoderContext, kv_output: Tensor
+        self, x: Tensor, caches: Sequence[Tensor], context: Sequence[Tensor], out: Sequence[Tensor]
     ) -> Tensor:
         """Return the hidden frames (B, T, D) of `x` (B, T, 560), zero where no frame exists.
 
-        `kv_cache` is (slots, L, 2, H, M, E); its new part goes to `kv_output`
-        (B, L, 2, H, stride, E).
+        `context` ends with the frame mask. The cache of a chunk is that of keys and values
+        (slots, L, 2, H, M, E); its new part goes to `out` (B, L, 2, H, stride, E).
         """
-        x = self.layer_loop(x, [kv_cache], context, [kv_output])
-        return self.after_norm(x) * context.frame_mask  # type: ignore[no-any-return]
+        x = self.layer_loop(x, caches, context, out)
+        return self.after_norm(x) * context[-1]  # type: ignore[no-any-return]
 
 
 class Predictor(nn.Module):
     """Map hidden frames to CIF's weights (FunASR's `CifPredictorV2`)."""
 
-    def __init__(self, config: ParaformerConfig) -> None:
+    def __init__(self, config: NetworkSizes) -> None:
         super().__init__()
         order = config.cif_left + config.cif_right + 1
         self._padding = (config.cif_left, config.cif_right)
@@ -131,7 +129,7 @@ class DecoderContext(NamedTuple):
 
 
 class CrossAttention(nn.Module):
-    """Attend from the tokens to the frames of this chunk and of the last one that fired."""
+    """Attend from the tokens to frames."""
 
     def __init__(self, size: int, heads: int) -> None:
         super().__init__()
@@ -140,16 +138,18 @@ class CrossAttention(nn.Module):
         self.linear_k_v = nn.Linear(size, 2 * size)
         self.linear_out = nn.Linear(size, size)
 
-    def forward(self, x: Tensor, key_values: Tensor, c: DecoderContext) -> tuple[Tensor, Tensor]:
-        """Return the output (N, D) of `x` (N, D), and the chunk's keys and values.
+    def project(self, hidden: Tensor) -> Tensor:
+        """Return a view of the keys and values (2, B, H, T, E) of `hidden` (B, T, D)."""
+        return split_heads(self.linear_k_v(hidden), 2, self.heads)
 
-        `key_values` (2, B, H, stride + T, E) as of `gather_kv`; the chunk's are (2, B, H, T, E).
-        """
-        own = append_kv(key_values, split_heads(self.linear_k_v(c.hidden), 2, self.heads))
-        queries = pad(self.linear_q(x), c.pad_index)
+    def forward(
+        self, x: Tensor, key_values: Tensor, pad_index: Tensor, unpad_index: Tensor, mask: Tensor
+    ) -> Tensor:
+        """Return the output (N, D) of `x` (N, D) and of `key_values` (2, B, H, S, E)."""
+        queries = pad(self.linear_q(x), pad_index)
         query = contiguous(split_heads(queries, 1, self.heads)[0], key_values.dtype)
-        attended = unpad(attend(query, key_values, c.attention_mask, x.dtype), c.unpad_index)
-        return self.linear_out(attended), own
+        attended = unpad(attend(query, key_values, mask, x.dtype), unpad_index)
+        return self.linear_out(attended)  # type: ignore[no-any-return]
 
 
 class NormalisedFeedForward(nn.Module):
@@ -166,17 +166,16 @@ class NormalisedFeedForward(nn.Module):
         return self.w_2(self.norm(self.w_1(x).relu_()))  # type: ignore[no-any-return]
 
 
-class CausalFsmn(nn.Module):
-    """Filter the tokens, each with those before it."""
+class TokenFsmn(nn.Module):
+    """Filter the tokens, each with its neighbours."""
 
     def __init__(self, size: int, kernel: int) -> None:
         super().__init__()
         self.fsmn_block = nn.Conv1d(size, size, kernel, groups=size, bias=False)
 
-    def forward(self, x: Tensor, cached: Tensor) -> tuple[Tensor, Tensor]:
-        """Return `x` (B, K, D) filtered behind `cached` (B, kernel - 1, D), and both, joined."""
-        joined = torch.cat((cached, x), dim=1)
-        return filter_tokens(joined, self.fsmn_block.weight) + x, joined
+    def forward(self, x: Tensor, inputs: Tensor) -> Tensor:
+        """Return `x` (B, K, D) plus the filtered `inputs` (B, K + kernel - 1, D) around it."""
+        return filter_tokens(inputs, self.fsmn_block.weight) + x
 
 
 class DecoderLayer(nn.Module):
@@ -187,7 +186,7 @@ class DecoderLayer(nn.Module):
         self._stride = config.stride
         self.attention_dtype = torch.float32
         self.feed_forward = NormalisedFeedForward(config.size, config.decoder_units)
-        self.self_attn = CausalFsmn(config.size, config.decoder_kernel)
+        self.self_attn = TokenFsmn(config.size, config.decoder_kernel)
         self.src_attn = CrossAttention(config.size, config.heads)
         self.norm1 = nn.LayerNorm(config.size, eps=LAYER_NORM_EPS)
         self.norm2 = nn.LayerNorm(config.size, eps=LAYER_NORM_EPS)
@@ -205,9 +204,12 @@ class DecoderLayer(nn.Module):
         cached = cast(masked_zero(fsmn_cache.index_select(0, c.slots), c.first), x.dtype)
         key_values = gather_kv(kv_cache, c.slots, c.hidden.shape[1], self.attention_dtype)
         fed = self.norm2(self.feed_forward(self.norm1(x)))
-        filtered, joined = self.self_attn(pad(fed, c.pad_index), cached)
-        x = x + unpad(filtered, c.unpad_index)
-        attended, own = self.src_attn(self.norm3(x), key_values, c)
+        fed = pad(fed, c.pad_index)
+        joined = torch.cat((cached, fed), dim=1)
+        x = x + unpad(self.self_attn(fed, joined), c.unpad_index)
+        own = append_kv(key_values, self.src_attn.project(c.hidden))
+        index = (c.pad_index, c.unpad_index)
+        attended = self.src_attn(self.norm3(x), key_values, *index, c.attention_mask)
         own = own.narrow(3, -self._stride, self._stride).index_select(1, c.commit)
         return x + attended, pad(joined.flatten(0, 1), c.fsmn_index), own.transpose(0, 1)
 
@@ -215,10 +217,10 @@ class DecoderLayer(nn.Module):
 class LastDecoderLayer(nn.Module):
     """Apply a feed-forward block without residual (FunASR's `decoders3`)."""
 
-    def __init__(self, config: ParaformerConfig) -> None:
+    def __init__(self, size: int, units: int) -> None:
         super().__init__()
-        self.feed_forward = NormalisedFeedForward(config.size, config.decoder_units)
-        self.norm1 = nn.LayerNorm(config.size, eps=LAYER_NORM_EPS)
+        self.feed_forward = NormalisedFeedForward(size, units)
+        self.norm1 = nn.LayerNorm(size, eps=LAYER_NORM_EPS)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, D) to (N, D)."""
@@ -226,33 +228,35 @@ class LastDecoderLayer(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Map token embeddings to scores of the vocabulary."""
+    """Map token embeddings to scores of the vocabulary, by `layers` and a last one."""
 
-    def __init__(self, config: ParaformerConfig) -> None:
+    def __init__(self, layers: Iterable[nn.Module], size: int, units: int, vocabulary: int) -> None:
         super().__init__()
-        self.decoders = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_layers))
-        self.decoders3 = nn.ModuleList([LastDecoderLayer(config)])
-        self.after_norm = nn.LayerNorm(config.size, eps=LAYER_NORM_EPS)
-        self.output_layer = nn.Linear(config.size, config.vocabulary)
+        self.decoders = nn.ModuleList(layers)
+        self.decoders3 = nn.ModuleList([LastDecoderLayer(size, units)])
+        self.after_norm = nn.LayerNorm(size, eps=LAYER_NORM_EPS)
+        self.output_layer = nn.Linear(size, vocabulary) if vocabulary else nn.Identity()
         self.layer_loop: LayerLoop = partial(run_layers, self.decoders)
 
-    def forward(
-        self,
-        x: Tensor,
-        caches: Sequence[Tensor],
-        context: DecoderContext,
-        outputs: Sequence[Tensor],
+    def hidden(
+        self, x: Tensor, caches: Sequence[Tensor], context: Sequence[Tensor], out: Sequence[Tensor]
     ) -> Tensor:
-        """Return the logits (N, vocabulary) of the embeddings `x` (N, D).
+        """Return what `output_layer` maps to logits, (N, D), of the embeddings `x` (N, D).
 
-        `caches` are that of the FSMN (slots, L, kernel - 1, D) and the KV cache
-        (slots, L, 2, H, stride, E). `outputs`, shaped like them with C rows, receive their new
+        The caches of a chunk are that of the FSMN (slots, L, kernel - 1, D) and the KV cache
+        (slots, L, 2, H, stride, E). `out`, shaped like them with C rows, receives their new
         contents.
         """
-        x = self.layer_loop(x, caches, context, outputs)
+        x = self.layer_loop(x, caches, context, out)
         for layer in self.decoders3:
             x = layer(x)
-        return self.output_layer(self.after_norm(x))  # type: ignore[no-any-return]
+        return self.after_norm(x)  # type: ignore[no-any-return]
+
+    def forward(
+        self, x: Tensor, caches: Sequence[Tensor], context: Sequence[Tensor], out: Sequence[Tensor]
+    ) -> Tensor:
+        """Return the logits (N, vocabulary) of the embeddings `x` (N, D); see `hidden`."""
+        return self.output_layer(self.hidden(x, caches, context, out))  # type: ignore[no-any-return]
 
 
 class Paraformer(nn.Module):
@@ -261,9 +265,11 @@ class Paraformer(nn.Module):
     def __init__(self, config: ParaformerConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder = Encoder(config)
+        layer = partial(CachedEncoderLayer, config)
+        self.encoder = Encoder(layer, config.encoder_layers, config.size)
         self.predictor = Predictor(config)
-        self.decoder = Decoder(config)
+        layers = (DecoderLayer(config) for _ in range(config.decoder_layers))
+        self.decoder = Decoder(layers, config.size, config.decoder_units, config.vocabulary)
         self.parameter_count = sum(parameter.numel() for parameter in self.parameters())
 
     @property

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from asr_server.asr.hotword_compiler import prepare_vocabulary
 from asr_server.asr.hotwords import Evidence
-from asr_server.asr.loading.model_dir import ModelDir
+from asr_server.asr.loading.model_dir import SPECIAL_TOKENS, ModelDir
 from asr_server.asr.loading.networks import load_frontend, load_paraformer
 from asr_server.asr.loading.packing import limit_product_cache
 from asr_server.asr.loading.precision import best_dtype
@@ -20,6 +20,7 @@ from asr_server.asr.run.cuda_graphs import CudaGraphs
 from asr_server.asr.run.decode_step import HEADER, DecodeStep, PackedOutputs, RowTokens, pack
 from asr_server.asr.run.evidence import EvidenceGatherer
 from asr_server.asr.run.punctuator import Punctuator
+from asr_server.asr.run.second_pass import SecondPass, load_second_pass
 from asr_server.asr.run.shape_buckets import ROW_DIGITS, bucket
 from asr_server.asr.run.state import ParaformerState
 from asr_server.asr.run.vad_runner import VadRunner
@@ -30,6 +31,8 @@ from asr_server.asr.types import (
     DecodeWork,
     Kind,
     OutOfMemoryError,
+    SecondPassResult,
+    SecondPassWork,
     VadWork,
 )
 from asr_server.settings import Settings
@@ -46,17 +49,21 @@ WARM_UP_ROWS = 32
 """Rows of the largest batch compiled by the warm-up; larger ones, which only many cores compute in
 time, are compiled at the first of each size."""
 
-SPECIAL_TOKENS = frozenset({"<blank>", "<s>", "</s>"})
-"""Tokens without text; FunASR drops them too."""
-
 
 class PyTorchBackend:
     """Hold the networks and the state of every slot, and compute steps."""
 
-    def __init__(self, path: Path, settings: Settings, punctuation: Path | None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        settings: Settings,
+        punctuation: Path | None,
+        second_pass: Path | None = None,
+    ) -> None:
         """Load FunASR model directories.
 
-        Raises `FileNotFoundError` or `ValueError` that name the file at fault.
+        Raises `FileNotFoundError` or `ValueError` that name the file at fault; `LoadError` where
+        that of the second pass is.
         """
         device = _device(settings.device)
         limit_product_cache()
@@ -90,6 +97,10 @@ class PyTorchBackend:
         )
         self.vad = VadRunner(self.slots)
         self.punctuator = Punctuator(punctuation) if punctuation else None
+        self.offline: SecondPass | None = None
+        if second_pass:
+            self.offline = load_second_pass(second_pass, model.tokens, device, self.dtype)
+        self.second_pass = self.offline is not None
         self._step = DecodeStep(load_frontend(model).to(device), self.paraformer, self.state)
         self._max_batch = min(settings.max_batch, settings.max_tasks)
         self._graphs: CudaGraphs[PackedOutputs] | None = None
@@ -115,6 +126,23 @@ class PyTorchBackend:
             return results
 
     @torch.inference_mode()
+    def correct(self, works: Sequence[SecondPassWork]) -> list[SecondPassResult]:
+        """See `Backend.correct`."""
+        assert self.offline is not None
+        _use_threads(self.worker_threads)
+        with _memory_errors():
+            tokens = self.offline(works)
+        marks: list[tuple[str, ...]] = [()] * len(works)
+        if self.punctuator is not None:
+            marks = self.punctuator.marks(
+                [
+                    tuple(token.piece for token in own) if work.punctuate else ()
+                    for work, own in zip(works, tokens, strict=True)
+                ]
+            )
+        return [SecondPassResult(*parts) for parts in zip(tokens, marks, strict=True)]
+
+    @torch.inference_mode()
     def warm_up(self) -> None:
         """Trace or capture the steps, compile for every shape bucket, and run each kind of step."""
         self.vad.compile()
@@ -122,6 +150,9 @@ class PyTorchBackend:
             _use_threads(self.worker_threads)  # what is compiled depends on it
             self._step.runner.trace()
             self._step.runner.warm_up(min(self._max_batch, WARM_UP_ROWS))
+            if self.offline:
+                self.offline.trace()
+                self.offline.warm_up()
         if self.device == "cuda":
             width = HEADER + self._step.max_samples
             self._graphs = CudaGraphs(self._step, width, self._max_batch)
@@ -130,6 +161,8 @@ class PyTorchBackend:
         chunk = np.zeros(self.geometry.stride, dtype=np.float32)
         for kind in (Kind.COMMIT, Kind.PREVIEW, Kind.FLUSH):
             self.decode([DecodeWork(slot, kind, True, chunk, punctuate=True)])
+        if self.offline:
+            self.correct([SecondPassWork(chunk, punctuate=True)])
         prepare_vocabulary(self.vocabulary)
 
     def _compute(self, works: Sequence[DecodeWork]) -> PackedOutputs:

@@ -117,7 +117,7 @@ class ParaformerRunner:
         )
         kv_cache = self._state.encoder_kv_cache
         encoder_kv = _kv_output(kv_cache, len(chunk), config.stride)
-        hidden = self._encoder(chunk.to(dtype), kv_cache, context, encoder_kv)
+        hidden = self._encoder(chunk.to(dtype), [kv_cache], context, [encoder_kv])
         # Look-ahead frames count only when no later chunk will contain them.
         counted = exists & (batch.whole[:, None] | (frame < config.stride))
         counted &= (batch.slots != DUMMY_SLOT)[:, None]  # or the rows of padding might fire

@@ -39,10 +39,10 @@ def traced(layers: Sequence[nn.Module], examples: Sequence[Example]) -> LayerLoo
     def build() -> LayerLoop:
         weights = [_weights(layer) for layer in layers]
         x, caches, shared, _ = examples[0]
-        own = [cache.select(1, 0) for cache in caches]
-        first = _trace(layers[0], x, own, shared)
-        x, _ = first(weights[0], x, own, shared)
-        others = _trace(layers[min(1, len(layers) - 1)], x, own, shared)
+        inputs = [*(cache.select(1, 0) for cache in caches), *shared]
+        first = _trace(layers[0], x, inputs)
+        x, *_ = first(weights[0], x, inputs)
+        others = _trace(layers[min(1, len(layers) - 1)], x, inputs)
         return partial(_loop(first, others), weights)
 
     def outputs(loop: LayerLoop, example: Example) -> list[Tensor]:
@@ -101,15 +101,16 @@ def _loop(first: Any, others: Any) -> Any:
             shared: List[Tensor], outputs: List[Tensor]
         ) -> Tensor:
             for number in range(len(weights)):
-                own: List[Tensor] = []
+                inputs: List[Tensor] = []
                 for cache in caches:
-                    own.append(cache.select(1, number))
+                    inputs.append(cache.select(1, number))
                 if number == 0:
-                    x, new = first(weights[number], x, own, shared)
+                    new = first(weights[number], x, inputs + shared)
                 else:
-                    x, new = others(weights[number], x, own, shared)
+                    new = others(weights[number], x, inputs + shared)
+                x = new[0]
                 for place in range(len(outputs)):
-                    outputs[place].select(1, number).copy_(new[place])
+                    outputs[place].select(1, number).copy_(new[place + 1])
             return x
     """).run
 
@@ -129,7 +130,7 @@ def _weights(layer: nn.Module) -> list[Tensor]:
     return [home[name] for home, name in _places(layer)]
 
 
-def _trace(layer: nn.Module, x: Tensor, own: list[Tensor], shared: list[Tensor]) -> Any:
+def _trace(layer: nn.Module, x: Tensor, inputs: list[Tensor]) -> Any:
     """Return a function of a list of weights and of a layer's arguments."""
     weights = _weights(layer)
 
@@ -137,12 +138,9 @@ def _trace(layer: nn.Module, x: Tensor, own: list[Tensor], shared: list[Tensor])
         for (home, name), value in zip(_places(layer), values, strict=True):
             home[name] = value
 
-    def run(
-        values: list[Tensor], x: Tensor, own: list[Tensor], shared: list[Tensor]
-    ) -> tuple[Tensor, list[Tensor]]:
+    def run(values: list[Tensor], x: Tensor, inputs: list[Tensor]) -> list[Tensor]:
         put(values)
-        x, *new = layer(x, *own, *shared)
-        return x, new
+        return list(layer(x, *inputs))
 
     try:
         with warnings.catch_warnings():
@@ -150,7 +148,7 @@ def _trace(layer: nn.Module, x: Tensor, own: list[Tensor], shared: list[Tensor])
             # and that sizes which never vary become constants.
             warnings.simplefilter("ignore")
             return torch.jit.trace(  # type: ignore[no-untyped-call]
-                run, (weights, x, own, shared), check_trace=False, strict=False
+                run, (weights, x, inputs), check_trace=False, strict=False
             )
     finally:
         put(weights)

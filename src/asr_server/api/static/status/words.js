@@ -20,12 +20,15 @@ const zh = {
   model: '模型',
   device: '设备',
   dtype: '精度',
+  second_pass: '离线模型修正',
   version: '版本',
   uptime_s: '运行时间',
   connections: '连接数',
   tasks: '任务数',
   used_slots: '已用并发槽位',
   slots: '并发槽位',
+  capacity: '容量（路）',
+  utilization: '容量占用率',
   busy: '设备利用率',
   gpu_utilization: 'GPU 利用率',
   real_time_factor: '实时率（RTF）',
@@ -90,12 +93,15 @@ const en = {
   model: 'Model',
   device: 'Device',
   dtype: 'Precision',
+  second_pass: 'Second pass',
   version: 'Version',
   uptime_s: 'Uptime',
   connections: 'Connections',
   tasks: 'Tasks',
   used_slots: 'Slots in use',
   slots: 'Slots',
+  capacity: 'Capacity, streams',
+  utilization: 'Utilisation of the capacity',
   busy: 'Device utilisation',
   gpu_utilization: 'GPU utilisation',
   real_time_factor: 'Real-time factor',
@@ -169,7 +175,7 @@ export function shown(name, value) {
   if (value === null || value === undefined || value === '') return '–';
   if (typeof value === 'string') return value;
   if (name === 'uptime_s' || name === 'audio_s') return duration(value);
-  if (name === 'busy' || name === 'gpu_utilization') return `${Math.round(100 * value)} %`;
+  if (['busy', 'gpu_utilization', 'utilization'].includes(name)) return `${Math.round(100 * value)} %`;
   if (name.endsWith('_s'))
     return value < 9.995 ? `${Math.round(1000 * value)} ms` : `${value.toFixed(1)} s`;
   if (name.endsWith('_bytes')) return bytes(value);

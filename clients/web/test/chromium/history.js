@@ -4,8 +4,8 @@ import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { after, before, describe, test } from 'node:test';
-import { ScriptedServer, pcmOf } from './scripted-server.js';
-import { CHROMIUM, finals, launch, state, visit, wav } from './support.js';
+import { ScriptedServer, pcmOf } from '../scripted-server.js';
+import { CHROMIUM, finals, sharedBrowser, state, visit, wav } from '../support.js';
 
 const WEATHER = '今天天气不错';
 const MEETING = '明天上午开会';
@@ -16,19 +16,17 @@ function file(name, text) {
 
 describe('the history', { skip: !existsSync(CHROMIUM), timeout: 120_000 }, () => {
   let server;
-  let browser;
   let page;
 
   before(async () => {
     server = new ScriptedServer();
     await server.start();
-    browser = await launch();
-    page = await visit(browser, server.url.replace('ws', 'http'), {
+    page = await visit(await sharedBrowser(), server.url.replace('ws', 'http'), {
       expected: /WebSocket|ERR_|404/,
     });
   });
   after(async () => {
-    await browser?.close();
+    await page.context().close();
     await server.stop();
   });
 

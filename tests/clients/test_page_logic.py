@@ -1,4 +1,4 @@
-"""The demo page in Chromium: what it keeps, what it says of errors, and what it shows."""
+"""The parts of the demo page that need no browser, and the texts of its samples."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from asr_server.text.itn import normalise
-from tests.clients.nodejs import needs_chromium, needs_node, node
+from tests.clients.nodejs import needs_node, node
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 
@@ -15,15 +15,6 @@ DATA = Path(__file__).resolve().parents[1] / "data"
 @pytest.mark.usefixtures("packages")
 def test_the_parts_without_a_browser_pass_their_tests():
     node("--test", "test/page.logic.test.js")
-
-
-@needs_node
-@needs_chromium
-@pytest.mark.timeout(200)
-@pytest.mark.usefixtures("packages")
-@pytest.mark.parametrize("part", ["history", "errors", "views"])
-def test_the_page_passes_its_tests_in_chromium(part: str):
-    node("--test", f"test/page.{part}.test.js")
 
 
 def test_the_right_text_of_a_sample_is_written_as_the_server_writes_numbers():

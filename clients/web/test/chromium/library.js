@@ -3,36 +3,38 @@
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
-import { ScriptedServer, pcmOf } from './scripted-server.js';
-import { CHROMIUM, launch, visit, wav } from './support.js';
+import { ScriptedServer, pcmOf } from '../scripted-server.js';
+import { CHROMIUM, sharedBrowser, visit, wav } from '../support.js';
 
 const TEXT = '今天天气不错';
 const AUDIO = wav(pcmOf(`${TEXT}${' '.repeat(9)}`)).toString('base64');
 
 describe('AsrClient.js in Chromium', { skip: !existsSync(CHROMIUM), timeout: 180_000 }, () => {
   let server;
-  let browser;
   let page;
 
   before(async () => {
-    browser = await launch();
-  });
-  after(() => browser?.close());
-
-  beforeEach(async () => {
     server = new ScriptedServer();
     await server.start();
-    page = await visit(browser, server.url.replace('ws', 'http'));
-    await page.evaluate(async (audio) => {
-      const { AsrClient } = await import('/AsrClient.js');
-      window.asr = new AsrClient(); // the page's own server
+    page = await visit(await sharedBrowser(), server.url.replace('ws', 'http'));
+    await page.evaluate((audio) => {
       window.wav = Uint8Array.from(atob(audio), (c) => c.charCodeAt(0));
     }, AUDIO);
   });
-  afterEach(async () => {
-    assert.deepEqual(page.faults, []);
+  after(async () => {
     await page.context().close();
     await server.stop();
+  });
+
+  beforeEach(() =>
+    page.evaluate(async () => {
+      const { AsrClient } = await import('/AsrClient.js');
+      window.asr = new AsrClient(); // the page's own server
+    }),
+  );
+  afterEach(async () => {
+    assert.deepEqual(page.faults, []);
+    await page.evaluate(() => window.asr.close());
   });
 
   test('a File becomes its transcript', async () => {
@@ -67,8 +69,8 @@ describe('AsrClient.js in Chromium', { skip: !existsSync(CHROMIUM), timeout: 180
       return window.asr.state;
     });
     assert.equal(state, 'idle');
-    assert.equal(server.tasks[0].payload.parameters.format, 'pcm');
-    assert.ok(server.tasks[0].audio.length > 10_000);
+    assert.equal(server.tasks.at(-1).payload.parameters.format, 'pcm');
+    assert.ok(server.tasks.at(-1).audio.length > 10_000);
   });
 
   test('an audio element is recognised until it ends', async () => {
@@ -93,7 +95,7 @@ describe('AsrClient.js in Chromium', { skip: !existsSync(CHROMIUM), timeout: 180
       return stream.getTracks()[0].readyState; // stop() ends only tracks that start() opened
     });
     assert.equal(live, 'live');
-    assert.ok(server.tasks[0].audio.length > 6000);
+    assert.ok(server.tasks.at(-1).audio.length > 6000);
   });
 
   test('stop() ends the microphone it opened, cancel() too', async () => {

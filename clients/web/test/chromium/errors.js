@@ -3,8 +3,8 @@
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
-import { ScriptedServer, pcmOf } from './scripted-server.js';
-import { CHROMIUM, finals, launch, state, visit, wav } from './support.js';
+import { ScriptedServer, pcmOf } from '../scripted-server.js';
+import { CHROMIUM, finals, sharedBrowser, state, visit, wav } from '../support.js';
 
 const TEXT = '今天天气不错';
 const FILE = {
@@ -22,13 +22,13 @@ describe('the demo page', { skip: !existsSync(CHROMIUM), timeout: 120_000 }, () 
     server = new ScriptedServer();
     server.prefix = '/asr';
     await server.start();
-    browser = await launch({ more: ['--host-resolver-rules=MAP lan.test 127.0.0.1'] });
+    browser = await sharedBrowser();
     page = await visit(browser, `${server.url.replace('ws', 'http')}/asr/`, {
       expected: /WebSocket|ERR_|404|401/,
     });
   });
   after(async () => {
-    await browser?.close();
+    await page.context().close();
     await server.stop();
   });
 
@@ -79,6 +79,11 @@ describe('the demo page', { skip: !existsSync(CHROMIUM), timeout: 120_000 }, () 
     await server.start();
   });
 
+  test('tells that the server is at capacity', async () => {
+    server.failRun = [['Throttling.RateQuota', 'Requests rate limit exceeded']];
+    assert.match(await alertAfter(() => choose(FILE)), /并发已满/);
+  });
+
   test('refuses a file without audio, and an empty one', async () => {
     const readme = { name: 'README.md', mimeType: 'text/markdown', buffer: Buffer.from('# Title') };
     assert.match(await alertAfter(() => choose(readme)), /“README.md”不是可识别的音频/);
@@ -95,9 +100,18 @@ describe('the demo page', { skip: !existsSync(CHROMIUM), timeout: 120_000 }, () 
     assert.deepEqual(page.faults, []);
   });
 
+  test('names the remedy for a denied microphone', async () => {
+    server.permissions = 'microphone=()';
+    await page.reload();
+    await page.waitForSelector('#model[data-state]', { state: 'attached' });
+    assert.match(await alertAfter(() => page.click('#record')), /没有麦克风权限/);
+    await state(page, 'idle');
+    server.permissions = '';
+  });
+
   test('over http in a local network it copies, and names the remedy for the microphone', async () => {
     const { port } = new URL(server.url);
-    await page.close();
+    await page.context().close();
     page = await visit(browser, `http://lan.test:${port}/asr/`);
     assert.equal(await page.evaluate(() => isSecureContext || Boolean(navigator.clipboard)), false);
     assert.match(await page.textContent('#hint'), /http:\/\/lan\.test:\d+ /);

@@ -3,13 +3,18 @@
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { createRequire } from 'node:module';
 import { after, before, describe, test } from 'node:test';
-import { ScriptedServer } from './scripted-server.js';
-import { CHROMIUM, keepScreenshot, launch, state, visit, wavFile } from './support.js';
+import { ScriptedServer } from '../scripted-server.js';
+import {
+  CHROMIUM,
+  checkAccessibility,
+  keepScreenshot,
+  sharedBrowser,
+  state,
+  visit,
+} from '../support.js';
 
-const axe = createRequire(import.meta.url).resolve('axe-core');
-const MANIFEST = new URL('../../../tests/data/manifest.json', import.meta.url);
+const MANIFEST = new URL('../../../../tests/data/manifest.json', import.meta.url);
 
 describe('the demo page', { skip: !existsSync(CHROMIUM), timeout: 120_000 }, () => {
   let server;
@@ -21,22 +26,19 @@ describe('the demo page', { skip: !existsSync(CHROMIUM), timeout: 120_000 }, () 
     server = new ScriptedServer();
     await server.start();
     url = server.url.replace('ws', 'http');
-    const tone = new Int16Array(320_000).map((_, i) => 12_000 * Math.sin(i * 0.3));
-    browser = await launch({ microphone: await wavFile('captions', tone) });
+    browser = await sharedBrowser();
     server.health = { status: 'ok', model: 'demo', device: 'cpu', notice: 'DEMO MODEL' };
     const viewport = { width: 390, height: 844 };
     page = await visit(browser, url, { viewport, reducedMotion: 'reduce' });
     await page.waitForSelector('.sample:visible');
   });
   after(async () => {
-    await browser?.close();
+    await page.context().close();
     await server.stop();
   });
 
   async function check(step) {
-    const { violations } = await page.evaluate(() => window.axe.run());
-    const found = violations.map(({ id, nodes }) => `${id}: ${nodes[0].html}`);
-    assert.deepEqual(found, [], step);
+    await checkAccessibility(page, step);
     await keepScreenshot(page, `views-${step}`);
   }
 
@@ -49,7 +51,6 @@ describe('the demo page', { skip: !existsSync(CHROMIUM), timeout: 120_000 }, () 
   });
 
   test('with the demo model the main button plays a sample against its right text', async () => {
-    await page.addScriptTag({ path: axe });
     await page.click('#record');
     await page.waitForSelector('#truth .wrong, #truth .right');
     await page.click('#record');
@@ -83,7 +84,7 @@ describe('the demo page', { skip: !existsSync(CHROMIUM), timeout: 120_000 }, () 
 
   test('captions fill a transparent page and nothing else is on it', async () => {
     server.health = { ...server.health, notice: null };
-    await page.close();
+    await page.context().close();
     page = await visit(browser, `${url}/?captions&lines=1&size=60`, {
       viewport: { width: 1280, height: 720 },
       colorScheme: 'dark',

@@ -1,0 +1,356 @@
+"""Measure the second pass: sentences alone and in batches, beside its peers and in a server.
+
+    python -m benchmarks.second_pass prepare     once: environment, weights, export (4 GB in build/)
+    python -m benchmarks.second_pass measure     writes benchmarks/results/second_pass.json
+
+`measure` runs what is missing of `sentences`, `server` and `memory`; each is a command, too, and
+measures again. All engines get the same speech and the same random weights in the production
+model's size (SeACo), without hotwords. 8-bit integers, except FunASR's `AutoModel`, which has none.
+
+sentences   milliseconds of one call with one sentence, on all cores; sentences per second of the
+            whole machine, by the best way of each engine: batches on all cores, or one process of
+            one thread per core
+server      off, auto and on: streams held within all goals, and at the level that all three hold,
+            latency and the finals by the outcome of the second pass
+memory      resident memory of the server at rest and under load, without and with the second pass
+"""
+
+import asyncio
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+from rich.console import Console
+
+from asr_server.load import server_metrics
+from asr_server.load.client_run import Target
+from asr_server.load.load_generator import Level, LoadGenerator, warm_up
+from asr_server.load.recordings import Recording, read_recordings
+from asr_server.load.search import binary, held
+from asr_server.protocol.models import PARAFORMER
+from benchmarks.environment import describe
+from benchmarks.full_size import full_size, full_size_second_pass, write_speech
+from benchmarks.goals import GOALS
+from benchmarks.peers import ENVIRONMENT, REQUIREMENTS
+from benchmarks.server_process import ServerProcess, server_process
+
+RESULTS = Path("benchmarks/results/second_pass.json")
+FOLDER = Path("build/second_pass")
+ONNX = FOLDER / "onnx"
+BICIF = FOLDER / "bicif"
+CORES = os.cpu_count() or 1
+SECONDS = (2.0, 5.0, 10.0)
+BATCHES = (1, 4, 8)
+MODES = ("off", "auto", "on")
+QUIET_S = 2.0
+
+Json = dict[str, Any]
+
+app = typer.Typer(no_args_is_help=True, help=__doc__)
+console = Console(width=120, highlight=False)
+
+
+# Engines -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """Describe an engine and where its model is."""
+
+    worker: str
+    name: str
+    precision: str
+    model: Callable[[], Path]
+
+    @property
+    def own(self) -> bool:
+        return self.worker.startswith("own:")
+
+
+ENGINES = (
+    Engine("funasr", "FunASR AutoModel", "float32", full_size_second_pass),
+    Engine("funasr-onnx", "funasr-onnx", "int8", lambda: ONNX),
+    Engine("own:int8", "asr-server", "int8", full_size_second_pass),
+)
+
+
+class MeasuringProcess:
+    """Run `benchmarks.second_pass_worker` and exchange commands and answers with it."""
+
+    def __init__(self, engine: Engine, threads: int, log: Path) -> None:
+        python = sys.executable if engine.own else str(ENVIRONMENT / "bin/python")
+        command = [python, "-m", "benchmarks.second_pass_worker", engine.worker]
+        self._log = log.open("w")
+        self._process = subprocess.Popen(
+            [*command, str(engine.model()), str(write_speech()), str(threads)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+            env={
+                **os.environ,
+                "OMP_NUM_THREADS": str(threads),
+                "PYTHONPATH": os.environ.get("PYTHONPATH", os.getcwd()),
+            },
+        )
+
+    def __enter__(self) -> "MeasuringProcess":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process.stdin
+        self._process.stdin.close()
+        self._process.wait(60)
+        self._log.close()
+
+    def send(self, **command: Any) -> None:
+        """Write a command."""
+        assert self._process.stdin
+        self._process.stdin.write(json.dumps(command) + "\n")
+        self._process.stdin.flush()
+
+    def answer(self) -> Json:
+        """Wait for the next answer and return it."""
+        assert self._process.stdout
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"a measuring process ended; its log is {self._log.name}")
+        answer: Json = json.loads(line)
+        return answer
+
+
+@contextmanager
+def processes(engine: Engine, number: int, threads: int) -> Iterator[list[MeasuringProcess]]:
+    """Start processes of an engine and wait until all are ready."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        started = [
+            stack.enter_context(
+                MeasuringProcess(engine, threads, FOLDER / f"{engine.worker}-{one}.log")
+            )
+            for one in range(number)
+        ]
+        for process in started:
+            process.answer()
+        yield started
+
+
+def measured_engine(engine: Engine, for_s: float) -> Json:
+    """Return an engine's milliseconds a call by sentence and batch, and its best throughput."""
+    row: Json = {"worker": engine.worker, "name": engine.name, "precision": engine.precision}
+    row["sentences"] = [{"seconds": seconds, "ms": {}, "per_second": {}} for seconds in SECONDS]
+    with processes(engine, 1, CORES) as (process,):
+        for one in row["sentences"]:
+            for batch in BATCHES:
+                process.send(seconds=one["seconds"], batch=batch, for_s=for_s)
+                answer = process.answer()
+                call_ms = statistics.median(answer["ms"])
+                one["ms"][str(batch)] = call_ms / batch
+                one["per_second"][f"batches of {batch}"] = 1000 * batch / call_ms
+                one["tokens"] = answer["tokens"]
+    if CORES > 1:  # alone on each core
+        with processes(engine, CORES, 1) as all_processes:
+            for one in row["sentences"]:
+                for process in all_processes:
+                    process.send(seconds=one["seconds"], batch=1, for_s=for_s)
+                medians = [statistics.median(each.answer()["ms"]) for each in all_processes]
+                one["per_second"][f"{CORES} processes"] = sum(1000 / ms for ms in medians)
+    for one in row["sentences"]:
+        best = max(one["per_second"].values())
+        times = ", ".join(f"{ms:.0f}" for ms in one["ms"].values())
+        console.print(f"  {engine.name} {one['seconds']:g} s: {times} ms; {best:.1f} per second")
+    return row
+
+
+# Server ------------------------------------------------------------------------------------------
+
+
+def recordings() -> Sequence[Recording]:
+    """Return the recordings and the silence after them that `asr-server bench` takes."""
+    return read_recordings([], QUIET_S, PARAFORMER.max_sentence_silence_ms / 1000)
+
+
+@contextmanager
+def server(mode: str, reduced: bool) -> Iterator[ServerProcess]:
+    """Run a server of full size (or the demo) with a mode of the second pass."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    settings = {
+        "ASR_SECOND_PASS": mode,
+        "ASR_MAX_TASKS": "128",
+        "ASR_MAX_DELAY_MS": "0",
+        "ASR_DATABASE_URL": "sqlite://",
+    }
+    arguments = ["--model", "demo"]
+    if not reduced:
+        arguments = ["--model", str(full_size()), "--dtype", "int8"]
+        settings["ASR_SECOND_PASS_MODEL"] = str(full_size_second_pass())
+    with server_process(FOLDER / f"server-{mode}.log", *arguments, **settings) as started:
+        yield started
+
+
+async def level(target: Target, streams: int, seconds: float) -> Level:
+    """Measure a number of streams."""
+    return await LoadGenerator(target, recordings(), streams, seconds).run(GOALS)
+
+
+async def outcomes(target: Target) -> dict[str, float]:
+    """Return the finals so far by the outcome of their second pass."""
+    values = await server_metrics.scrape(target.url)
+    name = "asr_second_pass_total{"
+    return {key[len(name) : -1]: n for key, n in values.items() if key.startswith(name)}
+
+
+async def searched(target: Target, first: int, seconds: float) -> dict[int, bool]:
+    """Return the levels tried until the number of streams held is known."""
+    tried: dict[int, bool] = {}
+    while (streams := binary(tried, first, 128)) is not None:
+        tried[streams] = (await level(target, streams, seconds)).held
+        console.print(f"  {streams} streams: {'held' if tried[streams] else 'goals broken'}")
+        await asyncio.sleep(1)
+    return tried
+
+
+async def compared(target: Target, streams: int, seconds: float) -> Json:
+    """Return the figures at one level."""
+    before = await outcomes(target)
+    seen = await level(target, streams, seconds)
+    after = await outcomes(target)
+    final = seen.clients.final
+    return {
+        "streams": streams,
+        "final_p50_ms": 1000 * (final.p50 or 0),
+        "final_p95_ms": 1000 * (final.p95 or 0),
+        "finals": final.count,
+        "broken": list(seen.broken),
+        "busy": seen.server.busy if seen.server else 0.0,
+        "outcomes": {name: count - before.get(name, 0) for name, count in after.items()},
+    }
+
+
+# Commands ----------------------------------------------------------------------------------------
+
+
+@app.command()
+def prepare() -> None:
+    """Install the peers, make the weights and export them."""
+    python = ENVIRONMENT / "bin/python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", ENVIRONMENT], check=True)
+        subprocess.run([python, "-m", "pip", "install", "-q", "-r", REQUIREMENTS], check=True)
+    full_size()
+    model = full_size_second_pass()
+    if not (ONNX / "am.mvn").exists():
+        # funasr-onnx runs the SeACo export only with a list of hotwords: the same weights without.
+        BICIF.mkdir(parents=True, exist_ok=True)
+        for name in ("tokens.json", "am.mvn", "configuration.json"):
+            shutil.copy(model / name, BICIF / name)
+        config = yaml.safe_load((model / "config.yaml").read_text("utf-8"))
+        config["model"] = "BiCifParaformer"
+        (BICIF / "config.yaml").write_text(yaml.safe_dump(config), "utf-8")
+        (BICIF / "model.pt").unlink(missing_ok=True)
+        (BICIF / "model.pt").symlink_to((model / "model.pt").resolve())
+        export = [python, "-m", "benchmarks.peer_export", "offline", BICIF, ONNX]
+        subprocess.run(export, check=True)
+
+
+@app.command()
+def sentences(
+    for_s: Annotated[float, typer.Option(help="Seconds of each measurement.")] = 2.0,
+    to: Annotated[Path, typer.Option(help="The file to update.")] = RESULTS,
+) -> None:
+    """Measure all engines on the same sentences."""
+    update(to, engines=[measured_engine(engine, for_s) for engine in ENGINES])
+
+
+@app.command("server")
+def measure_server(
+    first: Annotated[int, typer.Option(help="Streams tried first.")] = 8,
+    probe_s: Annotated[float, typer.Option(help="Seconds of a run of the search.")] = 10.0,
+    seconds: Annotated[float, typer.Option(help="Seconds at the common level.")] = 25.0,
+    reduced: Annotated[bool, typer.Option(help="Try it with the demo models.")] = False,
+    to: Annotated[Path, typer.Option(help="The file to update.")] = RESULTS,
+) -> None:
+    """Measure a whole server with the second pass off, auto and on."""
+    rows: dict[str, Json] = {}
+    for mode in MODES:
+        console.print(f"second pass {mode}")
+        with server(mode, reduced) as started:
+            target = Target(started.url)
+            asyncio.run(warm_up(target, recordings()))
+            tried = asyncio.run(searched(target, first, probe_s))
+            rows[mode] = {"mode": mode, "held": held(tried), "tried": tried}
+            # Half of what the server holds without: the second pass has room.
+            common = max(1, rows["off"]["held"] // 2)
+            rows[mode]["half"] = asyncio.run(compared(target, common, seconds))
+            rows[mode]["full"] = asyncio.run(compared(target, rows["off"]["held"] or 1, seconds))
+            console.print(f"  {rows[mode]['half']}\n  {rows[mode]['full']}")
+    update(to, server=list(rows.values()))
+
+
+@app.command()
+def memory(
+    streams: Annotated[int, typer.Option(help="Open at once.")] = 8,
+    seconds: Annotated[float, typer.Option(help="Duration of the load.")] = 15.0,
+    reduced: Annotated[bool, typer.Option(help="Try it with the demo models.")] = False,
+    to: Annotated[Path, typer.Option(help="The file to update.")] = RESULTS,
+) -> None:
+    """Measure the server's resident memory without and with the second pass."""
+    from benchmarks.memory import TRIMMED_S, resident_mb
+
+    async def measure(url: str) -> dict[str, float]:
+        target = Target(url)
+        await asyncio.sleep(2 if reduced else TRIMMED_S)
+        rest = await resident_mb(target)
+        running = asyncio.create_task(level(target, streams, seconds))
+        most = rest
+        while not running.done():
+            most = max(most, await resident_mb(target))
+            await asyncio.sleep(0.3)
+        return {"rest_mb": rest, "load_mb": most}
+
+    rows = []
+    for mode in ("off", "on"):
+        with server(mode, reduced) as started:
+            rows.append({"mode": mode, "streams": streams, **asyncio.run(measure(started.url))})
+        console.print(rows[-1])
+    update(to, memory=rows)
+
+
+@app.command()
+def measure(
+    to: Annotated[Path, typer.Option(help="The file to update.")] = RESULTS,
+) -> None:
+    """Run those measurements that the file does not have yet."""
+    have = json.loads(to.read_text("utf-8")) if to.exists() else {}
+    parts: Sequence[tuple[str, Callable[[], None]]] = (
+        ("engines", lambda: sentences(to=to)),
+        ("server", lambda: measure_server(to=to)),
+        ("memory", lambda: memory(to=to)),
+    )
+    for name, run in parts:
+        if name not in have:
+            run()
+
+
+def update(path: Path, **parts: Any) -> None:
+    """Put parts of the figures into the file, with what they were measured on."""
+    kept = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    ended = {name: time.strftime("%F %H:%M") for name in parts}
+    kept |= {"environment": describe(), **parts, "ended": kept.get("ended", {}) | ended}
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    app()

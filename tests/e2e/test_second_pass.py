@@ -1,0 +1,83 @@
+"""What clients see of the second pass, over the wire."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.support.fake_backend import FakeBackend
+from tests.support.serving import (
+    LOUD,
+    QUIET,
+    Served,
+    connected,
+    finish_task,
+    http_client,
+    run_task,
+    serving,
+    texts,
+)
+
+
+@pytest.fixture
+async def served(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Served]:
+    monkeypatch.setattr(FakeBackend, "second_pass", True)
+    async with serving() as server:
+        yield server
+
+
+async def finals(served: Served, **asked: object) -> list[str]:
+    async with connected(served) as client:
+        await client.say(run_task(**asked), LOUD + QUIET + LOUD, finish_task())  # type: ignore[arg-type]
+        return texts(await client.until("task-finished"))
+
+
+async def test_an_interim_is_corrected_by_its_final(served: Served) -> None:
+    async with connected(served) as client:
+        await client.say(run_task())
+        await client.stream(LOUD)
+        await client.say(QUIET, finish_task())
+        results = [
+            event["payload"]["output"]["sentence"]
+            for event in await client.until("task-finished")
+            if event["header"]["event"] == "result-generated"
+        ]
+    *interims, final = [result for result in results if result["text"]]
+    assert {interim["text"][0] for interim in interims} == {"天"}
+    assert final["text"] == "甲乙丙。"
+    assert {result["sentence_id"] for result in results} == {1}
+    assert {result["begin_time"] for result in results} == {final["begin_time"]}
+    assert final["begin_time"] <= final["words"][0]["begin_time"]
+    assert final["words"][-1]["end_time"] <= final["end_time"]
+
+
+async def test_a_task_chooses_by_parameter_or_by_model(served: Served) -> None:
+    corrected, streaming = ["甲乙丙。", "甲乙丙。"], ["天地玄。", "天地玄。"]
+    online = "paraformer-realtime-v2-online"
+    assert await finals(served) == corrected
+    assert await finals(served, second_pass_enabled=False) == streaming
+    assert await finals(served, model=online) == streaming
+    assert await finals(served, model=online, second_pass_enabled=True) == corrected
+    assert await finals(served, second_pass_enabled=None) == corrected
+    assert await finals(served, second_pass_enabled="nonsense") == corrected
+
+
+async def test_operators_see_whether_finals_are_corrected(served: Served) -> None:
+    await finals(served)
+    async with http_client() as client:
+        health = (await client.get(served.http + "/healthz")).json()
+        assert (health["second_pass"], health["second_pass_reason"]) == ("on", None)
+        metrics = (await client.get(served.http + "/metrics")).text
+        assert 'asr_second_pass_total{outcome="corrected"} 2.0' in metrics
+        assert "asr_second_pass_latency_seconds_count 2.0" in metrics
+        assert "asr_second_pass_changed_characters_total 6.0" in metrics
+        page = (await client.get(served.http + "/status/data")).json()
+        assert page["server"]["second_pass"] == "on"
+
+
+async def test_without_an_offline_model_a_task_that_asks_for_it_runs_all_the_same() -> None:
+    async with serving() as served:
+        assert await finals(served, second_pass_enabled=True) == ["天地玄。", "天地玄。"]
+        async with http_client() as client:
+            health = (await client.get(served.http + "/healthz")).json()
+            assert health["second_pass"] == "off"
+            assert health["second_pass_reason"] == "there is no offline model"

@@ -1,0 +1,74 @@
+"""Train what is beside the recogniser, times and hotwords, on its frozen outputs."""
+
+import json
+from pathlib import Path
+
+import torch
+
+from tools.demo_model.evaluation import read_normaliser
+
+from . import hotwords, times
+from .frozen import freeze, read_items
+from .network import OfflineModel
+
+PLAIN = 2_500
+"""Recordings without an invented word."""
+TIMED = 2_000
+"""Recordings from which the times are learnt."""
+HEADS = "paraformer.predictor.upsample_cnn", "paraformer.predictor.blstm"
+HEADS += "paraformer.predictor.cif_output2", "paraformer.bias_encoder", "paraformer.seaco_decoder"
+HEADS += ("paraformer.hotword_output_layer.bias",)
+
+
+def trained(folder: Path, tokens: int) -> OfflineModel:
+    """Return the averaged recogniser of the last checkpoint, with the heads trained so far."""
+    model = OfflineModel(tokens)
+    state = torch.load(folder / "checkpoint.pt", weights_only=True)["average"]
+    model.load_state_dict(state)
+    for part in ("times", "hotwords"):
+        if (folder / f"{part}.pt").exists():
+            kept = torch.load(folder / f"{part}.pt", weights_only=True)
+            model.load_state_dict(kept, strict=False)
+    return model.eval()
+
+
+def save(model: OfflineModel, folder: Path, part: str, prefixes: tuple[str, ...]) -> None:
+    """Keep the weights of one part."""
+    state = model.state_dict()
+    torch.save(
+        {name: value for name, value in state.items() if name.startswith(prefixes)},
+        folder / f"{part}.pt",
+    )
+
+
+def train(work: Path, streaming: Path, seconds: float, times_seconds: float, threads: int) -> None:
+    """Train both parts; what is finished already is left alone or continued."""
+    torch.set_num_threads(threads)
+    torch.manual_seed(1)
+    speech, folder = work / "speech", work / "second_pass"
+    tokens: list[str] = json.loads((speech / "tokens.json").read_text("utf-8"))
+    ids = {token: index for index, token in enumerate(tokens)}
+    normaliser = read_normaliser(streaming / "am.mvn")
+    model = trained(folder, len(tokens))
+
+    def log(line: str) -> None:
+        with open(folder / "heads.log", "a", encoding="utf-8") as stream:
+            stream.write(line + "\n")
+        print(line, flush=True)
+
+    plain = list(freeze(model, read_items(speech, "train-*", PLAIN), normaliser))
+    log(f"{len(plain)} plain recordings")
+    if times_seconds and not (folder / "times.pt").exists():
+        times.train(model.paraformer.predictor, plain[::-1][:TIMED], times_seconds, log)
+        save(model, folder, "times", HEADS[:3])
+    words = json.loads((speech / "names.json").read_text("utf-8"))
+    named = freeze(model, read_items(speech, "names-*", 10_000), normaliser)
+    data = [hotwords.Spoken(one, None) for one in plain if len(one.hidden) < 100]
+    for one in named:
+        text = "".join(tokens[token] for token in one.tokens)
+        word = words.get(text)
+        data.append(hotwords.Spoken(one, word and tuple(ids[c] for c in word)))
+    log(f"{len(data)} recordings for hotwords")
+    if seconds:
+        hotwords.train(model, data, seconds, log)
+        save(model, folder, "hotwords", HEADS[3:])
