@@ -108,7 +108,7 @@ def terminal(monkeypatch) -> io.StringIO:
 
 def test_the_start_prints_the_pages_of_this_machine_and_of_the_network(terminal):
     settings = Settings(log_format="text", host="0.0.0.0")
-    greet(settings, Choice("demo", Path("demo"), None, "no hub"), 8000)
+    greet(settings, Choice("demo", Path("demo"), None, reason="no hub"), 8000)
     lines = terminal.getvalue()
     assert "page   http://127.0.0.1:8000/\n" in lines
     assert "LAN    http://192.168.1.20:8000/  (browsers give this page no microphone" in lines
