@@ -13,8 +13,9 @@ from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 AudioFormat = Literal[
-    "pcm", "wav", "mp3", "opus", "speex", "aac", "amr", "flac", "webm", "m4a", "mp4", "ogg"
-]
+    "pcm", "wav", "mulaw", "alaw", "mp3", "opus", "speex", "aac", "amr", "flac", "webm", "m4a",
+    "mp4", "ogg",
+]  # fmt: skip
 """The values of a task's `format`."""
 
 HubChoice = Literal["auto", "modelscope", "huggingface"]
@@ -182,6 +183,8 @@ class Settings(BaseSettings):
     """Largest WebSocket message; a larger one closes the connection with 1009."""
     max_messages_per_second: float = Field(default=200, ge=0)
     """Messages a second of a connection, beside those with 160 bytes of audio; 0 is unlimited."""
+    max_upload_bytes: int = Field(default=25 * 1024 * 1024, ge=64 * 1024)
+    """Largest request of /v1/audio/transcriptions; a larger one gets 413."""
     max_lead_s: float = Field(default=30, gt=0)
     """Seconds of undecoded audio of a task after which the server stops reading its connection."""
     max_unread_results: int = Field(default=10_000, ge=1)

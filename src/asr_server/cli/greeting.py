@@ -47,11 +47,11 @@ LABEL_CELLS = 7
 PATH = "/api-ws/v1/inference"
 
 
-def greet(settings: Settings, choice: Choice, port: int, engine: "Engine | None" = None) -> None:
+def greet(settings: Settings, choice: Choice, engine: "Engine", port: int) -> None:
     """Show, or log where logs are JSON, the server's addresses and model."""
-    obstacle = engine.no_second_pass if engine else choice.no_second_pass
+    obstacle = engine.no_second_pass
     if logs.as_json(settings):
-        _log(settings, choice, port, f"off: {obstacle}" if obstacle else "on")
+        _log(settings, choice, f"off: {obstacle}" if obstacle else "on", port)
         return
     host, tls = settings.listen_host, settings.tls
     everywhere = host in WILDCARDS
@@ -67,12 +67,8 @@ def greet(settings: Settings, choice: Choice, port: int, engine: "Engine | None"
     for other in lan:
         note = "" if tls else f"  ({_(NO_MICROPHONE)})"
         lines.append(f"{_label('LAN')}{page_url(other, port, tls=tls, key=key)}{note}")
-    second_pass = f"{_('off')}: {escape(obstacle)}" if obstacle else _("on")
-    lines += [
-        f"{_label('model')}{escape(choice.name)}",
-        f"{_('second pass')} {second_pass}",
-        "",
-    ]
+    second_pass = f"{_('second pass off')}: {escape(obstacle)}" if obstacle else _("second pass on")
+    lines += [f"{_label('model')}{escape(choice.name)}; {second_pass}", ""]
     err.print("\n".join(lines), soft_wrap=True)
     if settings.https:
         _show_phone(settings, lan, port, key)
@@ -89,7 +85,7 @@ def greet(settings: Settings, choice: Choice, port: int, engine: "Engine | None"
         err.print(f"{_(SDK)}\n", _example(address, settings), sep="\n", soft_wrap=True)
 
 
-def _log(settings: Settings, choice: Choice, port: int, second_pass: str) -> None:
+def _log(settings: Settings, choice: Choice, second_pass: str, port: int) -> None:
     """Log the address and the model, without the key."""
     about = {"version": __version__, "model": choice.name, "second_pass": second_pass}
     address = _websocket(settings.listen_host, port, tls=settings.tls)

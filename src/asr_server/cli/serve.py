@@ -109,8 +109,8 @@ def serve(
     except SettingsError as exc:
         err.print(f"[bold red]Not started:[/] {escape(str(exc))}", soft_wrap=True)
         raise typer.Exit(1) from exc
-    start = partial(greet, settings, choice, engine=application.state.engine)
-    raise typer.Exit(serving.serve(application, settings, start))
+    greeting = partial(greet, settings, choice, application.state.engine)
+    raise typer.Exit(serving.serve(application, settings, greeting))
 
 
 def _check_address(host: str, port: int) -> None:

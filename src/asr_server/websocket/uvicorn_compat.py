@@ -56,7 +56,9 @@ class UvicornCompat:
             transport = getattr(caller, "transport", None)
             if transport is not None:
                 _enable_keepalive(transport.get_extra_info("socket"))
-            scope.setdefault("state", {})["abort"] = getattr(transport, "abort", _no_transport)
+            state = scope.setdefault("state", {})
+            state["abort"] = getattr(transport, "abort", _no_transport)
+            state["budget"] = getattr(caller, "budget", None)
         if scope.get("query_string"):
             _hide_key(scope)
         await self._app(scope, receive, send)
