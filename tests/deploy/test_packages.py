@@ -52,8 +52,9 @@ def test_a_wheel_from_the_sdist_serves_page_samples_and_speech_alone(tmp_path):
     assert "Provides-Extra: postgres" in about
 
     # The dependencies are those of this environment; the package is not.
-    venv.create(tmp_path / "venv", with_pip=False)
-    python = next((tmp_path / "venv").glob("*/python*"))
+    builder = venv.EnvBuilder()
+    builder.create(tmp_path / "venv")
+    python = builder.ensure_directories(tmp_path / "venv").env_exe
     [packages] = (tmp_path / "venv").glob("[lL]ib/**/site-packages")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(packages)
