@@ -66,7 +66,6 @@ class Application(FastAPI):
             lifespan=lifespan,
             docs_url=None,
             redoc_url=None,
-            openapi_url=None,  # docs/PROTOCOL.md describes the routes, as DashScope names them
         )
         max_sockets = descriptors.max_sockets(settings.max_connections)
         self._compat = UvicornCompat(super().__call__, settings, max_sockets)

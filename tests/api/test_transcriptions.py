@@ -142,7 +142,8 @@ async def has_streams(server, count: int) -> None:
             await asyncio.sleep(0.005)
 
 
-async def test_a_client_that_leaves_ends_its_task():
+@pytest.mark.parametrize("stream", ["false", "true"])
+async def test_a_client_that_leaves_ends_its_task(stream):
     async with serving() as server:
         long = recording(300 * LOUD)
         head = (
@@ -150,7 +151,8 @@ async def test_a_client_that_leaves_ends_its_task():
             'Content-Type: multipart/form-data; boundary="b"\r\n\r\n'
         )
         body = (
-            b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
+            b'--b\r\nContent-Disposition: form-data; name="stream"\r\n\r\n%s\r\n' % stream.encode()
+            + b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
             + long
             + b"\r\n--b--\r\n"
         )

@@ -9,9 +9,9 @@ import pytest
 import soxr
 from dashscope.audio.qwen_omni import MultiModality, OmniRealtimeCallback, OmniRealtimeConversation
 from dashscope.audio.qwen_omni.omni_realtime import TranscriptionParams
-from openai import OpenAI
+from openai import BadRequestError, NotFoundError, OpenAI
 
-from tests.e2e.test_demo_model import MOST_WRONG_BY_CODEC, RECORDINGS, pcm
+from tests.e2e.test_demo_model import DATA, MOST_WRONG_BY_CODEC, RECORDINGS, pcm
 from tests.support import sdk
 from tests.support.background import serving_on_a_thread
 from tests.support.serving import SMALL_DEMO
@@ -141,6 +141,42 @@ def test_an_unknown_event_is_answered_and_the_session_goes_on(openai):
         assert "transcribes only" in error.error.message
         connection.input_audio_buffer.clear()
         assert connection.recv().type == "input_audio_buffer.cleared"
+
+
+def test_the_openai_sdk_transcribes_recordings_in_each_form(openai):
+    def transcribed(**options: Any) -> Any:
+        recording = (RECORDING["file"], (DATA / RECORDING["file"]).read_bytes())
+        return openai.audio.transcriptions.create(model="whisper-1", file=recording, **options)
+
+    plain = transcribed(language="zh", temperature=0, prompt="天气")
+    assert words(plain.text) == words("".join(TEXTS))
+    assert transcribed(response_format="text").strip() == plain.text
+    assert transcribed(response_format="srt").startswith("1\n00:00:0")
+    assert transcribed(response_format="vtt").startswith("WEBVTT\n")
+    both = ["segment", "word"]
+    verbose = transcribed(response_format="verbose_json", timestamp_granularities=both)
+    assert [words(segment.text) for segment in verbose.segments] == list(map(words, TEXTS))
+    for segment, sentence in zip(verbose.segments, RECORDING["sentences"], strict=True):
+        assert 1000 * segment.start == pytest.approx(sentence["begin_ms"], abs=300)
+    assert "".join(word.word for word in verbose.words) == words(plain.text)
+    events = list(transcribed(stream=True))
+    assert [event.type for event in events[-2:]] == [
+        "transcript.text.delta",
+        "transcript.text.done",
+    ]
+    assert "".join(event.delta for event in events[:-1]) == events[-1].text == plain.text
+
+
+def test_the_openai_sdk_lists_models_and_reads_errors(openai):
+    assert "whisper-1" in {model.id for model in openai.models.list()}
+    assert openai.models.retrieve("whisper-1").owned_by == "asr-server"
+    with pytest.raises(NotFoundError, match="GET /v1/models lists the names"):
+        openai.models.retrieve("parakeet")
+    with pytest.raises(BadRequestError, match="no recording in a known format") as refused:
+        openai.audio.transcriptions.create(model="whisper-1", file=("a.txt", b"no recording"))
+    assert refused.value.param == "file"
+    with pytest.raises(BadRequestError, match="does not translate"):
+        openai.audio.translations.create(model="whisper-1", file=("a.wav", pcm(RECORDING)))
 
 
 # DashScope ----------------------------------------------------------------------------------------

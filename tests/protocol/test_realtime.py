@@ -192,6 +192,23 @@ def test_what_an_update_omits_stays():
     config = configured(QWEN, sample_rate=8000, input_audio_transcription={"language": "zh"})
     assert updated(config, {"turn_detection": None}, QWEN) == replace(config, vad=None)
     assert updated(config, {"input_audio_transcription": {"model": None}}, QWEN) == config
+    assert updated(config, {"input_audio_format": "pcm"}, QWEN) == config
+
+
+def test_an_empty_text_clears_a_field():
+    given = {"language": "zh", "prompt": "达摩院", "keywords": ["通义"]}
+    config = configured(OPENAI, input_audio_transcription=given)
+    assert (config.prompt, config.keywords) == ("达摩院", ("通义",))
+    cleared = {"prompt": "", "keywords": []}
+    config = updated(config, {"input_audio_transcription": cleared}, OPENAI)
+    assert (config.language, config.prompt, config.keywords) == ("zh", None, ())
+
+
+def test_names_without_effect_are_noted_for_the_log():
+    reduction = {"noise_reduction": {"type": "near_field"}, "format": None}
+    config = configured(OPENAI, include=["logprobs"], audio={"input": reduction})
+    assert config.ignored == ("include", "noise_reduction")
+    assert configured(QWEN, modalities=["text"], voice=None).ignored == ()
 
 
 def test_defaults_differ_as_the_services_do():

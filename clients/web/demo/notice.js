@@ -2,6 +2,9 @@
 
 import { t } from './i18n.js';
 
+/** The command as it is typed where the server runs; the notice of the demo model ends in it. */
+const COMMAND = /: (.+) models download$/;
+
 /**
  * @param {(id: string) => any} $ returns an element of the page by its id
  * @param {any} health what the server says of itself; undefined before the answer, null without one
@@ -24,6 +27,8 @@ export function showServer($, health, address) {
   if (health) link.href = String(new URL('status', address.http));
   else link.removeAttribute('href');
   $('demo-notice').hidden = !isDemo;
+  const command = COMMAND.exec(health?.notice)?.[1] ?? 'asr-server';
+  $('demo-commands').textContent = `${command} models download\n${command} serve`;
   $('second-pass').hidden = health?.second_pass !== 'on';
   fillList($('demo-can'), t('demo.can'));
   fillList($('demo-cannot'), t('demo.cannot'));

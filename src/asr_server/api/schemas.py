@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import Security
 from fastapi.security import HTTPBearer
 
-from asr_server.protocol.transcripts import FORMATS, GRANULARITIES
+from asr_server.api.transcripts import FORMATS, GRANULARITIES
 
 BEARER = Security(
     HTTPBearer(

@@ -2,32 +2,31 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from pathlib import PurePath
 from typing import Any, Protocol
 
 from fastapi import APIRouter, Request
 from starlette.datastructures import FormData, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import ClientDisconnect
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from asr_server.access import Access, Caller
+from asr_server.api import transcripts
+from asr_server.api.forms import all_of, listed, one_of, read_form, text_of, unsupported
 from asr_server.api.schemas import BEARER, TRANSCRIPTION
 from asr_server.audio.decode import DEMUXERS, HEAD_BYTES, SIGNATURES
 from asr_server.errors import AsrError, ModelNotFound
-from asr_server.protocol import models, transcripts
+from asr_server.protocol import models
 from asr_server.protocol.commands import Parameters, RunTask
 from asr_server.protocol.events import Sentence
-from asr_server.protocol.openai import InvalidRequest, NoForm, RequestTooLong, error_body
-from asr_server.protocol.realtime_session import KEYWORD_WEIGHT, LONGEST_PROMPT, MOST_KEYWORDS
+from asr_server.protocol.openai import InvalidRequest, error_body
+from asr_server.protocol.realtime_session import KEYWORD_WEIGHT, MOST_KEYWORDS
 from asr_server.settings import Settings
 from asr_server.text.hotwords import check
 from asr_server.text.tokens import joined
 
 BLOCK_BYTES = 32 * 1024
-MAX_FIELDS = 1000
-MAX_FIELD_BYTES = 64 * 1024
 SUFFIXES = {"mpeg": "mp3", "mpga": "mp3", "oga": "ogg", **{name: name for name in DEMUXERS}}
 """A task's `format` by the end of a file's name."""
 CREATED = 1_764_460_800
@@ -65,7 +64,7 @@ def router(recognise: Recogniser, access: Access, settings: Settings) -> APIRout
     async def transcriptions(request: Request) -> Response:
         """Transcribe a recording."""
         caller = access.check(request.headers.get("authorization")).caller
-        form = await _form(request, settings.max_upload_bytes)
+        form = await read_form(request, settings.max_upload_bytes)
         streams = False
         try:
             asked = _Asked(form, settings)
@@ -104,21 +103,21 @@ class _Asked:
     """Hold the fields of a request beside the file. Raises InvalidRequest, ModelNotFound."""
 
     def __init__(self, form: FormData, settings: Settings) -> None:
-        self.model = _text(form, "model") or "whisper-1"
+        self.model = text_of(form, "model") or "whisper-1"
         models.find(self.model, settings.model_aliases)
-        self.format = _one_of(form, "response_format", transcripts.FORMATS, "json")
-        self.granularities = _all(form, "timestamp_granularities")
+        self.format = one_of(form, "response_format", transcripts.FORMATS, "json")
+        self.granularities = all_of(form, "timestamp_granularities")
         for name in self.granularities:
             if name not in transcripts.GRANULARITIES:
-                raise _unsupported("timestamp_granularities", name, transcripts.GRANULARITIES)
-        self.stream = _one_of(form, "stream", ("true", "false"), "false") == "true"
+                raise unsupported("timestamp_granularities", name, transcripts.GRANULARITIES)
+        self.stream = one_of(form, "stream", ("true", "false"), "false") == "true"
         if self.stream and self.format not in ("json", "text"):
             raise InvalidRequest(
                 "With 'stream', 'response_format' must be 'json' or 'text'.", "response_format"
             )
-        self.prompt = _text(form, "prompt")
-        self.vocabulary_id = _text(form, "vocabulary_id")
-        self.hotwords = _all(form, "keywords") + _listed(_text(form, "hotwords"))
+        self.prompt = text_of(form, "prompt")
+        self.vocabulary_id = text_of(form, "vocabulary_id")
+        self.hotwords = all_of(form, "keywords") + listed(text_of(form, "hotwords"))
         if len(self.hotwords) > MOST_KEYWORDS:
             raise InvalidRequest(f"There may be at most {MOST_KEYWORDS} hotwords.", "hotwords")
         try:
@@ -144,7 +143,7 @@ async def _respond(
 ) -> Response:
     sentences = task.sentences(_blocks(file))
     if asked.stream:
-        return StreamingResponse(_events(task, sentences, file), media_type="text/event-stream")
+        return _EventStream(task, file, _events(task, sentences))
     collecting = asyncio.ensure_future(_collect(sentences))
     leaving = asyncio.ensure_future(_disconnected(request))
     try:
@@ -161,10 +160,25 @@ async def _respond(
         task.close()
 
 
-async def _events(
-    task: Recognition, sentences: AsyncIterator[Sentence], file: UploadFile
-) -> AsyncIterator[str]:
-    """Yield a transcript as server-sent events, sentence by sentence."""
+class _EventStream(StreamingResponse):
+    """Send a transcript as server-sent events; the task ends with the response, begun or not."""
+
+    def __init__(self, task: Recognition, file: UploadFile, events: AsyncIterator[str]) -> None:
+        super().__init__(events, media_type="text/event-stream")
+        self._task = task
+        self._file = file
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the response."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._task.close()
+            await self._file.close()
+
+
+async def _events(task: Recognition, sentences: AsyncIterator[Sentence]) -> AsyncIterator[str]:
+    """Yield the events of a transcript, sentence by sentence."""
     whole = ""
     try:
         async for sentence in sentences:
@@ -173,9 +187,6 @@ async def _events(
         yield transcripts.done(whole, task.duration_s)
     except AsrError as error:
         yield transcripts.failed(error_body(error))
-    finally:
-        task.close()
-        await file.close()
 
 
 async def _collect(sentences: AsyncIterator[Sentence]) -> list[Sentence]:
@@ -189,37 +200,6 @@ async def _disconnected(request: Request) -> None:
 
 
 # The form -----------------------------------------------------------------------------------------
-
-
-async def _form(request: Request, max_bytes: int) -> FormData:
-    """Return the fields of a request; files lie on disk. Raises InvalidRequest."""
-    kind = request.headers.get("content-type", "")
-    if kind.partition(";")[0].strip().lower() != "multipart/form-data":
-        raise NoForm(f"Content-Type must be multipart/form-data, not {kind[:100]!r}.", None)
-    received = 0
-
-    async def limited() -> AsyncGenerator[bytes, None]:
-        nonlocal received
-        async for piece in request.stream():
-            received += len(piece)
-            if received > max_bytes:
-                raise RequestTooLong(f"The request is longer than {max_bytes} bytes.", "file")
-            yield piece
-
-    parser = MultiPartParser(
-        request.headers,
-        limited(),
-        max_files=1,
-        max_fields=MAX_FIELDS,
-        max_part_size=MAX_FIELD_BYTES,
-    )
-    try:
-        return await parser.parse()
-    except ClientDisconnect as error:
-        raise InvalidRequest("The request ended before its body.", None) from error
-    except (MultiPartException, KeyError, ValueError) as error:
-        reason = getattr(error, "message", "its parts cannot be told apart")
-        raise InvalidRequest(f"The body is not multipart/form-data: {reason}", None) from error
 
 
 async def _file(form: FormData) -> tuple[UploadFile, str]:
@@ -250,39 +230,6 @@ async def _file(form: FormData) -> tuple[UploadFile, str]:
 async def _blocks(file: UploadFile) -> AsyncIterator[bytes]:
     while block := await file.read(BLOCK_BYTES):
         yield block
-
-
-def _text(form: FormData, name: str) -> str | None:
-    value = form.get(name)
-    if value is None or value == "":
-        return None
-    if not isinstance(value, str) or len(value) > LONGEST_PROMPT:
-        raise InvalidRequest(f"'{name}' must be text of at most {LONGEST_PROMPT} characters.", name)
-    return value
-
-
-def _all(form: FormData, name: str) -> list[str]:
-    """Return the values of a field that may be repeated, with or without brackets."""
-    values = [*form.getlist(name), *form.getlist(f"{name}[]")]
-    return [value for value in values if isinstance(value, str) and value]
-
-
-def _listed(text: str | None) -> list[str]:
-    """Return the words of a list, one a line or with commas between them."""
-    words = (text or "").replace("\n", ",").replace("，", ",").split(",")
-    return [word.strip() for word in words if word.strip()]
-
-
-def _one_of(form: FormData, name: str, values: tuple[str, ...], default: str) -> str:
-    value = (_text(form, name) or default).lower()
-    if value not in values:
-        raise _unsupported(name, value, values)
-    return value
-
-
-def _unsupported(name: str, value: str, values: tuple[str, ...]) -> InvalidRequest:
-    shown = value[:100] if value.isprintable() else "?"
-    return InvalidRequest(f"'{name}' is {shown!r}, not one of {', '.join(values)}.", name)
 
 
 # Models -------------------------------------------------------------------------------------------

@@ -93,7 +93,7 @@ def download(
         )
     hubs = [hub for hub in HUBS if model.id_on(hub)] if settings.hub == "auto" else [settings.hub]
     target = Path(settings.model_dir).expanduser() / model.name
-    if model.name == PUNCTUATION:  # the revision names a commit of the recogniser's repository
+    if model.name in (PUNCTUATION, SECOND_PASS):  # the revision is one of the recogniser's
         settings = settings.model_copy(update={"model_revision": ""})
     reasons = []
     show = progress or (lambda path, done, size: None)

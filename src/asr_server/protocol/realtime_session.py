@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from asr_server.errors import ClientError
-from asr_server.protocol.commands import Parameters, RunTask
+from asr_server.protocol.commands import MOST_IGNORED, Parameters, RunTask
 from asr_server.protocol.refusals import LONGEST_NAME
 
 SHORTEST_SILENCE_MS, LONGEST_SILENCE_MS = 200, 6000
@@ -60,6 +60,12 @@ FORMATS = {
 """A task's `format` by the name in a session."""
 TELEPHONE_RATE = 8000
 
+KNOWN = frozenset(
+    "type id object model audio format transcription turn_detection input_audio_format sample_rate"
+    " input_audio_transcription modalities output_modalities voice output_audio_format".split()
+)
+"""Names in a session that have an effect, or that every SDK sends."""
+
 
 @dataclass(frozen=True, slots=True)
 class ServerVad:
@@ -84,6 +90,8 @@ class Config:
     prompt: str | None = None
     keywords: tuple[str, ...] = ()
     vocabulary_id: str | None = None
+    ignored: tuple[str, ...] = ()
+    """Names in updates that have no effect, for the log."""
 
     @property
     def format(self) -> str:
@@ -132,7 +140,7 @@ def run_task(config: Config, dialect: Dialect, task_id: str) -> RunTask:
         vocabulary_id=config.vocabulary_id,
     )
     context = (config.prompt,) if config.prompt else ()
-    return RunTask(task_id, config.model, parameters, context=context)
+    return RunTask(task_id, config.model, parameters, context=context, ignored=config.ignored)
 
 
 # Updates ------------------------------------------------------------------------------------------
@@ -159,7 +167,10 @@ def updated(config: Config, session: Mapping[str, Any], dialect: Dialect) -> Con
             config = _with_transcription(config, source, prefix, transcription)
         if "turn_detection" in source:
             config = replace(config, vad=_vad(config.vad, source, prefix, dialect))
-    return config
+    given = {name for part in (session, inner) for name in part if part[name] is not None}
+    unknown = filter(presentable, given - KNOWN)
+    ignored = sorted({*config.ignored, *unknown})[:MOST_IGNORED]
+    return replace(config, ignored=tuple(ignored))
 
 
 def _with_format(config: Config, value: Any, param: str, dialect: Dialect) -> Config:
@@ -169,12 +180,12 @@ def _with_format(config: Config, value: Any, param: str, dialect: Dialect) -> Co
         rate = value.get("rate", value.get("sample_rate"))
     if not isinstance(name, str) or name not in FORMATS:
         raise unsupported(param, name, tuple(FORMATS))
-    config = replace(config, format_name=name)
+    before, config = config, replace(config, format_name=name)
     if config.telephone:
         return replace(config, sample_rate=TELEPHONE_RATE)
     if rate is not None:
         return _with_rate(config, rate, param.removesuffix(".type") + ".rate")
-    return replace(config, sample_rate=dialect.sample_rate)
+    return replace(config, sample_rate=dialect.sample_rate) if before.telephone else config
 
 
 def _with_rate(config: Config, rate: Any, param: str) -> Config:
@@ -188,20 +199,23 @@ def _with_transcription(
 ) -> Config:
     given, param = _object(source, name, prefix), f"{prefix}.{name}"
     corpus = _object(given, "corpus", param)
-    prompt = given.get("prompt", corpus.get("text"))
-    keywords = given.get("keywords") or ()
-    if not isinstance(keywords, list | tuple) or len(keywords) > MOST_KEYWORDS:
-        raise InvalidEvent(f"'{param}.keywords' must be at most {MOST_KEYWORDS} words.", param)
-    return replace(
-        config,
-        model=_text(given.get("model"), f"{param}.model") or config.model,
-        language=_text(given.get("language"), f"{param}.language") or config.language,
-        prompt=_text(prompt, f"{param}.prompt", LONGEST_PROMPT) or config.prompt,
-        keywords=tuple(_text(word, f"{param}.keywords") or "" for word in keywords)
-        or config.keywords,
-        vocabulary_id=_text(given.get("vocabulary_id"), f"{param}.vocabulary_id")
-        or config.vocabulary_id,
-    )
+    given = {"prompt": corpus.get("text"), **given}
+    changes: dict[str, Any] = {}
+    for field, longest in (
+        ("model", LONGEST_NAME),
+        ("language", LONGEST_NAME),
+        ("prompt", LONGEST_PROMPT),
+        ("vocabulary_id", LONGEST_NAME),
+    ):
+        if given.get(field) is not None:
+            changes[field] = _text(given[field], f"{param}.{field}", longest)
+    if given.get("keywords") is not None:
+        words = given["keywords"]
+        if not isinstance(words, list) or len(words) > MOST_KEYWORDS:
+            raise InvalidEvent(f"'{param}.keywords' must be at most {MOST_KEYWORDS} words.", param)
+        changes["keywords"] = tuple(_text(word, f"{param}.keywords") or "" for word in words)
+    changes["model"] = changes.get("model") or config.model
+    return replace(config, **changes)
 
 
 def _vad(

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 from asr_client.errors import AsrError
-from asr_client.subtitles import clock, to_srt, to_vtt
+from asr_client.subtitles import MIN_CAPTION_MS, clock, to_srt, to_vtt
 from asr_client.types import Sentence
 from asr_server.audio.units import SAMPLE_RATE
-from asr_server.protocol.transcripts import MIN_CAPTION_MS
 from asr_server.recordings.files import STDIN, RecordingError, open_recording
 from asr_server.recordings.recognise import Request, recognise
 

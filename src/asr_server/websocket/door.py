@@ -38,7 +38,7 @@ class Door:
     parse: Callable[[Message], Any]
     """Returns what a message of the client holds, an input of the session."""
     failed: Callable[[str, AsrError], str]
-    """Writes the frame that tells a client of a bug of this server."""
+    """Writes the frame that reports a bug of this server."""
     opening: Sequence[Output] = ()
     """What the server sends first."""
 

@@ -92,7 +92,7 @@ class MessageBudget:
         if tokens < 0 < self._per_second:
             raise TooManyMessages(self._per_second)
 
-    def read(self, text_bytes: int, audio_bytes: int) -> None:
+    def text_read(self, text_bytes: int, audio_bytes: int) -> None:
         """Count what a text held, where audio comes as text: its next frame may be refused."""
         other = max(0.0, text_bytes - 4 / 3 * audio_bytes)
         gain = audio_bytes / BYTES_PER_MESSAGE - other / TEXT_BYTES_PER_MESSAGE

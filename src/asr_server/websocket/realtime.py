@@ -70,5 +70,5 @@ def _parse(budget: MessageBudget | None, message: Message) -> Any:
     command = parse(text)
     if budget is not None:
         audio_bytes = len(command.audio) if isinstance(command, Append) else 0
-        budget.read(len(text), audio_bytes)
+        budget.text_read(len(text), audio_bytes)
     return command

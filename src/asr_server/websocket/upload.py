@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from asr_server.access import Caller
 from asr_server.errors import AsrError, InternalError, ShuttingDown, TaskTooLong
+from asr_server.observability.logs import fault
 from asr_server.observability.metrics import Outcome
 from asr_server.protocol.commands import RunTask
 from asr_server.protocol.events import Sentence
@@ -20,6 +21,8 @@ from asr_server.state.task import Task, accept
 from asr_server.websocket.audio_input import AudioInput, find_hotwords
 from asr_server.websocket.server_context import ServerContext
 from asr_server.websocket.task_log import log_end
+
+log = logging.getLogger(__name__)
 
 DOOR = "openai-http"
 
@@ -49,13 +52,13 @@ class Upload:
             self._task = replace(accept(command, server.settings), door=DOOR)
             hotwords = await find_hotwords(server, self._caller, self._task)
             server.acquire(self._caller, self._address)
+            try:
+                self._audio = AudioInput.open(self._task, hotwords, server)
+            except BaseException:
+                server.release(self._caller, self._address)
+                raise
         except AsrError as error:
             log_end("failed", error, self._caller, self._address, task_id=command.task_id)
-            raise
-        try:
-            self._audio = AudioInput.open(self._task, hotwords, server)
-        except BaseException:
-            server.release(self._caller, self._address)
             raise
 
     async def sentences(self, blocks: AsyncIterator[bytes]) -> AsyncIterator[Sentence]:
@@ -111,6 +114,6 @@ async def _push(audio: AudioInput, blocks: AsyncIterator[bytes]) -> None:
         await audio.finish()
     except AsrError as error:
         audio.stream.fail(error)
-    except Exception:
-        logging.getLogger(__name__).exception("an upload failed")
+    except Exception as crash:
+        log.error("upload failed", extra=fault(crash))
         audio.stream.fail(InternalError())

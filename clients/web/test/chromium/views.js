@@ -14,6 +14,7 @@ import {
   visit,
 } from '../support.js';
 
+const NOTICE = 'DEMO MODEL. For real recognition: venv/bin/asr-server models download';
 const MANIFEST = new URL('../../../../tests/data/manifest.json', import.meta.url);
 
 describe('the demo page', { skip: !existsSync(CHROMIUM), timeout: 120_000 }, () => {
@@ -27,7 +28,7 @@ describe('the demo page', { skip: !existsSync(CHROMIUM), timeout: 120_000 }, () 
     await server.start();
     url = server.url.replace('ws', 'http');
     browser = await sharedBrowser();
-    server.health = { status: 'ok', model: 'demo', device: 'cpu', notice: 'DEMO MODEL' };
+    server.health = { status: 'ok', model: 'demo', device: 'cpu', notice: NOTICE };
     const viewport = { width: 390, height: 844 };
     page = await visit(browser, url, { viewport, reducedMotion: 'reduce' });
     await page.waitForSelector('.sample:visible');
@@ -41,6 +42,18 @@ describe('the demo page', { skip: !existsSync(CHROMIUM), timeout: 120_000 }, () 
     await checkAccessibility(page, step);
     await keepScreenshot(page, `views-${step}`);
   }
+
+  test('the demo notice lists what is not recognised, and the command as it is typed', async () => {
+    await page.click('#demo-notice summary');
+    assert.match(await page.textContent('#demo-notice'), /无法识别真人/);
+    assert.ok(await page.isVisible('#demo-cannot'));
+    assert.equal(
+      await page.textContent('#demo-commands'),
+      'venv/bin/asr-server models download\nvenv/bin/asr-server serve',
+    );
+    await check('notice');
+    await page.click('#demo-notice summary');
+  });
 
   test('the names of the samples do not give their words away', async () => {
     const names = await page.$$eval('#sample-list .sample', (all) => all.map((e) => e.textContent));

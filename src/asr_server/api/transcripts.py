@@ -7,7 +7,7 @@ from functools import reduce
 from math import ceil, exp, log
 from typing import Any
 
-from asr_client.subtitles import to_srt, to_vtt
+from asr_client.subtitles import MIN_CAPTION_MS, to_srt, to_vtt
 from asr_client.types import Sentence as Caption
 from asr_client.types import Word as CaptionWord
 from asr_server.protocol.events import Sentence
@@ -15,8 +15,6 @@ from asr_server.text.tokens import joined
 
 FORMATS = ("json", "text", "srt", "vtt", "verbose_json")
 GRANULARITIES = ("segment", "word")
-MIN_CAPTION_MS = 1000
-"""The shortest time a subtitle is shown, where the next one leaves room."""
 LANGUAGE = "chinese"
 
 
