@@ -56,11 +56,11 @@ class Decoder:
         if format in UNCOMPRESSED:
             if not MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE:
                 raise InvalidParameter(
-                    f"Sample rate {sample_rate} is not supported; it must be {MIN_SAMPLE_RATE} to"
-                    f" {MAX_SAMPLE_RATE} Hz."
+                    f"Sample rate {sample_rate} is not supported; the parameter 'sample_rate' is"
+                    f" {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz."
                 )
         elif format not in DEMUXERS:
-            raise UnsupportedFormat(format)
+            raise UnsupportedFormat(format, (*UNCOMPRESSED, *DEMUXERS))
         self._format = format
         self._sample_rate = sample_rate
         self._pool = pool
