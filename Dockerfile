@@ -1,10 +1,9 @@
-# syntax=docker/dockerfile:1
-#
 #   docker build -t asr-server .                                    for CPUs
 #   docker build -t asr-server:cuda --build-arg VARIANT=cuda .      for an NVIDIA GPU
 #
 # A GPU host needs NVIDIA's driver and container toolkit; PyTorch contains CUDA itself.
-# Mirrors: --build-arg PYTHON_IMAGE=... PIP_INDEX_URL=... TORCH_INDEX_URL=...
+# Mirrors: --build-arg PYTHON_IMAGE=... PIP_INDEX_URL=... TORCH_INDEX_URL=..., see docs/INSTALL.md.
+# Docker 25 or later needs no `# syntax` line, which would be one more image from Docker Hub.
 
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
@@ -47,11 +46,17 @@ RUN sed -n '/^setuptools==/,/[^\\]$/p' requirements.lock > setuptools.lock \
 FROM python AS server
 ARG VERSION=unreleased
 ARG REVISION=unknown
+ARG CREATED=unknown
+ARG SOURCE=unknown
+ARG PYTHON_IMAGE
 LABEL org.opencontainers.image.title="asr-server" \
     org.opencontainers.image.description="Real-time Mandarin speech recognition for DashScope clients" \
     org.opencontainers.image.licenses="Apache-2.0" \
     org.opencontainers.image.version="${VERSION}" \
-    org.opencontainers.image.revision="${REVISION}"
+    org.opencontainers.image.revision="${REVISION}" \
+    org.opencontainers.image.created="${CREATED}" \
+    org.opencontainers.image.source="${SOURCE}" \
+    org.opencontainers.image.base.name="${PYTHON_IMAGE}"
 
 # A numeric user, so that Kubernetes can verify that it is not root. An empty volume inherits the owner
 # of the directory it is mounted on.

@@ -2,7 +2,11 @@
 PYTHON ?= python3
 BIN := venv/bin
 # Python compiles what is imported; pip would compile three times as much for a minute.
-INSTALL := $(BIN)/python -m pip install -q --no-compile
+INSTALL := $(BIN)/python -m pip install --no-compile
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+# `make setup CPU=1` takes the CPU build of PyTorch from this index; docs/INSTALL.md names mirrors.
+TORCH_INDEX_URL ?= https://download.pytorch.org/whl/cpu
+TORCH := $(if $(CPU),--no-deps --index-url $(TORCH_INDEX_URL))
 # Without bytecode every process compiles the package anew, and pytest every test.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -10,15 +14,16 @@ unexport PYTHONDONTWRITEBYTECODE
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
 
-setup: venv/.installed  ## create ./venv and install the server, exactly as locked
+setup: venv/.installed  ## create ./venv and install the server, exactly as locked (CPU=1: no CUDA)
 venv/.installed: requirements.lock requirements-torch.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14) and "asr-server needs Python 3.10 to 3.13: make setup PYTHON=python3.12")'
 	test -x $(BIN)/python || $(PYTHON) -m venv venv
 	$(INSTALL) --no-deps -r requirements.lock
-	$(INSTALL) -r requirements-torch.lock
+	$(INSTALL) $(TORCH) -r requirements-torch.lock
 	$(INSTALL) --no-deps --no-build-isolation -e .
 	$(BIN)/python -c 'import asr_server.app, asr_server.asr.run.backend'
 	@touch $@
+	@echo 'Installed. Next: make run, or $(BIN)/asr-server --help'
 
 run: setup  ## start on port 8000 with the best model at hand
 	$(BIN)/asr-server serve --model auto

@@ -1,18 +1,8 @@
-"""`uvicorn main:app`, or `python main.py`."""
+"""`uvicorn main:app` and `python main.py` in a checkout; the application is `asr_server.main`."""
 
-from asr_server.app import create_app
-from asr_server.models.catalog import ModelError
-from asr_server.observability import logs
-from asr_server.process.serving import serve
-from asr_server.settings import SettingsError
-from config import settings
+from asr_server.main import app, run
 
-logs.configure(settings)
-try:
-    app = create_app(settings)
-except (ModelError, SettingsError) as error:
-    raise SystemExit(f"Not started: {error}") from error
+__all__ = ["app"]
 
 if __name__ == "__main__":
-    address = f"ws://{settings.listen_host}:%d/api-ws/v1/inference"
-    raise SystemExit(serve(app, settings, lambda port: print("Listening on", address % port)))
+    raise SystemExit(run())

@@ -14,9 +14,9 @@ if not defined PYTHON set PYTHON=python
 rem Install again if the requirements differ from the installed ones, as after an update.
 copy /y /b requirements.lock+requirements-torch.lock+pyproject.toml venv\.wanted >nul || goto failed
 fc /b venv\.wanted venv\.installed >nul 2>nul && goto run
-venv\Scripts\python -m pip install -q --no-deps -r requirements.lock || goto failed
-venv\Scripts\python -m pip install -q -r requirements-torch.lock || goto failed
-venv\Scripts\python -m pip install -q --no-deps --no-build-isolation -e . || goto failed
+venv\Scripts\python -m pip install --no-deps -r requirements.lock || goto failed
+venv\Scripts\python -m pip install -r requirements-torch.lock || goto failed
+venv\Scripts\python -m pip install --no-deps --no-build-isolation -e . || goto failed
 move /y venv\.wanted venv\.installed >nul || goto failed
 
 :run

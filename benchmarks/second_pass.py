@@ -3,16 +3,17 @@
     python -m benchmarks.second_pass prepare     once: environment, weights, export (4 GB in build/)
     python -m benchmarks.second_pass measure     writes benchmarks/results/second_pass.json
 
-`measure` runs what is missing of `sentences`, `server` and `memory`; each is a command, too, and
-measures again. All engines get the same speech and the same random weights in the production
-model's size (SeACo), without hotwords. 8-bit integers, except FunASR's `AutoModel`, which has none.
+`measure` runs what is missing of `sentences` and `server`, in a quarter of an hour; each is a
+command, too, and measures again. All engines get the same speech and the same random weights in the
+production model's size (SeACo), without hotwords. 8-bit integers, except FunASR's `AutoModel`,
+which has none.
 
 sentences   milliseconds of one call with one sentence, on all cores; sentences per second of the
             whole machine, by the best way of each engine: batches on all cores, or one process of
             one thread per core
-server      off, auto and on: streams held within all goals, and at the level that all three hold,
-            latency and the finals by the outcome of the second pass
-memory      resident memory of the server at rest and under load, without and with the second pass
+server      off, auto and on: streams held within all goals; latency, the finals by the outcome of
+            the second pass and resident memory, at the streams that the server holds without it
+            and at half of them
 """
 
 import asyncio
@@ -42,6 +43,7 @@ from asr_server.protocol.models import PARAFORMER
 from benchmarks.environment import describe
 from benchmarks.full_size import full_size, full_size_second_pass, write_speech
 from benchmarks.goals import GOALS
+from benchmarks.memory import TRIMMED_S, resident_mb
 from benchmarks.peers import ENVIRONMENT, REQUIREMENTS
 from benchmarks.server_process import ServerProcess, server_process
 
@@ -56,6 +58,8 @@ MODES = ("off", "auto", "on")
 QUIET_S = 2.0
 
 Json = dict[str, Any]
+Plan = Callable[[dict[int, bool]], int | None]
+"""Returns the streams to try next, or None at the end."""
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
 console = Console(width=120, highlight=False)
@@ -176,6 +180,16 @@ def measured_engine(engine: Engine, for_s: float) -> Json:
 # Server ------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """Hold how long and how far a server is measured."""
+
+    most: int
+    probe_s: float
+    seconds: float
+    reduced: bool
+
+
 def recordings() -> Sequence[Recording]:
     """Return the recordings and the silence after them that `asr-server bench` takes."""
     return read_recordings([], QUIET_S, PARAFORMER.max_sentence_silence_ms / 1000)
@@ -211,17 +225,16 @@ async def outcomes(target: Target) -> dict[str, float]:
     return {key[len(name) : -1]: n for key, n in values.items() if key.startswith(name)}
 
 
-async def searched(target: Target, first: int, seconds: float) -> dict[int, bool]:
-    """Return the levels tried until the number of streams held is known."""
-    tried: dict[int, bool] = {}
-    while (streams := binary(tried, first, 128)) is not None:
+async def searched(target: Target, tried: dict[int, bool], plan: Plan, seconds: float) -> int:
+    """Run the levels of a plan and return the streams held."""
+    while (streams := plan(tried)) is not None:
         tried[streams] = (await level(target, streams, seconds)).held
         console.print(f"  {streams} streams: {'held' if tried[streams] else 'goals broken'}")
         await asyncio.sleep(1)
-    return tried
+    return held(tried)
 
 
-async def compared(target: Target, streams: int, seconds: float) -> Json:
+async def figures_at(target: Target, streams: int, seconds: float) -> Json:
     """Return the figures at one level."""
     before = await outcomes(target)
     seen = await level(target, streams, seconds)
@@ -234,8 +247,38 @@ async def compared(target: Target, streams: int, seconds: float) -> Json:
         "finals": final.count,
         "broken": list(seen.broken),
         "busy": seen.server.busy if seen.server else 0.0,
+        "memory_mb": await resident_mb(target),
         "outcomes": {name: count - before.get(name, 0) for name, count in after.items()},
     }
+
+
+async def measured_mode(target: Target, without: int, first: int, options: ServerOptions) -> Json:
+    """Return the figures of a server.
+
+    `without` streams are held with the second pass off, 0 if that is to be found out. With it only
+    fewer streams are tried: the question is whether any is lost.
+    """
+    await asyncio.sleep(0 if options.reduced else TRIMMED_S)
+    row: Json = {"rest_mb": await resident_mb(target)}
+    await warm_up(target, recordings())
+    tried: dict[int, bool] = {}
+    if not without:
+        most = options.most
+        without = await searched(target, tried, lambda t: binary(t, first, most), options.probe_s)
+        without = max(1, without)
+    row["half"] = await figures_at(target, max(1, without // 2), options.seconds)
+    row["full"] = await figures_at(target, without, options.seconds)
+    tried[without] = not row["full"]["broken"]
+    tried[max(1, without // 2)] = not row["half"]["broken"]
+    row["held"] = await searched(target, tried, between, options.probe_s)
+    return {**row, "tried": tried}
+
+
+def between(tried: dict[int, bool]) -> int | None:
+    """Return a number between the most that held and the least that broke above it."""
+    best = held(tried)
+    broken = min((n for n, ok in tried.items() if not ok), default=best)
+    return (best + broken) // 2 if broken - best > 1 else None
 
 
 # Commands ----------------------------------------------------------------------------------------
@@ -276,55 +319,23 @@ def sentences(
 @app.command("server")
 def measure_server(
     first: Annotated[int, typer.Option(help="Streams tried first.")] = 8,
-    probe_s: Annotated[float, typer.Option(help="Seconds of a run of the search.")] = 10.0,
-    seconds: Annotated[float, typer.Option(help="Seconds at the common level.")] = 25.0,
+    most: Annotated[int, typer.Option(help="Most streams tried.")] = 128,
+    probe_s: Annotated[float, typer.Option(help="Seconds of a run of the search.")] = 8.0,
+    seconds: Annotated[float, typer.Option(help="Seconds at each of the compared levels.")] = 20.0,
     reduced: Annotated[bool, typer.Option(help="Try it with the demo models.")] = False,
     to: Annotated[Path, typer.Option(help="The file to update.")] = RESULTS,
 ) -> None:
     """Measure a whole server with the second pass off, auto and on."""
-    rows: dict[str, Json] = {}
+    options = ServerOptions(most, probe_s, seconds, reduced)
+    rows: list[Json] = []
     for mode in MODES:
         console.print(f"second pass {mode}")
+        without = rows[0]["held"] if rows else 0
         with server(mode, reduced) as started:
-            target = Target(started.url)
-            asyncio.run(warm_up(target, recordings()))
-            tried = asyncio.run(searched(target, first, probe_s))
-            rows[mode] = {"mode": mode, "held": held(tried), "tried": tried}
-            # Half of what the server holds without: the second pass has room.
-            common = max(1, rows["off"]["held"] // 2)
-            rows[mode]["half"] = asyncio.run(compared(target, common, seconds))
-            rows[mode]["full"] = asyncio.run(compared(target, rows["off"]["held"] or 1, seconds))
-            console.print(f"  {rows[mode]['half']}\n  {rows[mode]['full']}")
-    update(to, server=list(rows.values()))
-
-
-@app.command()
-def memory(
-    streams: Annotated[int, typer.Option(help="Open at once.")] = 8,
-    seconds: Annotated[float, typer.Option(help="Duration of the load.")] = 15.0,
-    reduced: Annotated[bool, typer.Option(help="Try it with the demo models.")] = False,
-    to: Annotated[Path, typer.Option(help="The file to update.")] = RESULTS,
-) -> None:
-    """Measure the server's resident memory without and with the second pass."""
-    from benchmarks.memory import TRIMMED_S, resident_mb
-
-    async def measure(url: str) -> dict[str, float]:
-        target = Target(url)
-        await asyncio.sleep(2 if reduced else TRIMMED_S)
-        rest = await resident_mb(target)
-        running = asyncio.create_task(level(target, streams, seconds))
-        most = rest
-        while not running.done():
-            most = max(most, await resident_mb(target))
-            await asyncio.sleep(0.3)
-        return {"rest_mb": rest, "load_mb": most}
-
-    rows = []
-    for mode in ("off", "on"):
-        with server(mode, reduced) as started:
-            rows.append({"mode": mode, "streams": streams, **asyncio.run(measure(started.url))})
-        console.print(rows[-1])
-    update(to, memory=rows)
+            row = asyncio.run(measured_mode(Target(started.url), without, first, options))
+        rows.append({"mode": mode, **row})
+        console.print(f"  {row['held']} held\n  {row['half']}\n  {row['full']}")
+    update(to, server=rows)
 
 
 @app.command()
@@ -336,7 +347,6 @@ def measure(
     parts: Sequence[tuple[str, Callable[[], None]]] = (
         ("engines", lambda: sentences(to=to)),
         ("server", lambda: measure_server(to=to)),
-        ("memory", lambda: memory(to=to)),
     )
     for name, run in parts:
         if name not in have:

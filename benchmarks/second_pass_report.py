@@ -17,8 +17,8 @@ SERVER = (
     "finals from it",
     "outcomes",
     "device busy",
+    "MB at rest / then",
 )
-MEMORY = ("second pass", "at rest MB", "under load MB", "streams")
 FROM_SECOND_PASS = ("corrected", "confirmed")
 """Outcomes in which the final is that of the offline model."""
 
@@ -69,6 +69,7 @@ def server_rows(figures: Json) -> Iterator[list[str]]:
                 share(level),
                 ", ".join(outcomes),
                 f"{level['busy']:.0%}",
+                f"{row['rest_mb']:.0f} / {level['memory_mb']:.0f}",
             ]
 
 
@@ -95,8 +96,7 @@ def goals(figures: Json) -> Iterator[tuple[str, str, bool]]:
             f"{held['auto']} streams, off {held['off']}",
             held["auto"] >= held["off"],
         )
-    if memory := figures.get("memory"):
-        most = max(row["load_mb"] for row in memory)
+        most = max(max(row["rest_mb"], row["full"]["memory_mb"]) for row in server)
         yield "second pass: under 1.6 GB with both models", f"{most / 1000:.2f} GB", most < 1600
 
 
@@ -120,17 +120,6 @@ def parts(figures: Json, table: Any) -> list[str]:
             "half of the streams that it holds without a second pass, and at all of them.",
             table(SERVER, list(server_rows(figures))),
         ]
-    if "memory" in figures:
-        rows = [
-            [
-                row["mode"],
-                f"{row['rest_mb']:.0f}",
-                f"{row['load_mb']:.0f}",
-                str(row["streams"]),
-            ]
-            for row in figures["memory"]
-        ]
-        written.append(table(MEMORY, rows))
     return written
 
 

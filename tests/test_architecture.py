@@ -43,14 +43,15 @@ def test_the_import_contracts_hold():
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_package_never_reads_the_environment():
-    # Settings do, through pydantic; only config.py and the command line make Settings.
+def test_only_the_configuration_reads_the_environment():
     assert users_of("os.getenv", "os.environb", "os.putenv") == set()
-    # oneDNN has no other way to limit its cache; a decoder process inherits a few variables only.
-    assert users_of("os.environ") == {"asr/loading/packing.py", "audio/decoder_pool.py"}
+    # oneDNN has no other way to limit its cache; a decoder process inherits a few variables only;
+    # the language of messages is the user's, not this installation's.
+    others = {"asr/loading/packing.py", "audio/decoder_pool.py", "cli/language.py"}
+    assert users_of("os.environ") == {"configuration.py", *others}
 
 
-def test_only_the_root_and_the_command_line_create_settings():
+def test_only_one_module_creates_settings():
     makers = {
         str(path.relative_to(ROOT / "src" / "asr_server"))
         for path in SOURCES
@@ -59,7 +60,7 @@ def test_only_the_root_and_the_command_line_create_settings():
         and isinstance(node.func, ast.Name)
         and node.func.id == "Settings"
     }
-    assert makers == {"cli/options.py"}
+    assert makers == {"configuration.py"}
 
 
 def test_only_one_module_creates_metrics():

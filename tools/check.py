@@ -16,6 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 WEB = ROOT / "clients" / "web"
 BIN = Path(sys.executable).parent
+RELEASE = ".github/workflows/release.yml"
 NPM_INSTALL = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts"]
 
 
@@ -36,6 +37,10 @@ CHECKS = (  # the longest first
     Check("style", ("ruff", "check", ".")),
     Check("formatting", ("ruff", "format", "--check", ".")),
     Check("documents", (sys.executable, "-m", "tools.check_documents")),
+    Check(
+        "workflow",
+        ("check-jsonschema", "--builtin-schema", "vendor.github-workflows", RELEASE),
+    ),
     Check("Dockerfile", ("hadolint", "Dockerfile"), source="only for Linux on x86-64"),
 )
 

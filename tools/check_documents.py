@@ -11,7 +11,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PAIRS = [
     (ROOT / name, ROOT / name.replace(".md", ".zh-CN.md"))
-    for name in ("README.md", "SECURITY.md", "docs/OPERATIONS.md", "docs/CAPACITY.md")
+    for name in (
+        "README.md",
+        "SECURITY.md",
+        "docs/OPERATIONS.md",
+        "docs/CAPACITY.md",
+        "docs/INSTALL.md",
+    )
 ]
 LANGUAGES = ("bash", "python", "json")
 

@@ -26,6 +26,7 @@ KNOWN = {
     "nvidia-ml-py": "BSD-3-Clause",
     "psycopg": "LGPL-3.0-only",
     "psycopg-binary": "LGPL-3.0-only",
+    "segno": "BSD-3-Clause",
     "sympy": "BSD-3-Clause",
 }
 CLASSIFIERS = {

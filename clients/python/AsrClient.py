@@ -1336,6 +1336,8 @@ class AsrClient:
 
 MAX_CHARS = 24
 """汉字 in one subtitle; two Latin letters count as one."""
+MIN_CAPTION_MS = 1000
+"""The shortest time a subtitle should be shown; `min_ms` takes it."""
 PAUSE_MS = 300
 """A gap between words that is audible as a pause."""
 PAUSE_MARKS = frozenset("，。！？；：、,.!?;:")

@@ -143,7 +143,7 @@ class Access:
         stamp = (status.st_mtime_ns, status.st_size)
         if stamp == self._stamp:
             return
-        lines = (line.strip() for line in file.read_text(encoding="utf-8").splitlines())
+        lines = (line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines())
         keys = [check_key(line) for line in lines if line and not line.startswith("#")]
         self._keys = self._given | {_fingerprint(key): key for key in keys}
         self._stamp = stamp

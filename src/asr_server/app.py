@@ -15,7 +15,16 @@ from starlette.types import Lifespan, Receive, Scope, Send
 
 from asr_server import __version__
 from asr_server.access import Access
-from asr_server.api import health, page, status, tokens, vocabularies
+from asr_server.api import (
+    docs,
+    health,
+    page,
+    phone,
+    status,
+    tokens,
+    transcriptions,
+    vocabularies,
+)
 from asr_server.asr.engine import Engine
 from asr_server.asr.load import build_engine
 from asr_server.asr.types import Backend, LoadError
@@ -23,6 +32,7 @@ from asr_server.audio.decoder_pool import DecoderPool, decoder_pool
 from asr_server.capacity import Capacity, Setup, measured
 from asr_server.errors import AsrError, InternalError, MethodNotAllowed, UnknownPath
 from asr_server.models.registry import Choice, choose
+from asr_server.network import lan_addresses
 from asr_server.observability import gpu
 from asr_server.observability.history import History
 from asr_server.observability.metrics import Metrics, ServerState
@@ -52,6 +62,7 @@ class Application(FastAPI):
         super().__init__(
             title="asr-server",
             version=__version__,
+            description="Self-hosted real-time Mandarin speech recognition: the routes over HTTP.",
             lifespan=lifespan,
             docs_url=None,
             redoc_url=None,
@@ -152,8 +163,12 @@ def create_app(
     app.include_router(health.router(engine, state, metrics, name, notice))
     app.include_router(status.router(history, notice))
     app.include_router(page.router())
+    if settings.https:
+        app.include_router(phone.router(access, lan_addresses))
     app.include_router(tokens.router(access))
     app.include_router(vocabularies.router(lists, access, settings))
+    app.include_router(transcriptions.router(connections.recognise, access, settings))
+    app.include_router(docs.router(app))
     app.include_router(connections.router)
     respond = partial(_respond, metrics)
     app.add_exception_handler(AsrError, respond)
@@ -172,7 +187,7 @@ def create_app(
     return app
 
 
-async def _respond(metrics: Metrics, _: Request, error: Exception) -> Response:
+async def _respond(metrics: Metrics, request: Request, error: Exception) -> Response:
     """Answer an HTTP request that failed; the client gets no details of a bug."""
     headers: Mapping[str, str] = {}
     if isinstance(error, HTTPException):  # Starlette's own, of the router
@@ -180,7 +195,7 @@ async def _respond(metrics: Metrics, _: Request, error: Exception) -> Response:
         error = MethodNotAllowed() if error.status_code == 405 else UnknownPath()
     shown = error if isinstance(error, AsrError) else InternalError()
     metrics.errors.labels(shown.code).inc()
-    response = error_response(shown)
+    response = error_response(shown, request.scope["path"])
     response.headers.update(headers)
     return response
 
@@ -188,7 +203,7 @@ async def _respond(metrics: Metrics, _: Request, error: Exception) -> Response:
 async def _unknown_path(metrics: Metrics, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer a request or a handshake to a path without a route."""
     metrics.errors.labels(UnknownPath.code).inc()
-    await refuse(scope, receive, send, error_response(UnknownPath()))
+    await refuse(scope, receive, send, error_response(UnknownPath(), scope["path"]))
 
 
 async def _stop_without_device(engine: Engine) -> None:

@@ -28,8 +28,16 @@ class Hypothesis:
 
 
 @dataclass(frozen=True, slots=True)
+class SpeechStarted:
+    """Report that speech begins, for tasks that ask for it: the text comes later, if any."""
+
+    begin: Samples
+    """As in the hypotheses of its first sentence."""
+
+
+@dataclass(frozen=True, slots=True)
 class EndOfStream:
     """Mark that everything pushed before `finish` has been recognised and delivered."""
 
 
-RecognitionEvent = Hypothesis | EndOfStream
+RecognitionEvent = Hypothesis | SpeechStarted | EndOfStream

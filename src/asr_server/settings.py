@@ -1,6 +1,6 @@
 """Define every setting: name, default, unit and meaning. The only home of these defaults.
 
-Only the root `config.py` and the command line make `Settings`; all other modules receive them.
+Only `configuration.py` makes `Settings`; all other modules receive them.
 The environment variable `ASR_` + name in capitals sets a field, and so does a line in `.env`.
 """
 
@@ -13,8 +13,9 @@ from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 AudioFormat = Literal[
-    "pcm", "wav", "mp3", "opus", "speex", "aac", "amr", "flac", "webm", "m4a", "mp4", "ogg"
-]
+    "pcm", "wav", "mulaw", "alaw", "mp3", "opus", "speex", "aac", "amr", "flac", "webm", "m4a",
+    "mp4", "ogg",
+]  # fmt: skip
 """The values of a task's `format`."""
 
 HubChoice = Literal["auto", "modelscope", "huggingface"]
@@ -40,6 +41,14 @@ def _split(value: Any) -> Any:
         raise _invalid('it is no list, such as a,b or ["a","b"]') from None
     stripped = [item.strip() if isinstance(item, str) else item for item in items]
     return [item for item in stripped if item != ""]
+
+
+def _parse_object(value: Any) -> Any:
+    """Return an object written as JSON."""
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        raise _invalid('it is no JSON object, such as {"name": "value"}') from None
 
 
 def check_key(key: str) -> str:
@@ -90,10 +99,18 @@ class Settings(BaseSettings):
     """Path prefix that a reverse proxy strips, as in `/asr`."""
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
     """Origins of further pages that may use the server; `*`: all, as is the default with keys."""
+    https: bool = False
+    """Whether to serve HTTPS to this network: all addresses, own certificate, an API key."""
+    https_dir: str = "./data/https"
+    """Directory of the certificate and the API key that `https` makes where none are set."""
+    ssl_certfile: str = ""
+    """File with a TLS certificate, and those that lead to its root; the server then speaks TLS."""
+    ssl_keyfile: str = ""
+    """File with the private key of `ssl_certfile`, if it is not in the same file."""
 
     # Model
-    model: str = "auto"
-    """Model name, directory, or `auto`: the production model, else the embedded demo model."""
+    model: str = "paraformer-zh-streaming"
+    """Model name, directory, `demo`, or `auto`, as in `make run`: production model, else demo."""
     model_dir: str = "./models"
     """Directory of downloaded models."""
     download: Literal["auto", "always", "never"] = "auto"
@@ -112,7 +129,7 @@ class Settings(BaseSettings):
     """URL of Hugging Face or of a mirror; `HF_ENDPOINT` sets it too."""
     huggingface_cache: str = _shared("huggingface_cache", "~/.cache/huggingface", "HF_HOME")
     """Cache of Hugging Face's own tools, searched for models; `HF_HOME` sets it too."""
-    model_aliases: dict[str, str] = Field(default_factory=dict)
+    model_aliases: Annotated[dict[str, str], NoDecode] = Field(default_factory=dict)
     """Additional model names for tasks, as JSON: {"my-asr": "paraformer-realtime-v2"}."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device that runs the model; `auto` takes a CUDA device if there is one."""
@@ -172,6 +189,8 @@ class Settings(BaseSettings):
     """Largest WebSocket message; a larger one closes the connection with 1009."""
     max_messages_per_second: float = Field(default=200, ge=0)
     """Messages a second of a connection, beside those with 160 bytes of audio; 0 is unlimited."""
+    max_upload_bytes: int = Field(default=25 * 1024 * 1024, ge=64 * 1024)
+    """Largest request of /v1/audio/transcriptions; a larger one gets 413."""
     max_lead_s: float = Field(default=30, gt=0)
     """Seconds of undecoded audio of a task after which the server stops reading its connection."""
     max_unread_results: int = Field(default=10_000, ge=1)
@@ -221,6 +240,7 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "text", "json"] = "auto"
     """Format of the records on stderr; `auto` is `text` on a terminal and `json` elsewhere."""
 
+    _object = field_validator("model_aliases", mode="before")(_parse_object)
     _lists = field_validator("allowed_origins", "chunk_size", "api_keys", mode="before")(_split)
 
     @field_validator("host", mode="before")
@@ -271,8 +291,13 @@ class Settings(BaseSettings):
         return bool(self.api_keys or self.api_keys_file)
 
     @property
+    def tls(self) -> bool:
+        """Return whether the server speaks TLS itself."""
+        return self.https or bool(self.ssl_certfile)
+
+    @property
     def listen_host(self) -> str:
         """Return the address to listen on: all addresses by default only where keys are needed."""
         if self.host != "auto":
             return self.host
-        return "0.0.0.0" if self.keyed else "127.0.0.1"
+        return "0.0.0.0" if self.keyed or self.https else "127.0.0.1"

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
+from asr_server import command
 from asr_server.access import Caller
 from asr_server.errors import DatabaseUnavailable, NotFound, Throttled
 from asr_server.settings import Settings, SettingsError
@@ -224,7 +225,7 @@ def _parse(url: str) -> sa.URL:
     except ImportError as error:
         raise SettingsError(
             f"ASR_DATABASE_URL needs the Python package {error.name}; "
-            "for PostgreSQL: pip install 'asr-server[postgres]'"
+            f"for PostgreSQL: {command.python()} -m pip install 'psycopg[binary]'"
         ) from error
     return parsed
 

@@ -20,8 +20,11 @@ from tests.support.serving import (
     serving,
 )
 
-UNITS = ("seconds", "bytes", "ratio", "connections", "tasks", "slots", "streams", "chunks", "previews")
-COUNTED = ("errors", "restarts")
+UNITS = (
+    *("seconds", "bytes", "ratio", "connections", "tasks", "slots", "streams", "chunks"),
+    *("previews", "characters"),
+)
+COUNTED = ("errors", "restarts", "pass")
 NO_UNIT = {"asr_server_state", "asr_build"}
 
 

@@ -249,3 +249,14 @@ def test_faster_than_realtime_audio_does_not_count_as_utilisation():
     admission.decode_began(100.0, 1)
     admission.decode_ended(100.0, 100.5, 1, 4, 0.0, live_share=0.0)
     assert admission.utilisation(100.5) == 0.0
+
+
+def test_previews_are_told_apart_from_chunks() -> None:
+    admission = Admission(0.15, 0.6)
+    for began in (0.0, 0.1, 0.2, 0.3):
+        admission.decode_began(began, 4)
+        admission.decode_ended(began, began + 0.1, 4, 4, 0.0, previews=3)
+    load = admission.load(0.4, 4)
+    assert load.utilisation > 0.3
+    assert load.without_previews == pytest.approx(load.utilisation / 4)
+    assert Admission(0.15, 0.6).load(0.0, 0).without_previews == 0.0

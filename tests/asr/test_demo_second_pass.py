@@ -19,7 +19,8 @@ from tests.support.chunks import transcribe
 from tests.support.decoding import decode_wave
 
 DATA = Path(__file__).parents[1] / "data"
-SHOWN = json.loads((DATA / "second_pass/manifest.json").read_text("utf-8"))
+MANIFEST = DATA / "second_pass/manifest.json"
+SHOWN = json.loads(MANIFEST.read_text("utf-8")) if MANIFEST.exists() else []
 CORRECTED = [one for one in SHOWN if not one["hotwords"]]
 SPELLED = [one for one in SHOWN if one["hotwords"]]
 DTYPES = ["float32", "int8"]
@@ -27,6 +28,8 @@ DTYPES = ["float32", "int8"]
 
 @pytest.fixture(scope="module", params=DTYPES)
 def backend(request: pytest.FixtureRequest) -> PyTorchBackend:
+    if not SHOWN:
+        pytest.skip("the model is not here")
     return load_backend(
         EMBEDDED / "asr", second_pass=EMBEDDED / "second_pass", dtype=request.param, max_tasks=1
     )
@@ -84,6 +87,7 @@ def test_characters_begin_when_they_are_spoken(backend: PyTorchBackend) -> None:
     assert np.median(np.abs(errors)) < from_ms(40)
 
 
+@pytest.mark.skipif(not SHOWN, reason="the model is not here")
 def test_the_vocabulary_is_that_of_the_streaming_model() -> None:
     assert ModelDir.open(EMBEDDED / "second_pass").tokens == ModelDir.open(EMBEDDED / "asr").tokens
 

@@ -2,16 +2,20 @@
 
 import random
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr_server.asr.hotword_compiler import compile_hotwords
 from asr_server.asr.hotwords import HotwordSet
+from asr_server.asr.loading.verify import damage, verify
+from asr_server.asr.nn.layer_loop import run_layers
 from asr_server.asr.run.backend import PyTorchBackend
 from asr_server.asr.run.second_pass import MAX_FRAMES, batches, frame_bucket
 from asr_server.asr.types import LoadError, SecondPassToken, SecondPassWork
@@ -217,6 +221,26 @@ def test_a_directory_that_cannot_be_used_is_refused_with_the_reason(
 
 def test_without_a_directory_there_is_no_second_pass(model_dir: Path) -> None:
     assert not load_backend(model_dir).second_pass
+
+
+def test_verification_knows_the_offline_model_and_its_hotword_part(
+    offline_dir: Path, tmp_path: Path
+) -> None:
+    assert [check for check in verify(offline_dir) if check.problem] == []
+    path = Path(shutil.copytree(offline_dir, tmp_path / "model"))
+    weights = torch.load(path / "model.pt")
+    del weights["hotword_output_layer.weight"]
+    torch.save(weights, path / "model.pt")
+    assert "hotword_output_layer.weight is missing" in str(damage(path))
+
+
+def test_the_layers_of_a_warm_model_are_traced(offline: PyTorchBackend) -> None:
+    if offline.device == "cpu":
+        assert offline.offline is not None
+        network = offline.offline.network
+        for part in (network.encoder, network.decoder):
+            assert isinstance(part.layer_loop, partial)
+            assert part.layer_loop.func is not run_layers
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "int8"])

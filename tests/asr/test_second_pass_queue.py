@@ -93,7 +93,11 @@ def test_a_step_that_did_not_fit_makes_later_ones_smaller() -> None:
 
 @pytest.mark.parametrize(
     ("load", "expected"),
-    [(Load(0.7, 0.1), False), (Load(0.9, 0.0), True), (Load(0.1, 0.2), True)],
+    [
+        (Load(0.9, 0.1, without_previews=0.5), False),
+        (Load(0.9, 0.0, without_previews=0.7), True),
+        (Load(0.1, 0.13), True),
+    ],
 )
 def test_a_device_that_live_audio_needs_runs_no_second_pass(load: Load, expected: bool) -> None:
     assert overloaded(load) is expected

@@ -64,6 +64,15 @@ def test_a_budget_of_zero_allows_any_rate():
     spend(budget(per_second=0), 100_000, Frame(BINARY, True, 0))
 
 
+def test_audio_inside_of_text_pays_for_its_text():
+    spent = budget()
+    spent.audio_as_text = True
+    for audio_bytes in [3 << 20, *[320] * 2 * BURST]:
+        text_bytes = audio_bytes * 4 // 3 + 60
+        spent.spend([Frame(TEXT, True, text_bytes)], 0)
+        spent.text_read(text_bytes, audio_bytes)
+
+
 # Who does -----------------------------------------------------------------------------------------
 
 
@@ -173,3 +182,13 @@ def test_only_some_frames_are_parsed_in_one_go():
 def test_many_bytes_are_parsed_in_one_go_only_if_they_are_one_frame():
     size, _ = FrameScanner().scan(bytearray(frame(BINARY, bytes(1000)) * 1000))
     assert size < MAX_BYTES + 1008
+
+
+def test_text_that_holds_no_audio_costs_what_it_takes_to_read():
+    spent = budget()
+    spent.audio_as_text = True
+    for _ in range(21):
+        spent.spend([Frame(TEXT, True, 200_000)], 0)
+        spent.text_read(200_000, 0)
+    with pytest.raises(TooManyMessages):
+        spend(spent, 1, Frame(TEXT, True, 200_000))

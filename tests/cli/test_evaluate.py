@@ -13,6 +13,7 @@ from asr_server.models.registry import DEMO, resolve
 from asr_server.settings import Settings
 from tests.support.background import serving_on_a_thread
 from tests.support.command_line import asr_server
+from tests.support.fake_backend import FakeBackend
 from tests.support.processes import environment
 from tests.support.serving import LOUD, QUIET
 
@@ -86,6 +87,34 @@ def test_in_ci_a_rate_above_the_bound_has_a_status_of_its_own(tmp_path, fake_ser
     done = asr_server("evaluate", *command, "1", cwd=tmp_path)
     assert done.returncode == 3
     assert "is above 1 %" in done.stderr
+
+
+def test_what_the_second_pass_changes_is_compared(tmp_path, monkeypatch):
+    monkeypatch.setattr(FakeBackend, "second_pass", True)
+    noise(tmp_path / "a.wav")
+    (tmp_path / "a.txt").write_text("甲乙丙", "utf-8")
+    (tmp_path / "words.txt").write_text("乙丙 5\n", "utf-8")
+    options = ("--compare", "--hotwords", "words.txt", "--json", "all.json")
+    with serving_on_a_thread() as served:
+        url = f"127.0.0.1:{served.port}"
+        done = asr_server("evaluate", ".", "--url", url, *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "100.00% → 0.00%" in done.stdout
+    [found] = json.loads((tmp_path / "all.json").read_text("utf-8"))["second_pass"]
+    assert (found["sentences"], found["changed_sentences"]) == (1, 1)
+    assert found["hotwords"] == [
+        {"spoken": 1, "recognised": 0},
+        {"spoken": 1, "recognised": 1},
+    ]
+
+
+def test_a_comparison_needs_a_second_pass(tmp_path, tiny_model):
+    noise(tmp_path / "a.wav")
+    (tmp_path / "a.txt").write_text("天", "utf-8")
+    options = ("--model", str(tiny_model), "--streams", "1", "--compare")
+    done = asr_server("evaluate", ".", *options, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "There is no second pass to compare: the model paraformer-zh is not" in done.stderr
 
 
 def test_an_unreadable_recording_is_named_and_not_counted(tmp_path, fake_server):

@@ -1,5 +1,6 @@
 """`asr-server serve` as users run it."""
 
+import io
 import json
 import socket
 import time
@@ -8,11 +9,17 @@ from pathlib import Path
 
 import pytest
 import websockets.sync.client as websockets
+from rich.console import Console
 
-from asr_server.cli.serve import LOCAL, _greet
+from asr_server import command
+from asr_server.asr.engine import Engine
+from asr_server.cli import greeting
+from asr_server.cli.greeting import LOCAL
 from asr_server.models.registry import Choice
+from asr_server.process.https import prepare
 from asr_server.settings import Settings
 from tests.support.command_line import asr_server
+from tests.support.fake_backend import FakeBackend
 from tests.support.processes import serving
 from tests.support.serving import finish_task, run_task
 
@@ -23,7 +30,7 @@ def test_without_a_model_serve_ends_and_names_the_next_command(tmp_path, offline
     assert time.monotonic() - began < 10
     assert done.returncode == 1
     assert "paraformer-zh-streaming is not on this machine" in done.stderr
-    assert "\n    asr-server models download\n" in done.stderr
+    assert "/bin/asr-server models download\n" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -74,6 +81,10 @@ def test_a_server_prints_its_address_serves_and_stops_on_sigterm(tmp_path, tiny_
     assert "Traceback" not in server.said
 
 
+def greet(settings: Settings, choice: Choice) -> None:
+    greeting.greet(settings, choice, Engine(FakeBackend, settings), 8000)
+
+
 @pytest.mark.parametrize(
     ("given", "bound", "local"),
     [
@@ -86,10 +97,44 @@ def test_a_server_prints_its_address_serves_and_stops_on_sigterm(tmp_path, tiny_
 def test_the_log_names_the_address_and_who_may_connect(caplog, given, bound, local):
     caplog.set_level("INFO")
     settings = Settings(log_format="json", **given)
-    _greet(settings, Choice("my-model", Path("my-model"), None), 8000)
+    greet(settings, Choice("my-model", Path("my-model"), None))
     listens, *others = caplog.messages
     assert listens == f"asr-server listens on ws://{bound}:8000/api-ws/v1/inference"
-    assert others == ([" ".join(LOCAL.split())] if local else [])
+    assert others == ([LOCAL.format(asr_server=command.asr_server())] if local else [])
+
+
+@pytest.fixture
+def terminal(monkeypatch) -> io.StringIO:
+    """Return what the start prints on a terminal of a machine with one address."""
+    shown = io.StringIO()
+    console = Console(file=shown, force_terminal=True, no_color=True, highlight=False)
+    monkeypatch.setattr(greeting, "err", console)
+    monkeypatch.setattr(greeting, "lan_addresses", lambda: ["192.168.1.20"])
+    return shown
+
+
+def test_the_start_prints_the_pages_of_this_machine_and_of_the_network(terminal):
+    settings = Settings(log_format="text", host="0.0.0.0")
+    greet(settings, Choice("demo", Path("demo"), None, "no hub"))
+    lines = terminal.getvalue()
+    assert "page   http://127.0.0.1:8000/\n" in lines
+    assert "LAN    http://192.168.1.20:8000/  (browsers give this page no microphone" in lines
+    assert f"For real recognition: {command.asr_server()} models download" in lines
+    assert "It runs because: no hub" in lines
+
+
+def test_https_prints_a_link_and_a_code_with_the_key_on_a_terminal_only(terminal, tmp_path):
+    settings = prepare(Settings(log_format="text", https=True, https_dir=str(tmp_path)))
+    key = (tmp_path / "api_keys").read_text().strip()
+    greet(settings, Choice("m", Path("m"), None))
+    shown = terminal.getvalue()
+    assert f"LAN    https://192.168.1.20:8000/#key={key}\n" in shown
+    assert "▄▄▄▄▄" in shown
+    assert "so browsers warn once" in shown
+    greeting.err = Console(file=(redirected := io.StringIO()))
+    greet(settings, Choice("m", Path("m"), None))
+    assert key not in redirected.getvalue()
+    assert f"The API key is in {tmp_path / 'api_keys'}." in redirected.getvalue()
 
 
 def test_a_blank_or_short_key_refuses_to_start_and_is_not_quoted(tmp_path):

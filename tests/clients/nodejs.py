@@ -37,7 +37,13 @@ def node(*arguments: str, **environment: str) -> None:
     done = subprocess.run(
         ["node", *arguments],
         cwd=WEB,
-        env={**os.environ, "CHROMIUM": CHROMIUM, "FIREFOX": FIREFOX, "NO_COLOR": "1", **environment},
+        env={
+            **os.environ,
+            "CHROMIUM": CHROMIUM,
+            "FIREFOX": FIREFOX,
+            "NO_COLOR": "1",
+            **environment,
+        },
         capture_output=True,
         text=True,
         encoding="utf-8",

@@ -25,6 +25,7 @@ def test_it_installs_and_starts_the_same_as_make():
 
     [install] = re.findall(r"^INSTALL := \$\(BIN\)/python (.+)$", MAKEFILE, re.MULTILINE)
     recipes = MAKEFILE.replace("$(INSTALL)", install).partition("setup:")[2]
+    recipes = recipes.replace("$(TORCH) ", "")  # PyPI's torch is the CPU build on Windows
     assert commands(SCRIPT) == [
         command.replace(" --no-compile", "")  # in cmd there is nothing that compiles instead
         for command in commands(recipes)
@@ -42,3 +43,11 @@ def test_it_accepts_the_same_python_versions_as_make():
 def test_it_installs_again_on_the_same_changes_as_make():
     [prerequisites] = re.findall(r"^venv/\.installed: (.+)$", MAKEFILE, re.MULTILINE)
     assert f"{prerequisites.replace(' ', '+')} venv\\.wanted" in SCRIPT
+
+
+def test_setup_shows_the_progress_of_pip_and_can_leave_cuda_out():
+    installs = re.findall(r"pip install .*", MAKEFILE + SCRIPT)
+    setups = [line for line in installs if "pip-audit" not in line]
+    assert setups
+    assert not any(re.search(r"\s(-q|--quiet)\b", line) for line in setups)
+    assert "TORCH := $(if $(CPU),--no-deps --index-url $(TORCH_INDEX_URL))" in MAKEFILE

@@ -70,8 +70,7 @@ async def test_operators_see_whether_finals_are_corrected(served: Served) -> Non
         assert 'asr_second_pass_total{outcome="corrected"} 2.0' in metrics
         assert "asr_second_pass_latency_seconds_count 2.0" in metrics
         assert "asr_second_pass_changed_characters_total 6.0" in metrics
-        page = (await client.get(served.http + "/status/data")).json()
-        assert page["server"]["second_pass"] == "on"
+        assert 'second_pass="on"' in metrics  # of asr_build, which /status shows
 
 
 async def test_without_an_offline_model_a_task_that_asks_for_it_runs_all_the_same() -> None:

@@ -16,4 +16,4 @@ UNREACHABLE = "http://127.0.0.1:9"
 @pytest.fixture
 def nowhere(tmp_path: Path) -> Settings:
     """Settings with hubs that are unreachable."""
-    return hub_settings(tmp_path, UNREACHABLE, UNREACHABLE, model="auto")
+    return hub_settings(tmp_path, UNREACHABLE, UNREACHABLE)

@@ -7,9 +7,18 @@ from pathlib import Path
 import pytest
 
 from asr_server.models import registry
-from asr_server.models.catalog import CATALOG, DEMO, PRODUCTION, PUNCTUATION, ModelError, lookup
+from asr_server.models.catalog import (
+    CATALOG,
+    DEMO,
+    PRODUCTION,
+    PUNCTUATION,
+    SECOND_PASS,
+    ModelError,
+    lookup,
+)
 from tests.support.model_hub import hub_settings
 
+OFFLINE_ID = "iic/speech_seaco_paraformer_large_asr_nat-zh-cn-16k-common-vocab8404-pytorch"
 ASR_ID = "iic/speech_paraformer-large_asr_nat-zh-cn-16k-common-vocab8404-online"
 
 
@@ -25,6 +34,13 @@ def lay(directory: Path) -> Path:
 )
 def test_a_model_is_found_by_its_name_and_every_hub_id(name):
     assert lookup(name) is CATALOG[0]
+
+
+def test_the_offline_model_is_found_by_its_name_and_its_id():
+    model = lookup(SECOND_PASS)
+    assert model is lookup(OFFLINE_ID) is lookup(OFFLINE_ID.replace("iic", "damo"))
+    assert set(model.files) == set(lookup(PRODUCTION).files)
+    assert lookup("funasr/paraformer-zh") is not model  # has neither times nor hotwords
 
 
 def test_any_other_hub_id_is_taken_for_a_model_of_the_same_kind():

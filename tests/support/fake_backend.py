@@ -52,6 +52,7 @@ class FakeBackend:
     geometry = ChunkGeometry(stride=9_600, context=480)
     vocabulary = tuple(TEXT + SOUNDALIKES)
     second_pass = False
+    second_pass_hotwords = True
 
     def __init__(self) -> None:
         self._committed: dict[Slot, int] = {}

@@ -38,6 +38,7 @@ def hub_settings(directory: Path, modelscope: str, huggingface: str, **settings:
     """Return settings with these hubs, and models and caches in `directory`."""
     return Settings(
         **{
+            "model": "auto",
             "model_dir": str(directory),
             "modelscope_endpoint": modelscope,
             "huggingface_endpoint": huggingface,

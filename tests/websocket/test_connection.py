@@ -138,7 +138,7 @@ async def test_the_endpoint_is_found_under_every_url_clients_use(served, path):
 
 async def test_another_path_is_not_found(served):
     with pytest.raises(websockets.InvalidStatus) as refusal:
-        async with connected(served, "/api-ws/v1/realtime"):
+        async with connected(served, "/api-ws/v1/elsewhere"):
             pass
     assert refusal.value.response.status_code in (403, 404)
 

@@ -18,10 +18,11 @@ def router(
     notice: str | None,
 ) -> APIRouter:
     """Return `/healthz`, `/readyz`, `/metrics`; `model` is a name, `notice` a warning to users."""
-    health = APIRouter()
+    health = APIRouter(tags=["Operation"])
 
     @health.get("/healthz")
     async def healthz() -> dict[str, Any]:
+        """Report that the process lives, its model and its device."""
         return {
             "status": "ok",
             "version": __version__,
@@ -34,6 +35,7 @@ def router(
 
     @health.get("/readyz")
     async def readyz(response: Response) -> dict[str, str]:
+        """Report whether tasks are accepted: 200, or 503 with the state."""
         status = state()
         if status == "ready":
             return {"status": status}
@@ -42,6 +44,7 @@ def router(
 
     @health.get("/metrics")
     async def scrape() -> Response:
+        """Export the metrics to Prometheus."""
         return Response(metrics.text(), headers={"Content-Type": CONTENT_TYPE})
 
     return health

@@ -6,20 +6,23 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from asr_server.access import Access
+from asr_server.api.schemas import BEARER
 from asr_server.protocol.refusals import invalid
 
-PATH = "/{prefix:path}api/v1/tokens"
+PATH = "/api/v1/tokens"
 DEFAULT_S, MAX_S = 60, 1800
 
 
 def router(access: Access) -> APIRouter:
     """Return `POST /api/v1/tokens?expire_in_seconds=60`."""
-    routes = APIRouter()
+    routes = APIRouter(tags=["DashScope"], dependencies=[BEARER])
 
     @routes.post(PATH)
-    async def tokens(request: Request) -> dict[str, Any]:
+    @routes.post("/{prefix:path}" + PATH[1:], include_in_schema=False)
+    async def tokens(request: Request, expire_in_seconds: str = str(DEFAULT_S)) -> dict[str, Any]:
+        """Issue a temporary token, which may start tasks for 1 to 1800 seconds."""
         caller = access.check_key(request.headers.get("authorization"))
-        seconds = _seconds(request.query_params.get("expire_in_seconds", str(DEFAULT_S)))
+        seconds = _seconds(expire_in_seconds)
         token, expires_at = access.issue(caller, seconds)
         return {"token": token, "expires_at": expires_at}
 

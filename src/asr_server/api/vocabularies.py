@@ -15,6 +15,7 @@ from pydantic import (
 from starlette.requests import ClientDisconnect
 
 from asr_server.access import Access, Caller
+from asr_server.api.schemas import BEARER, CUSTOMIZATION
 from asr_server.errors import InvalidParameter, ModelNotFound
 from asr_server.protocol import http, models
 from asr_server.protocol.refusals import invalid, invalid_field, shown
@@ -22,7 +23,7 @@ from asr_server.settings import Settings
 from asr_server.text.hotwords import check
 from asr_server.vocabularies import Vocabularies, Vocabulary
 
-PATH = "/{prefix:path}api/v1/services/audio/asr/customization"
+PATH = "/api/v1/services/audio/asr/customization"
 MODEL = "speech-biasing"
 MAX_HOTWORDS = 500
 MAX_BODY_BYTES = 1 << 20
@@ -86,10 +87,12 @@ INPUTS: dict[str, type[BaseModel]] = {
 
 def router(vocabularies: Vocabularies, access: Access, settings: Settings) -> APIRouter:
     """Return the route of all actions."""
-    routes = APIRouter()
+    routes = APIRouter(tags=["DashScope"], dependencies=[BEARER])
 
-    @routes.post(PATH)
+    @routes.post(PATH, openapi_extra=CUSTOMIZATION)
+    @routes.post("/{prefix:path}" + PATH[1:], include_in_schema=False)
     async def customization(request: Request) -> dict[str, Any]:
+        """Create, list, query, update or delete hotword lists; `input.action` says which."""
         caller = access.check_key(request.headers.get("authorization"))
         action, given = _parse(await _body(request), settings)
         output = await vocabularies.run(_act, vocabularies, caller, action, given)

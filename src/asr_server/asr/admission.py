@@ -51,6 +51,8 @@ class Admission:
         self._workers = workers
         self._busy_s = 0.0
         """Decode time of live audio within about the last `UTILISATION_WINDOW_S`."""
+        self._previews_s = 0.0
+        """The part of it for previews."""
         self._busy_at = 0.0
         self._decode_delay = 0.0
         """EWMA of the time from a chunk's last sample having passed the VAD to its text."""
@@ -87,8 +89,12 @@ class Admission:
         chunks: int,
         waited_s: float,
         live_share: float = 1.0,
+        previews: int = 0,
     ) -> None:
-        """Note that the step which began then is done; its oldest live chunk waited `waited_s`."""
+        """Note that the step which began then is done; its oldest live chunk waited `waited_s`.
+
+        `previews` of its chunks were previews.
+        """
         self._running.remove(began)
         duration = now - began
         delay = waited_s + duration
@@ -96,7 +102,9 @@ class Admission:
         self._decode_delay += (delay - self._decode_delay) * _weight(passed, DELAY_WINDOW_S)
         self._streams += (streams - self._streams) * _weight(passed, STREAMS_WINDOW_S)
         self._updated_at = now
-        self._busy_s = self._busy(now) + duration * live_share
+        self._previews_s *= self._decayed(now)
+        self._previews_s += duration * live_share * previews / chunks
+        self._busy_s = self._busy_s * self._decayed(now) + duration * live_share
         self._busy_at = now
         if chunks == 1:
             self._lone_delays.append(delay)
@@ -133,11 +141,14 @@ class Admission:
 
     def load(self, now: float, streams: int) -> Load:
         """Return utilisation and delay."""
-        return Load(self.utilisation(now), self.delay(now, streams))
+        utilisation = self.utilisation(now)
+        chunks = 1 - self._previews_s / self._busy_s if self._busy_s else 0.0
+        return Load(utilisation, self.delay(now, streams), utilisation * chunks)
 
     def utilisation(self, now: float) -> float:
         """Return the share of recent time the workers decoded live audio, 0 to 1."""
-        return min(1.0, self._busy(now) / (self._workers * UTILISATION_WINDOW_S))
+        busy_s = self._busy_s * self._decayed(now)
+        return min(1.0, busy_s / (self._workers * UTILISATION_WINDOW_S))
 
     def delay(self, now: float, streams: int) -> float:
         """Return how long live audio takes from its arrival to its result.
@@ -149,8 +160,9 @@ class Admission:
         delay = self._decode_delay + self._vad_delay_at(now) + self._decoder_delay_at(now)
         return max(delay, now - min(began))
 
-    def _busy(self, now: float) -> float:
-        return self._busy_s * math.exp(-(now - self._busy_at) / UTILISATION_WINDOW_S)
+    def _decayed(self, now: float) -> float:
+        """Return what is left of the decode times' sums."""
+        return math.exp(-(now - self._busy_at) / UTILISATION_WINDOW_S)
 
     def _vad_delay_at(self, now: float) -> float:
         """Return the EWMA of VAD time, decayed while the VAD is idle."""

@@ -45,6 +45,8 @@ class Load:
     """Share of recent time the workers decoded live audio, 0 to 1."""
     delay_s: float = 0.0
     """Time live audio takes from its arrival to its result."""
+    without_previews: float = 0.0
+    """Utilisation, previews left out."""
 
 
 @dataclass(frozen=True, slots=True)

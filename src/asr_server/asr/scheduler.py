@@ -218,9 +218,10 @@ class Scheduler:
         results: list[DecodeResult | Exception],
         began: float,
     ) -> None:
-        now, chunks = self._clock(), len(works)
+        now, chunks, streams = self._clock(), len(works), len(self._streams)
+        previews = sum(work.kind is Kind.PREVIEW for work in works)
         self._admission.decode_ended(
-            began, now, len(self._streams), chunks, batch.waited_s, batch.live_share
+            began, now, streams, chunks, batch.waited_s, batch.live_share, previews
         )
         self._metrics.stepped(now - began, chunks, batch.waited_s, self._decode_threads)
         for stream, work, result in self._land(batch, works, results):

@@ -14,9 +14,10 @@ from asr_server.asr.second_pass import SecondPassJob
 from asr_server.asr.types import StreamId
 from asr_server.audio.units import SAMPLE_RATE, Samples
 
-MAX_UTILISATION, MAX_DELAY_S = 0.8, 0.150
-"""Utilisation and delay of live audio above which no second pass runs: interims and streaming
-finals need what is left of the device."""
+MAX_UTILISATION, MAX_DELAY_S = 0.6, 0.120
+"""Utilisation by live audio, previews left out, and its delay, above which no second pass runs.
+Admission refuses tasks from a delay of 150 ms on: it shall never be a second pass that brings it
+there. Previews are left out because they fill an idle device."""
 
 MAX_PADDING = 1.25
 """Longest batch in relation to the audio in it."""
@@ -35,7 +36,7 @@ rule them out for ever."""
 
 def overloaded(load: Load) -> bool:
     """Return whether live audio needs the whole device."""
-    return load.utilisation > MAX_UTILISATION or load.delay_s > MAX_DELAY_S
+    return load.without_previews > MAX_UTILISATION or load.delay_s > MAX_DELAY_S
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ in admission, and a fault costs only itself: the streaming text is the final.
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from asr_server.asr.second_pass_queue import SecondPassQueue, overloaded
 from asr_server.asr.stage import Stage
 from asr_server.asr.stream import Stream
 from asr_server.asr.types import SecondPassResult, SecondPassWork, StreamId
-from asr_server.asr.worker import Workers
+from asr_server.asr.worker import DeviceDeadError, Workers
 from asr_server.audio.units import SAMPLE_RATE, from_ms
 from asr_server.observability.logs import fault
 from asr_server.observability.metrics import Metrics
@@ -70,7 +70,8 @@ class SecondPassStage:
         try:
             await self._stage.run()
         except Exception as exc:  # the other stages notice by themselves if the device is dead
-            self.failure = f"it failed repeatedly ({type(exc).__name__})"
+            known = isinstance(exc, DeviceDeadError)
+            self.failure = str(exc) if known else f"it failed ({type(exc).__name__})"
             log.error("the second pass is switched off: it fails", extra=fault(exc))
             self._workers.abandon_second_pass()
             for stream in list(self._streams.values()):
@@ -80,8 +81,9 @@ class SecondPassStage:
         """Queue what a stream has for the offline model, and note until when its final waits."""
         jobs, until = stream.second_pass.due, stream.final_waits_until
         if (jobs or until is not None) and (obstacle := self._obstacle):
-            self._settle(stream, obstacle, jobs if until is None else None)
-            jobs, until = {}, None
+            stream.second_pass.give_up(obstacle, None if until is not None else jobs)
+            stream.complete()
+            jobs, until = {}, stream.final_waits_until
         self._queue.offer(stream.id, jobs, stream.live, self._clock())
         if jobs:
             self._stage.wake()
@@ -110,18 +112,18 @@ class SecondPassStage:
         stream.complete()
         self.offer(stream)
 
-    def _settle(
-        self, stream: Stream, outcome: Outcome, jobs: Collection[SecondPassJob] | None
-    ) -> None:
-        stream.second_pass.give_up(outcome, jobs)
+    def _give_up(self, outcome: Outcome, job: SecondPassJob) -> None:
+        stream = self._streams[job.stream]
+        stream.second_pass.give_up(outcome, [job])
         stream.complete()
+        self.offer(stream)
 
     def _take(self, now: float) -> Batch:
         if obstacle := self._obstacle:
             for job in self._queue.clear():
-                self._settle(self._streams[job.stream], obstacle, [job])
+                self._give_up(obstacle, job)
         for job in self._queue.take_late(now):
-            self._settle(self._streams[job.stream], "late", [job])
+            self._give_up("late", job)
         self._step = self._queue.take(now, any_live=self._live_load() is not None)
         return Batch(tuple(job.stream for job in self._step))
 
@@ -141,8 +143,8 @@ class SecondPassStage:
             if (stream := self._streams.get(job.stream)) is None:
                 continue
             if isinstance(result, Exception):
-                self._settle(stream, "failed", [job])
+                self._give_up("failed", job)
             else:
                 stream.second_pass.accept(job, result)
                 stream.complete()
-            self.offer(stream)
+                self.offer(stream)

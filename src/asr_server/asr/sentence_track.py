@@ -185,7 +185,7 @@ class SentenceTrack:
         """Return the final hypotheses, of other tokens if there are any; only once `finished`.
 
         There are several where punctuation may end sentences, and none where nothing was decoded
-        and nothing shown: the VAD took noise for speech.
+        and nothing shown or announced: the VAD took noise for speech.
         """
         assert self._speculation is not None
         assert self.speech_end is not None
@@ -195,7 +195,7 @@ class SentenceTrack:
             finals.append(Hypothesis(begin, tokens[count - 1].end, tokens[:count]))
             tokens, begin, shown = tokens[count:], tokens[count].begin, 0
         end = min(self.speech_end, tokens[-1].end + MAX_RELEASE) if tokens else self.speech_end
-        if tokens or shown:
+        if tokens or shown or self.options.announce_speech:
             finals.append(Hypothesis(begin, end, tokens))
         return finals
 

@@ -36,10 +36,7 @@ from asr_server.audio.endpointer import (
 from asr_server.audio.ring import Ring
 from asr_server.audio.units import SAMPLE_RATE, Pcm, Samples, bounded, from_ms
 from asr_server.errors import AsrError
-from asr_server.recognition import EndOfStream, RecognitionEvent
-
-PRE_ROLL: Samples = from_ms(300)
-"""Audio before the detected onset that belongs to the sentence: VAD detects soft initials late."""
+from asr_server.recognition import EndOfStream, RecognitionEvent, SpeechStarted
 
 MAX_WINDOWS = 19
 """VAD windows of one stream in one step, about one chunk, so that bulk audio shares the step."""
@@ -70,6 +67,7 @@ class Stream:
         self.slot = slot
         self._options = options
         self._geometry = geometry
+        self._pre_roll = from_ms(options.prefix_padding_ms)
         self._preview_interval = 0
         if previews and options.interim and options.previews:
             self._preview_interval = PREVIEW_INTERVAL
@@ -270,7 +268,9 @@ class Stream:
     def _apply(self, change: Change) -> None:
         match change:
             case SpeechBegan(begin):
-                audio_begin = max(begin - PRE_ROLL, self._last_audio_end, 0)
+                audio_begin = max(begin - self._pre_roll, self._last_audio_end, 0)
+                if self._options.announce_speech:
+                    self._outbox.put(SpeechStarted(max(begin, audio_begin)))
                 self._sentences.append(
                     SentenceTrack(
                         audio_begin,
@@ -301,5 +301,5 @@ class Stream:
         if (sentence := self._undecoded) is not None:
             oldest = min(self._detected, sentence.position - self._geometry.context)
         else:
-            oldest = self._detected - ONSET - ONSET_LAG - PRE_ROLL
+            oldest = self._detected - ONSET - ONSET_LAG - self._pre_roll
         return max(0, min([oldest, *map(self.second_pass.needed_from, self._sentences)]))

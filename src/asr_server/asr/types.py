@@ -34,6 +34,11 @@ class StreamOptions:
     """Deliver hypotheses of a sentence that is still open."""
     previews: bool = True
     """Decode incomplete chunks for early interims."""
+    prefix_padding_ms: int = 300
+    """Audio before the detected onset that belongs to the sentence: VAD detects soft initials
+    late."""
+    announce_speech: bool = False
+    """Deliver `SpeechStarted` when speech is detected."""
     semantic: bool = False
     """End sentences at punctuation, without waiting for silence (DashScope
     `semantic_punctuation_enabled`)."""
@@ -179,6 +184,8 @@ class Backend(Protocol):
     vocabulary: tuple[str, ...]
     second_pass: bool
     """Whether an offline model is loaded, so that `correct` may be called."""
+    second_pass_hotwords: bool
+    """Whether that model favours hotwords."""
 
     def detect(self, works: Sequence[VadWork]) -> list[NDArray[np.float32]]:
         """Return the speech probabilities of the works' windows, (windows,) each.

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 
 import numpy as np
 
+from asr_server.audio import g711
 from asr_server.audio.decoder_pool import DecoderPool
 from asr_server.audio.remote_decoder import RemoteDecoder
 from asr_server.audio.resample import Resampler
@@ -17,7 +18,7 @@ from asr_server.audio.wave import HeaderParser, Layout, NotUncompressedWave
 from asr_server.errors import InvalidParameter, UnsupportedFormat
 from asr_server.settings import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 
-UNCOMPRESSED = ("pcm", "wav")
+UNCOMPRESSED = ("pcm", "wav", *g711.LAYOUTS)
 DEMUXERS = {
     "mp3": "mp3",
     "aac": "aac",
@@ -94,7 +95,7 @@ class Decoder:
         elif self._chosen is not None:
             yield self._chosen.finish()
         elif self._format in UNCOMPRESSED and len(self._head) < HEAD_BYTES:
-            raw = RawDecoder(Layout(self._sample_rate))  # shorter than any header
+            raw = RawDecoder(self._raw_layout)  # shorter than any header
             yield raw.feed(bytes(self._head))
             yield raw.finish()
 
@@ -126,8 +127,13 @@ class Decoder:
             if head.startswith(signature):
                 return self._remote(demuxer)
         if self._format in UNCOMPRESSED:
-            return RawDecoder(Layout(self._sample_rate)), 0
+            return RawDecoder(self._raw_layout), 0
         return self._remote(DEMUXERS[self._format])
+
+    @property
+    def _raw_layout(self) -> "Layout | g711.Layout":
+        companded = g711.LAYOUTS.get(self._format)
+        return companded(self._sample_rate) if companded else Layout(self._sample_rate)
 
     def _remote(self, demuxer: str) -> tuple[RemoteDecoder, int]:
         return RemoteDecoder(self._pool, demuxer), 0
@@ -136,7 +142,7 @@ class Decoder:
 class RawDecoder:
     """Decode `length` bytes of samples, or all if None; half a sample at the end is dropped."""
 
-    def __init__(self, layout: Layout, length: int | None = None) -> None:
+    def __init__(self, layout: "Layout | g711.Layout", length: int | None = None) -> None:
         self._layout = layout
         self._left = length
         self._resampler = Resampler(layout.rate)

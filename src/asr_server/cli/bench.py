@@ -6,25 +6,24 @@ from contextlib import nullcontext
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 
 from asr_client.protocol import DEFAULT_MODEL, DEFAULT_URL, websocket_url, without_key
-from asr_server import capacity
+from asr_server import capacity, command
 from asr_server.cli.options import err, load_settings
 from asr_server.latency_goals import FINAL_S, FIRST_TEXT_S, TAIL_S
-from asr_server.load import plot as plotting
-from asr_server.load import report, server_metrics
-from asr_server.load.client_run import Target
-from asr_server.load.figures import Goals
-from asr_server.load.load_generator import LoadGenerator, warm_up
-from asr_server.load.recordings import Recording, read_recordings
-from asr_server.load.search import binary, held, linear
 from asr_server.protocol.models import PARAFORMER
 from asr_server.recordings.files import RecordingError
+
+if TYPE_CHECKING:  # NumPy takes a third of a second, also for `asr-server --help`
+    from asr_server.load.client_run import Target
+    from asr_server.load.load_generator import LoadGenerator
+    from asr_server.load.recordings import Recording
+    from asr_server.load.report import Run
 
 out = Console(highlight=False)
 
@@ -142,6 +141,13 @@ def bench(
     ] = None,
 ) -> None:
     """Measure how many streams a server holds, and its latency."""
+    from asr_server.load import plot as plotting
+    from asr_server.load import report
+    from asr_server.load.client_run import Target
+    from asr_server.load.figures import Goals
+    from asr_server.load.recordings import read_recordings
+    from asr_server.load.search import binary, held, linear
+
     if require and ramp is None:
         raise typer.BadParameter("needs --ramp", param_hint="--require")
     if save and ramp is None:
@@ -149,7 +155,8 @@ def bench(
     if plot is not None and plot.suffix not in plotting.SUFFIXES:
         raise typer.BadParameter("end it with .png, .svg or .html", param_hint="--plot")
     if plot is not None and find_spec("matplotlib") is None:
-        message = "a plot needs matplotlib: pip install 'asr-server[tools]', or leave --plot out"
+        how = f"{command.python()} -m pip install matplotlib"
+        message = f"a plot needs matplotlib: {how}, or leave --plot out"
         raise typer.BadParameter(message, param_hint="--plot")
     try:
         material = read_recordings(recordings or [], quiet, silence_ms / 1000)
@@ -204,12 +211,15 @@ def bench(
 
 
 async def _measure(
-    run: report.Run,
-    target: Target,
-    recordings: Sequence[Recording],
+    run: "Run",
+    target: "Target",
+    recordings: Sequence["Recording"],
     plan: Callable[[], int | None],
 ) -> None:
     """Run level after level; end early where nothing can be measured."""
+    from asr_server.load import report
+    from asr_server.load.load_generator import LoadGenerator, warm_up
+
     await warm_up(target, recordings)
     while (streams := plan()) is not None:
         if run.levels:
@@ -230,8 +240,10 @@ async def _measure(
             break
 
 
-def _view(generator: LoadGenerator, run: report.Run) -> RenderableType:
+def _view(generator: "LoadGenerator", run: "Run") -> RenderableType:
     """Return a level's figures while it runs, on the thread of the terminal."""
+    from asr_server.load import report
+
     now, figures, goals = generator.clock(), generator.figures(), run.goals
     if now < generator.measured_from:
         phase = f"opening streams, {generator.measured_from - now:.0f} s"
@@ -249,8 +261,10 @@ def _view(generator: LoadGenerator, run: report.Run) -> RenderableType:
     )
 
 
-def _save(run: report.Run) -> None:
+def _save(run: "Run") -> None:
     """Keep the held streams as this machine's capacity, or print why not."""
+    from asr_server.load import server_metrics
+
     setup = asyncio.run(server_metrics.setup(run.url))
     if not run.streams_held or setup is None:
         why = "its /metrics do not name a model" if run.streams_held else "no number held"
@@ -261,7 +275,7 @@ def _save(run: report.Run) -> None:
     out.print(f"Saved to {file}: {setup.model}, {setup.dtype}, on {setup.machine}")
 
 
-def _verdict(run: report.Run, require: int) -> int:
+def _verdict(run: "Run", require: int) -> int:
     """Print the conclusion and return the exit status."""
     level, most = run.levels[-1], run.streams_held
     if most is not None:

@@ -17,6 +17,7 @@ from rich.progress import MofNCompleteColumn
 
 from asr_client.errors import AsrError, Unauthorized
 from asr_client.protocol import DEFAULT_MODEL, websocket_url, without_key
+from asr_server import command
 from asr_server.cli.options import (
     Device,
     Download,
@@ -144,8 +145,10 @@ def evaluate(
     needed = ("jinja2", "jiwer", *(("matplotlib",) if report or reliability else ()))
     if missing := [name for name in needed if find_spec(name) is None]:
         err.print(
-            f"evaluate needs {' and '.join(missing)}:\n\n    pip install 'asr-server[tools]'\n",
+            f"evaluate needs {' and '.join(missing)}:\n\n"
+            f"    {command.python()} -m pip install {' '.join(missing)}\n",
             markup=False,
+            soft_wrap=True,
         )
         raise typer.Exit(2)
     own = {

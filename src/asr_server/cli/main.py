@@ -1,11 +1,13 @@
-"""The command line: `asr-server serve`, `asr-server transcribe`, `asr-server models ...`."""
+"""Define the command line: `asr-server serve`, `asr-server transcribe`, `asr-server models ...`."""
 
+import io
+import sys
 from typing import Annotated
 
 import typer
 
 from asr_server import __version__
-from asr_server.cli import bench, evaluate, models, serve, transcribe
+from asr_server.cli import bench, evaluate, language, models, serve, transcribe
 
 app = typer.Typer(
     help="Real-time Mandarin speech recognition for every DashScope client.",
@@ -35,5 +37,22 @@ def _main(
     pass
 
 
+def main() -> None:
+    """Run the command of this process, in the user's language."""
+    _write_utf8()
+    command = typer.main.get_command(app)
+    language.translate(command)
+    command()
+
+
+def _write_utf8() -> None:
+    """Write UTF-8 to files and pipes, whatever the code page, and never fail at a terminal."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(
+                encoding=None if stream.isatty() else "utf-8", errors="backslashreplace"
+            )
+
+
 if __name__ == "__main__":
-    app()
+    main()

@@ -6,6 +6,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from asr_server import command
 from asr_server.cli.options import ModelDir, download_bars, err, load_settings
 from asr_server.models import registry
 from asr_server.models.catalog import CATALOG, DEMO, PRODUCTION, PUNCTUATION, ModelError
@@ -82,7 +83,7 @@ def _verified(name: str, settings: Settings) -> bool:
     if path is None:
         err.print(
             f"[bold red]{name} is not on this machine.[/] Get it with: "
-            f"asr-server models download {name}",
+            f"{command.asr_server()} models download {name}",
             soft_wrap=True,
         )
         return False

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -20,10 +20,13 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from asr_server.models.catalog import PRODUCTION, ModelError
+from asr_server import command
+from asr_server.cli.language import _
+from asr_server.configuration import read
+from asr_server.models.catalog import ModelError
 from asr_server.models.download import Progress as OnProgress
-from asr_server.models.registry import Choice, choose
-from asr_server.settings import Settings, problems
+from asr_server.models.registry import DEMO_NOTICE, Choice, choose
+from asr_server.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
     from asr_server.recordings.inprocess import InProcess
@@ -50,21 +53,15 @@ def log_warnings() -> None:
 
 def load_settings(**given: Any) -> Settings:
     """Return the environment and `.env`, overruled by `given`; exit with 2 if invalid."""
-    overrides = {name: value for name, value in given.items() if value is not None}
-    if "model_dir" in overrides:
-        overrides["model_dir"] = str(overrides["model_dir"])
-    if "download" in overrides:
-        overrides["download"] = "always" if overrides["download"] else "never"
+    options = {name: value for name, value in given.items() if value is not None}
+    options |= {name: str(value) for name, value in options.items() if isinstance(value, Path)}
+    if "download" in options:
+        options["download"] = "always" if options["download"] else "never"
     try:
-        settings = Settings(_env_file=".env", **overrides)  # type: ignore[call-arg]  # pydantic-settings adds it
-    except ValidationError as exc:
-        for name, fault in problems(exc):
-            option = f"--{name.replace('_', '-')}" if name in overrides else f"ASR_{name.upper()}"
-            err.print(f"{option}: {fault}", style="bold red")
+        return read(options)
+    except SettingsError as exc:
+        err.print(escape(str(exc)), style="bold red", soft_wrap=True)
         raise typer.Exit(2) from exc
-    if "model" in settings.model_fields_set:
-        return settings
-    return settings.model_copy(update={"model": PRODUCTION})
 
 
 def choose_model(settings: Settings) -> Choice:
@@ -73,7 +70,7 @@ def choose_model(settings: Settings) -> Choice:
         with download_bars() as progress:
             return choose(settings, progress)
     except ModelError as exc:
-        err.print(f"[bold red]No model:[/] {exc}", soft_wrap=True)
+        err.print(f"[bold red]No model:[/] {escape(str(exc))}", soft_wrap=True)
         raise typer.Exit(1) from exc
 
 
@@ -87,7 +84,8 @@ def server_here(
     settings = load_settings(**given)
     choice = choose_model(settings)
     if choice.notice:
-        err.print(choice.notice, style="bold yellow")
+        notice = _(DEMO_NOTICE).format(asr_server=command.asr_server())
+        err.print(notice, style="bold yellow", markup=False, soft_wrap=True)
 
     from asr_server.app import create_app
     from asr_server.recordings.inprocess import bulk_settings, in_process

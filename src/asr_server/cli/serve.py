@@ -5,12 +5,13 @@ import logging
 import os
 import socket
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import Annotated
 
 import typer
 from rich.markup import escape
 
-from asr_server import __version__
+from asr_server.cli.greeting import greet
 from asr_server.cli.options import (
     Device,
     Download,
@@ -20,24 +21,13 @@ from asr_server.cli.options import (
     err,
     load_settings,
 )
+from asr_server.configuration import unknown_variables
 from asr_server.models.catalog import PRODUCTION
-from asr_server.models.registry import Choice
 from asr_server.observability import logs
-from asr_server.settings import Settings, SettingsError
-
-if TYPE_CHECKING:
-    from asr_server.asr.engine import Engine
+from asr_server.process.https import prepare
+from asr_server.settings import SettingsError
 
 log = logging.getLogger(__name__)
-
-WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
-"""Addresses that a server listens on and no client connects to, and loopback of the same family."""
-
-LOCAL = """\
-Only programs and pages of this machine can connect; they need no key. For other machines set
-ASR_API_KEYS, or ASR_HOST=0.0.0.0 to let everyone in who can reach this one."""
-
-PATH = "/api-ws/v1/inference"
 
 app = typer.Typer()
 
@@ -53,6 +43,8 @@ asr-server serve --download                the same, fetched first if needed
 asr-server serve --model auto              what `make run` does: the best model that can be had
 
 asr-server serve --model /models/mine      a FunASR model directory
+
+asr-server serve --https                   a phone of this network, with its microphone
 
 asr-server serve --host 0.0.0.0            every client that reaches this machine may use it
 
@@ -72,6 +64,20 @@ def serve(
         typer.Option(help="Address to listen on; auto is this machine only, or all with keys."),
     ] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes any.")] = None,
+    https: Annotated[
+        bool | None,
+        typer.Option(
+            "--https",
+            help="Serve HTTPS to this network, with a certificate and a key made here.",
+            show_default=False,
+        ),
+    ] = None,
+    ssl_certfile: Annotated[
+        Path | None, typer.Option(help="TLS certificate with those that lead to its root, PEM.")
+    ] = None,
+    ssl_keyfile: Annotated[
+        Path | None, typer.Option(help="Private key of the certificate, PEM.")
+    ] = None,
     device: Device = None,
     dtype: Dtype = None,
     model_dir: ModelDir = None,
@@ -89,9 +95,12 @@ def serve(
     """
     settings = load_settings(**locals())
     logs.configure(settings)
-    choice = choose_model(settings)
+    for warning in unknown_variables():
+        log.warning("%s", warning)
     try:
+        settings = prepare(settings)
         _check_address(settings.listen_host, settings.port)
+        choice = choose_model(settings)
 
         from asr_server.app import create_app
         from asr_server.process import serving  # the web stack and torch take seconds to import
@@ -100,8 +109,8 @@ def serve(
     except SettingsError as exc:
         err.print(f"[bold red]Not started:[/] {escape(str(exc))}", soft_wrap=True)
         raise typer.Exit(1) from exc
-    greet = partial(_greet, settings, choice, engine=application.state.engine)
-    raise typer.Exit(serving.serve(application, settings, greet))
+    greeting = partial(greet, settings, choice, application.state.engine)
+    raise typer.Exit(serving.serve(application, settings, greeting))
 
 
 def _check_address(host: str, port: int) -> None:
@@ -126,43 +135,3 @@ def _check_address(host: str, port: int) -> None:
         except OSError as exc:  # uvicorn tolerates or explains the others, such as no IPv6
             if exc.errno in hints:
                 raise SettingsError(hints[exc.errno]) from exc
-
-
-def _greet(settings: Settings, choice: Choice, port: int, engine: "Engine | None" = None) -> None:
-    """Show, or log where logs are JSON, the server's address and model."""
-    host = settings.listen_host
-    obstacle = engine.no_second_pass if engine else choice.no_second_pass
-    second_pass = f"off: {obstacle}" if obstacle else "on"
-    bound = f"[{host}]" if ":" in host else host
-    if logs.as_json(settings):
-        about = {"version": __version__, "model": choice.name, "second_pass": second_pass}
-        log.info("asr-server listens on ws://%s:%s%s", bound, port, PATH, extra=about)
-        if settings.host == "auto" and not settings.keyed:
-            log.info("%s", " ".join(LOCAL.split()))
-        if choice.notice:
-            log.warning("%s", choice.notice)
-        if choice.reason:
-            log.warning("the demo model runs because: %s", choice.reason)
-        return
-    server = f"{WILDCARDS.get(host, bound)}:{port}"
-    address = f"ws://{server}{PATH}"
-    elsewhere = "  (and on this machine's other addresses)" if host in WILDCARDS else ""
-    local = "" if settings.host != "auto" or settings.keyed else f"\n{LOCAL}\n"
-    notice = f"\n[bold black on yellow] {choice.notice} [/]\n" if choice.notice else ""
-    reason = f"It runs because: {choice.reason}\n" if choice.reason else ""
-    err.print(
-        f"""
-[bold green]asr-server {__version__}[/] listens on [bold]{address}[/]{elsewhere}
-page   http://{server}/
-model  {choice.name}
-second pass {second_pass}
-{local}{notice}{reason}
-Three lines with DashScope's own SDK (pip install dashscope):
-
-  import dashscope; from dashscope.audio.asr import Recognition
-  dashscope.api_key, dashscope.base_websocket_api_url = "any", "{address}"
-  print(Recognition("paraformer-realtime-v2", None, "wav", 16000)\
-.call("speech.wav").get_sentence())
-""",
-        soft_wrap=True,
-    )

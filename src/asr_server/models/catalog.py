@@ -47,6 +47,7 @@ DEMO = "demo"
 
 _LICENCE = "FunASR Model License 1.1"
 _ASR = "speech_paraformer-large_asr_nat-zh-cn-16k-common-vocab8404-online"
+_OFFLINE = "speech_seaco_paraformer_large_asr_nat-zh-cn-16k-common-vocab8404-pytorch"
 _PUNC = "punc_ct-transformer_zh-cn-common-vad_realtime-vocab272727"
 
 CATALOG = (
@@ -70,6 +71,18 @@ CATALOG = (
         licence=_LICENCE,
         aliases=(f"damo/{_PUNC}",),
         extras=("configuration.json", "README.md"),
+    ),
+    Model(
+        name=SECOND_PASS,
+        task="recognition, second pass",
+        modelscope=f"iic/{_OFFLINE}",
+        # `funasr/paraformer-zh` there is another model, without times and hotwords.
+        huggingface=None,
+        megabytes=1000,
+        licence=_LICENCE,
+        aliases=(f"damo/{_OFFLINE}",),
+        files=("config.yaml", "model.pt", "tokens.json", "am.mvn"),
+        extras=("configuration.json", "seg_dict", "README.md", "example/asr_example.wav"),
     ),
 )
 

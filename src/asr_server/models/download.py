@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx2
 from filelock import FileLock
 
+from asr_server import command
 from asr_server.models.catalog import ModelError
 from asr_server.models.hubs import Listing, RemoteFile, http_client
 from asr_server.models.lock import Lock, LockedFile, read_lock, write_lock
@@ -48,7 +49,7 @@ def fetch(
             raise ModelError(
                 f"{listing.hub}: {', '.join(changes)} of {listing.model_id} changed since the last "
                 f"download, from {lock.hub} ({lock.revision}). To accept that: "
-                "asr-server models download --accept-changes"
+                f"{command.asr_server()} models download --accept-changes"
             )
         if not changes and all(_size(target / file.path) == file.size for file in listing.files):
             return target

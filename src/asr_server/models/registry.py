@@ -7,6 +7,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+from asr_server import command
 from asr_server.models import catalog
 from asr_server.models.caches import cached
 from asr_server.models.catalog import (
@@ -33,9 +34,9 @@ HUBS: tuple[catalog.HubName, ...] = ("modelscope", "huggingface")
 
 DEMO_NOTICE = (
     "DEMO MODEL: trained on synthetic speech only, it does not recognise human voices. "
-    "For real recognition: asr-server models download"
+    "For real recognition: {asr_server} models download"
 )
-"""Shown wherever users look while the demo model runs."""
+"""Shown wherever users look while the demo model runs; `Choice.notice` names the command."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,9 @@ class Choice:
     @property
     def notice(self) -> str | None:
         """Return the warning that users of this model must see, or None."""
-        return DEMO_NOTICE if self.name == DEMO else None
+        if self.name != DEMO:
+            return None
+        return DEMO_NOTICE.format(asr_server=command.asr_server())
 
 
 def resolve(name: str | Path, settings: Settings) -> Path | None:
@@ -85,10 +88,12 @@ def download(
     """
     model = lookup(name)
     if model is None:
-        raise ModelError(f"no model is called {name!r}; `asr-server models list` shows the names")
+        raise ModelError(
+            f"no model is called {name!r}; `{command.asr_server()} models list` shows the names"
+        )
     hubs = [hub for hub in HUBS if model.id_on(hub)] if settings.hub == "auto" else [settings.hub]
     target = Path(settings.model_dir).expanduser() / model.name
-    if model.name == PUNCTUATION:  # the revision names a commit of the recogniser's repository
+    if model.name in (PUNCTUATION, SECOND_PASS):  # the revision is one of the recogniser's
         settings = settings.model_copy(update={"model_revision": ""})
     reasons = []
     show = progress or (lambda path, done, size: None)
@@ -173,14 +178,15 @@ def _complete(directory: Path, model: catalog.Model | None = None) -> bool:
 
 
 def _how_to_get(name: str) -> str:
+    program = command.asr_server()
     if lookup(name) is None:
         return (
             f"{name!r} is neither a directory with a config.yaml nor the name of a model; "
-            "`asr-server models list` shows the names"
+            f"`{program} models list` shows the names"
         )
     return (
         f"the model {name} is not on this machine. Get it with\n\n"
-        f"    asr-server models download{'' if name == PRODUCTION else ' ' + name}\n\n"
-        "or let `asr-server serve --download` do so, or try the server with the embedded demo: "
-        f"asr-server serve --model {DEMO}"
+        f"    {program} models download{'' if name == PRODUCTION else ' ' + name}\n\n"
+        f"or let `{program} serve --download` do so, or try the server with the embedded demo: "
+        f"{program} serve --model {DEMO}"
     )

@@ -31,6 +31,11 @@ ready, was not started under load, failed, or the sentence was cut or too long; 
 Outcome = Literal["finished", "failed", "disconnected"]
 """How a task ended; `disconnected`: the client left before task-finished or task-failed."""
 
+Door = Literal[
+    "dashscope", "qwen-realtime", "openai-realtime", "openai-realtime-beta", "openai-http"
+]
+"""The protocol that a task came by."""
+
 ServerState = Literal["loading", "ready", "restarting", "draining", "failed"]
 """What the server is doing; it accepts tasks only in the state `ready`."""
 
@@ -68,7 +73,9 @@ class Metrics:
         def histogram(name: str, text: str, buckets: Sequence[float]) -> prometheus.Histogram:
             return prometheus.Histogram(name, text, buckets=buckets, registry=self._registry)
 
-        self.open_connections = gauge("asr_open_connections", "Open WebSocket connections.")
+        self.open_connections = gauge(
+            "asr_open_connections", "Open WebSocket connections, and uploads."
+        )
         self.open_tasks = gauge("asr_open_tasks", "Tasks between task-started and their end.")
         self.used_slots = gauge("asr_used_slots", "Slots of the recogniser in use.")
         self.slots = gauge("asr_slots", "Slots of the recogniser, in use or free.")
@@ -157,6 +164,9 @@ class Metrics:
             "asr_tail_latency_seconds", "From finish-task to task-finished.", LATENCY_BUCKETS_S
         )
         self.tasks = counter("asr_tasks", "Ended tasks, by outcome.", "outcome")
+        self.opened_tasks = counter(
+            "asr_opened_tasks", "Opened tasks, by the protocol that they came by.", "door"
+        )
         self.audio = counter("asr_audio_seconds", "Audio of ended tasks, by outcome.", "outcome")
         self.errors = counter("asr_errors", "Errors sent to clients, by DashScope code.", "code")
         self.device_restarts = counter(
@@ -186,6 +196,8 @@ class Metrics:
         # A rate misses the first increment of a series that did not exist before: create them.
         for code in OUR_ERRORS | REFUSALS:
             self.errors.labels(code)
+        for door in get_args(Door):
+            self.opened_tasks.labels(door)
         for second_pass_outcome in get_args(SecondPassOutcome):
             self.second_pass.labels(second_pass_outcome)
         for outcome in get_args(Outcome):

@@ -18,6 +18,8 @@ def options(settings: Settings) -> dict[str, Any]:
         "host": settings.listen_host,
         "port": settings.port,
         "root_path": settings.root_path,
+        "ssl_certfile": settings.ssl_certfile or None,
+        "ssl_keyfile": settings.ssl_keyfile or None,
         # uvicorn logs whole URLs, and some clients put their API key into the query.
         "access_log": False,
         "log_config": None,

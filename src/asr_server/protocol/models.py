@@ -73,12 +73,31 @@ MODELS: dict[str, Family] = {
 }
 
 
+QWEN_REALTIME = Family(max_sentence_silence_ms=800)
+OPENAI = Family(max_sentence_silence_ms=500)
+
+REALTIME_MODELS: dict[str, Family] = {
+    "qwen3-asr-flash-realtime": QWEN_REALTIME,
+    "qwen3-asr-flash-realtime-2025-10-27": QWEN_REALTIME,
+    "qwen3-asr-flash-realtime-2026-02-10": QWEN_REALTIME,
+    "gpt-4o-transcribe": OPENAI,
+    "gpt-4o-mini-transcribe": OPENAI,
+    "gpt-4o-mini-transcribe-2025-12-15": OPENAI,
+    "gpt-transcribe": OPENAI,
+    "gpt-live-transcribe": OPENAI,
+    "gpt-realtime-whisper": OPENAI,
+    "whisper-1": OPENAI,
+}
+"""Names that clients of the Realtime and of OpenAI's HTTP interface use."""
+
+
 def find(name: str, aliases: Mapping[str, str]) -> Family:
     """Return a model's family, whatever its name's case; `aliases` maps further names to these.
 
     Raises ModelNotFound.
     """
     try:
-        return MODELS[aliases.get(name, name).strip().lower()]
+        key = aliases.get(name, name).strip().lower()
+        return MODELS[key] if key in MODELS else REALTIME_MODELS[key]
     except KeyError:
         raise ModelNotFound(name) from None

@@ -8,15 +8,11 @@ from pathlib import Path
 from typing import Literal
 
 from asr_client.errors import AsrError
-from asr_client.subtitles import clock, to_srt, to_vtt
+from asr_client.subtitles import MIN_CAPTION_MS, clock, to_srt, to_vtt
 from asr_client.types import Sentence
 from asr_server.audio.units import SAMPLE_RATE
 from asr_server.recordings.files import STDIN, RecordingError, open_recording
 from asr_server.recordings.recognise import Request, recognise
-
-MIN_CAPTION_MS = 1000
-"""The shortest time a subtitle is shown, where the next one leaves room."""
-
 
 Format = Literal["text", "srt", "vtt", "json"]
 """The format of a written transcript."""

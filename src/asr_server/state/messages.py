@@ -6,6 +6,7 @@ from asr_server.errors import AsrError
 from asr_server.protocol.commands import Command, Rejected, RunTask
 from asr_server.protocol.context import Context
 from asr_server.protocol.events import Sentence
+from asr_server.protocol.realtime import RealtimeCommand
 from asr_server.recognition import EndOfStream, Hypothesis
 from asr_server.state.task import Task
 
@@ -98,9 +99,9 @@ class ReplaceContext:
 
 @dataclass(frozen=True, slots=True)
 class Postpone:
-    """Give a run-task to the session again once the current task has ended; read nothing before."""
+    """Give a command to the session again once the current task has ended; read nothing before."""
 
-    command: RunTask
+    command: RunTask | RealtimeCommand
 
 
 @dataclass(frozen=True, slots=True)

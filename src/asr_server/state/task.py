@@ -41,6 +41,12 @@ class Task:
     """What was said before the task."""
     ignored: tuple[str, ...]
     """Parameters without effect, for the log."""
+    door: str = "dashscope"
+    """The protocol that the task came by, for logs and metrics."""
+    prefix_padding_ms: int = 300
+    """Audio before the detected onset of speech that belongs to a sentence."""
+    announces_speech: bool = False
+    """Whether the beginning of speech is reported before there is text."""
 
     @property
     def interim(self) -> bool:

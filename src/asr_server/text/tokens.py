@@ -81,6 +81,11 @@ def needs_space(left: str, right: str) -> bool:
     return is_latin(left[-1]) and not left[-1].isdigit() and not right[0].isdigit()
 
 
+def joined(first: str, second: str) -> str:
+    """Return two texts one after another, with a space between Latin words."""
+    return f"{first} {second}" if needs_space(first, second) else first + second
+
+
 def merged(units: Sequence[Unit], text: str) -> Unit:
     """Return one unit with another text, the times of all units and their lowest confidence."""
     confidence = min(unit.confidence for unit in units)

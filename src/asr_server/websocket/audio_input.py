@@ -9,16 +9,15 @@ from asr_server.asr.engine import Engine
 from asr_server.asr.stream import Stream
 from asr_server.asr.types import StreamOptions
 from asr_server.audio.decode import Decoder
-from asr_server.audio.decoder_pool import DecoderPool
 from asr_server.audio.endpointer import EndpointingOptions
 from asr_server.audio.units import SAMPLE_RATE, Pcm, Samples, from_ms
 from asr_server.errors import AudioTooLong, NotFound, NoValidAudio
-from asr_server.observability.metrics import Metrics
 from asr_server.protocol.context import Context
 from asr_server.state.task import Task
 from asr_server.text.context import context_hotwords
 from asr_server.text.hotwords import Hotwords
 from asr_server.vocabularies import Vocabularies
+from asr_server.websocket.server_context import ServerContext
 from asr_server.websocket.task_log import TaskLog
 
 log = logging.getLogger(__name__)
@@ -78,16 +77,19 @@ class AudioInput:
         task: Task,
         hotwords: Hotwords,
         names: Hotwords,
-        engine: Engine,
-        decoders: DecoderPool,
-        max_lead_s: float,
-        metrics: Metrics,
+        server: ServerContext,
     ) -> "AudioInput":
         """Open a decoder and a stream. Raises what `Decoder` and `Engine.open` raise."""
-        decoder = Decoder(task.format, task.sample_rate, decoders)
-        stream = engine.open(_stream_options(task, hotwords + names))
-        max_lead = from_ms(1000 * max_lead_s)
-        return cls(task, decoder, stream, hotwords, engine, max_lead, TaskLog(task, metrics))
+        decoder = Decoder(task.format, task.sample_rate, server.decoders)
+        stream = server.engine.open(_stream_options(task, hotwords + names))
+        max_lead = from_ms(1000 * server.settings.max_lead_s)
+        task_log = TaskLog(task, server.metrics)
+        return cls(task, decoder, stream, hotwords, server.engine, max_lead, task_log)
+
+    @property
+    def decoded_s(self) -> float:
+        """Return the seconds of audio so far."""
+        return self._decoded / SAMPLE_RATE
 
     async def push(self, data: bytes) -> None:
         """Decode bytes, push the samples and return once the stream's backlog is small enough.
@@ -144,6 +146,8 @@ def _stream_options(task: Task, hotwords: Hotwords) -> StreamOptions:
             shrinking=asked.multi_threshold_mode_enabled,
         ),
         punctuate=asked.punctuation_prediction_enabled,
+        prefix_padding_ms=task.prefix_padding_ms,
+        announce_speech=task.announces_speech,
         semantic=asked.semantic_punctuation_enabled,
         second_pass=task.second_pass,
         hotwords=hotwords,

@@ -45,7 +45,7 @@ class BrowserGuard:
         if scope["type"] in ("http", "websocket") and (reason := self._refusal(scope)) is not None:
             error = AccessDenied(reason)
             self._metrics.errors.labels(error.code).inc()
-            await refuse(scope, receive, send, error_response(error))
+            await refuse(scope, receive, send, error_response(error, scope["path"]))
             return
         await self._app(scope, receive, send)
 

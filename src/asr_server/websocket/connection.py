@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine, MutableMapping
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -25,10 +25,9 @@ from asr_server.access import Caller
 from asr_server.errors import AsrError, InternalError, ShuttingDown
 from asr_server.observability.logs import fault
 from asr_server.observability.metrics import Outcome
-from asr_server.protocol import events
-from asr_server.protocol.commands import ContinueTask, Rejected, is_command, parse
+from asr_server.protocol.commands import ContinueTask, Rejected
+from asr_server.settings import Settings
 from asr_server.state.messages import (
-    Audio,
     CloseSocket,
     CloseStream,
     Disconnected,
@@ -44,10 +43,11 @@ from asr_server.state.messages import (
     Send,
     Tick,
 )
-from asr_server.state.session import Session, State
+from asr_server.state.session import State
 from asr_server.state.task import Task
 from asr_server.websocket.audio_input import AudioInput, find_hotwords, find_names
 from asr_server.websocket.deadline_timer import DeadlineTimer
+from asr_server.websocket.door import Door, inference_door
 from asr_server.websocket.limits import client_address
 from asr_server.websocket.server_context import ServerContext
 from asr_server.websocket.task_log import IgnoredLog, log_end
@@ -69,6 +69,7 @@ class Connection:
         caller: Caller,
         server: ServerContext,
         confirm: Callable[[], None] = lambda: None,
+        door: Callable[[Settings, float], Door] = inference_door,
     ) -> None:
         """`confirm` raises InvalidApiKey once the client may start no further task."""
         self._websocket = websocket
@@ -76,7 +77,8 @@ class Connection:
         self._confirm = confirm
         self._server = server
         self._clock = asyncio.get_running_loop().time
-        self._session = Session(server.settings, self._clock())
+        self._door = door(server.settings, self._clock())
+        self._session = self._door.session
         self._address = client_address(websocket.scope)
         self._audio: AudioInput | None = None
         """Of the open stream."""
@@ -100,7 +102,7 @@ class Connection:
         read = self._start(self._read(), "read")
         write = self._start(self._write(), "write")
         try:
-            self._timer.update()
+            self._carry_out(self._door.opening, None)
             await self._ended.wait()
             if self._crash is not None:
                 self._fail(self._crash)
@@ -139,7 +141,7 @@ class Connection:
                 broken_limit = message.get(ERROR)
                 self._feed(Rejected("", broken_limit) if broken_limit else Disconnected())
                 return
-            event = _event(message)
+            event = self._door.parse(message)
             if isinstance(event, ContinueTask) and self._session.task_id:
                 self._ignored.add(self._session.task_id, event.ignored)
             for output in self._feed(event):
@@ -179,21 +181,14 @@ class Connection:
             return  # the drain timeout failed the task meanwhile
         server.acquire(self._caller, self._address)
         try:
-            self._audio = AudioInput.open(
-                task,
-                hotwords,
-                names,
-                server.engine,
-                server.decoders,
-                server.settings.max_lead_s,
-                server.metrics,
-            )
+            self._audio = AudioInput.open(task, hotwords, names, server)
         except BaseException:
             server.release(self._caller, self._address)
             raise
         self._stream_closed.clear()
         self._results_task = self._start(self._receive_results(self._audio), "results")
-        self._feed(Opened())
+        for output in self._feed(Opened()):
+            await self._feed_engine(output)
 
     async def _receive_results(self, audio: AudioInput) -> None:
         try:
@@ -235,12 +230,15 @@ class Connection:
 
     # Outputs ------------------------------------------------------------------------------------
 
-    def _feed(self, event: Input) -> list[Output]:
+    def _feed(self, event: Any) -> list[Output]:
         """Feed the session, carry out what takes no time; return the rest, for the read task."""
         if self._close_frame is not None:
             return []
+        return self._carry_out(self._session.receive(event, self._clock()), event)
+
+    def _carry_out(self, outputs: Sequence[Output], event: Input | None) -> list[Output]:
         rest: list[Output] = []
-        for output in self._session.receive(event, self._clock()):
+        for output in outputs:
             match output:
                 case Send():
                     self._post(output)
@@ -297,13 +295,5 @@ class Connection:
         log.error("connection failed", extra={"task_id": task_id, **fault(crash)})
         error = InternalError()
         self._close_stream("failed", error, task_id)
-        self._post(Send(events.task_failed(task_id, error)))
+        self._post(Send(self._door.failed(task_id, error)))
         self._close_frame = CloseSocket(error.close_code, error.close_reason)
-
-
-def _event(message: MutableMapping[str, Any]) -> Input:
-    """Return what a message of the client holds."""
-    data: bytes | None = message.get("bytes")
-    if data is not None and not is_command(data):
-        return Audio(data)
-    return parse(message["text"] if data is None else data.decode(errors="replace"))

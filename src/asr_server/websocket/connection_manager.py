@@ -1,18 +1,31 @@
-"""Serve `/api-ws/v1/inference`: accept or refuse connections, count them and drain them."""
+"""Serve the WebSocket routes: accept or refuse connections, count them and drain them."""
 
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 from functools import partial
 
 from fastapi import APIRouter
+from starlette.requests import Request
 from starlette.websockets import WebSocket
 
-from asr_server.access import Access, Grant
+from asr_server.access import Access, Caller, Grant
 from asr_server.errors import AsrError, ServiceUnavailable, ShuttingDown
+from asr_server.protocol.commands import RunTask
+from asr_server.settings import Settings
 from asr_server.websocket.connection import Connection
-from asr_server.websocket.limits import error_response
+from asr_server.websocket.door import Door, inference_door
+from asr_server.websocket.limits import client_address, error_response
+from asr_server.websocket.realtime import (
+    OPENAI_PATH,
+    QWEN_PATH,
+    SUBPROTOCOL,
+    realtime_door,
+    subprotocol_key,
+)
 from asr_server.websocket.server_context import ServerContext
+from asr_server.websocket.upload import Upload
 from asr_server.websocket.uvicorn_compat import query_key
 
 log = logging.getLogger(__name__)
@@ -28,37 +41,65 @@ class ConnectionManager:
         self._access = access
         self._server = server
         self._settings = server.settings
-        self._open: set[Connection] = set()
+        self._open: set[Connection | Upload] = set()
         self._all_closed = asyncio.Event()
         self.draining = False
         """Whether new connections and tasks are refused."""
         server.metrics.open_connections.set_function(lambda: len(self._open))
         self.router = APIRouter()
-        self.router.add_api_websocket_route(PATH, self.connect)
-        self.router.add_api_websocket_route(PATH + "/", self.connect)
+        for path in (PATH, QWEN_PATH, OPENAI_PATH):
+            connect = self.infer if path == PATH else self.converse
+            self.router.add_api_websocket_route(path, connect)
+            self.router.add_api_websocket_route(path + "/", connect)
 
-    async def connect(self, websocket: WebSocket) -> None:
+    async def infer(self, websocket: WebSocket) -> None:
+        """Serve a client of DashScope's `run-task` protocol."""
+        await self._connect(websocket, inference_door)
+
+    async def converse(self, websocket: WebSocket) -> None:
+        """Serve a Realtime client."""
+        await self._connect(websocket, partial(realtime_door, scope=websocket.scope))
+
+    async def _connect(self, websocket: WebSocket, door: Callable[[Settings, float], Door]) -> None:
         """Serve a client, or refuse it with an HTTP status before the upgrade."""
         try:
             grant = self._authorize(websocket)
         except AsrError as error:
             self._server.metrics.errors.labels(error.code).inc()
             log.debug("handshake refused", extra={"error": error.code})
-            await websocket.send_denial_response(error_response(error))
+            path = websocket.scope["path"]
+            await websocket.send_denial_response(error_response(error, path))
             return
         caller = grant.caller
         confirm = partial(self._access.confirm, grant)
-        connection = Connection(websocket, caller, self._server, confirm)
+        connection = Connection(websocket, caller, self._server, confirm, door)
         self._open.add(connection)
         log.debug("connection open", extra={"caller": caller, "connections": len(self._open)})
         try:
-            await websocket.accept()
+            offered = websocket.scope.get("subprotocols", ())
+            await websocket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
             await connection.run()
         finally:
-            self._open.remove(connection)
+            self._leave(connection)
             log.debug("connection closed", extra={"caller": caller, "connections": len(self._open)})
-            if not self._open:
-                self._all_closed.set()
+
+    async def recognise(self, request: Request, caller: Caller, command: RunTask) -> Upload:
+        """Open a task for an uploaded recording. Raises AsrError."""
+        self._check_room()
+        upload = Upload(self._server, caller, client_address(request.scope))
+        self._open.add(upload)
+        upload.closed = partial(self._leave, upload)
+        try:
+            await upload.open(command)
+        except BaseException:
+            self._leave(upload)
+            raise
+        return upload
+
+    def _leave(self, member: Connection | Upload) -> None:
+        self._open.discard(member)
+        if not self._open:
+            self._all_closed.set()
 
     async def drain(self) -> None:
         """Refuse new tasks, let open ones finish and return once every connection is closed.
@@ -90,9 +131,15 @@ class ConnectionManager:
         if self.draining:
             raise ShuttingDown
         key = websocket.headers.get("authorization")
-        grant = self._access.check(key, query_key(websocket.scope))
+        scope = websocket.scope
+        grant = self._access.check(key, query_key(scope) or subprotocol_key(scope))
+        self._check_room()
+        return grant
+
+    def _check_room(self) -> None:
+        if self.draining:
+            raise ShuttingDown
         if len(self._open) >= self._settings.max_connections:
             raise ServiceUnavailable
         if self._settings.refuse_when_full and self._server.engine.full:
             raise ServiceUnavailable
-        return grant

@@ -17,7 +17,7 @@ from starlette.websockets import WebSocket
 from asr_server.access import Caller
 from asr_server.errors import AsrError, InvalidApiKey, Throttled
 from asr_server.observability.metrics import Metrics
-from asr_server.protocol import http
+from asr_server.protocol import http, openai
 
 log = logging.getLogger(__name__)
 
@@ -57,12 +57,13 @@ async def refuse(scope: Scope, receive: Receive, send: Send, response: Response)
         await response(scope, receive, send)
 
 
-def error_response(error: AsrError) -> JSONResponse:
-    """Return the HTTP response to a refused handshake or a failed request."""
+def error_response(error: AsrError, path: str) -> JSONResponse:
+    """Return the HTTP response to a refused handshake or a failed request, as its path has it."""
     request_id = http.request_id()
-    return JSONResponse(
-        http.failure(error, request_id), error.http_status, {"x-request-id": request_id}
-    )
+    body = http.failure(error, request_id)
+    if openai.serves(path):
+        body = {"error": openai.error_body(error)}
+    return JSONResponse(body, error.http_status, {"x-request-id": request_id})
 
 
 class ConcurrencyLimit:
@@ -139,7 +140,7 @@ class RateLimit:
         if scope["type"] in ("http", "websocket"):
             if not self._buckets.take(client_address(scope), time.monotonic()):
                 self._metrics.errors.labels(Throttled.code).inc()
-                await refuse(scope, receive, send, error_response(Throttled()))
+                await refuse(scope, receive, send, error_response(Throttled(), scope["path"]))
                 return
         await self._app(scope, receive, send)
 

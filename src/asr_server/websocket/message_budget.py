@@ -79,6 +79,8 @@ class MessageBudget:
         self._opcode = BINARY
         self._message_bytes = 0
         """Of the message whose last fragment has not yet come."""
+        self.audio_as_text = False
+        """Whether audio comes inside of text, so that only its reader knows what a text costs."""
 
     def spend(self, frames: list[Frame], now: float) -> None:
         """Take the tokens of frames. Raises MessageTooLong, TooManyMessages."""
@@ -90,6 +92,12 @@ class MessageBudget:
         if tokens < 0 < self._per_second:
             raise TooManyMessages(self._per_second)
 
+    def text_read(self, text_bytes: int, audio_bytes: int) -> None:
+        """Count what a text held, where audio comes as text: its next frame may be refused."""
+        other = max(0.0, text_bytes - 4 / 3 * audio_bytes)
+        gain = audio_bytes / BYTES_PER_MESSAGE - other / TEXT_BYTES_PER_MESSAGE
+        self._tokens = min(self._tokens + gain, self._capacity)
+
     def _cost(self, frame: Frame) -> float:
         if frame.opcode > BINARY:
             return 1.0  # a ping, a pong, a close
@@ -98,6 +106,8 @@ class MessageBudget:
         self._message_bytes += frame.length
         if self._message_bytes > self._max_bytes:
             raise MessageTooLong(self._max_bytes)
+        if self._opcode == TEXT and self.audio_as_text:
+            return 1.0
         if self._opcode == TEXT:
             return 1 + frame.length / TEXT_BYTES_PER_MESSAGE
         return 1 - frame.length / BYTES_PER_MESSAGE

@@ -81,6 +81,7 @@ class TaskLog:
         self._max_first_text_s: float | None = None
         self._max_final_s: float | None = None
         metrics.open_tasks.inc()
+        metrics.opened_tasks.labels(task.door).inc()
 
     def frame_received(self) -> None:
         """Record the arrival of a frame; audio decoded from now on came with it."""
@@ -137,6 +138,7 @@ class TaskLog:
             caller,
             address,
             task_id=self._task.task_id,
+            door=self._task.door,
             model=self._task.model,
             format=self._task.format,
             sample_rate=self._task.sample_rate,

@@ -22,6 +22,7 @@ from asr_server.websocket.uvicorn_protocols import ParseQueue, WebSocketProtocol
 
 log = logging.getLogger(__name__)
 
+NO_TLS = "uvicorn's own command speaks TLS only with its --ssl-certfile and --ssl-keyfile"
 OPEN = "no API key is configured: every client that reaches %s may use the server; see ASR_API_KEYS"
 
 MAX_ACCEPTS = 512
@@ -55,7 +56,9 @@ class UvicornCompat:
             transport = getattr(caller, "transport", None)
             if transport is not None:
                 _enable_keepalive(transport.get_extra_info("socket"))
-            scope.setdefault("state", {})["abort"] = getattr(transport, "abort", _no_transport)
+            state = scope.setdefault("state", {})
+            state["abort"] = getattr(transport, "abort", _no_transport)
+            state["budget"] = getattr(caller, "budget", None)
         if scope.get("query_string"):
             _hide_key(scope)
         await self._app(scope, receive, send)
@@ -70,6 +73,8 @@ class UvicornCompat:
         at_socket = uvicorn.uds or uvicorn.fd is not None
         if not (self._settings.keyed or at_socket or is_loopback(uvicorn.host)):
             log.warning(OPEN, uvicorn.host)
+        if self._settings.tls and not uvicorn.is_ssl:
+            log.warning(NO_TLS)
         uvicorn.backlog = min(uvicorn.backlog, MAX_ACCEPTS)
         uvicorn.ws_max_size = self._settings.max_message_bytes
         uvicorn.ws_ping_interval = None  # DashScope's SDK cannot answer while it has no audio

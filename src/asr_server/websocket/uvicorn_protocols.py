@@ -69,7 +69,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self._sockets = sockets
         self._parse_queue = queue
         self._scanner = FrameScanner()
-        self._budget = MessageBudget(
+        self.budget = MessageBudget(
             settings.max_messages_per_second, settings.max_message_bytes, self.loop.time()
         )
         self._input = bytearray()
@@ -136,7 +136,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         data = bytes(self._input[:size])
         del self._input[:size]
         try:
-            self._budget.spend(frames, self.loop.time())
+            self.budget.spend(frames, self.loop.time())
             super().data_received(data)
         except AsrError as error:
             self._refuse(error)

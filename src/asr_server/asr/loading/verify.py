@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
+from asr_server import command
+from asr_server.asr.loading.config import OFFLINE
 from asr_server.asr.loading.model_dir import (
     CMVN,
     CONFIG,
@@ -45,7 +47,7 @@ def damage(directory: Path) -> str | None:
         if check.problem:
             return (
                 f"{directory.name}/{check.file} {check.problem}. Put a whole file there: "
-                "`asr-server models download` fetches the models by name"
+                f"`{command.asr_server()} models download` fetches the models by name"
             )
     return None
 
@@ -120,7 +122,14 @@ def _expected(config: dict[str, Any], vocabulary: int) -> Shapes:
     decoder = config["decoder_conf"]
     frontend = config.get("frontend_conf", {})
     features = frontend.get("n_mels", 80) * frontend.get("lfr_m", 7)
-    return {
+    offline = {}
+    if config.get("model") in OFFLINE:
+        offline["predictor.blstm.weight_hh_l0"] = (4 * d, d)
+    if "seaco_decoder_conf" in config:
+        units = config["seaco_decoder_conf"]["linear_units"]
+        offline["seaco_decoder.decoders3.0.feed_forward.w_2.weight"] = (d, units)
+        offline["hotword_output_layer.weight"] = (vocabulary, d)
+    return offline | {
         "encoder.encoders0.0.self_attn.linear_q_k_v.weight": (3 * d, features),
         f"encoder.encoders.{encoder['num_blocks'] - 2}.feed_forward.w_2.weight": (
             d,

@@ -50,15 +50,13 @@ class OfflineEncoderLayer(EncoderLayer):
             config.encoder_kernel,
             fixed_frames=False,
         )
-        self._heads, self._width = config.heads, config.size // config.heads
         self.attention_dtype = torch.float32
 
     def forward(  # type: ignore[override]
         self, x: Tensor, mask: Tensor, frame_mask: Tensor
     ) -> tuple[Tensor]:
         """Return the output (B, T, D) of `x` (B, T, inputs); see `FsmnAttention.forward`."""
-        shape = (2, x.shape[0], self._heads, x.shape[1], self._width)
-        x, _ = super().forward(x, x.new_empty(shape, dtype=self.attention_dtype), mask, frame_mask)
+        x, _ = super().forward(x, None, mask, frame_mask, self.attention_dtype)
         return (x,)
 
 
@@ -116,23 +114,37 @@ class OfflinePredictor(Predictor):
         self.cif_output2 = nn.Linear(2 * size, 1)
 
     def time_weights(self, hidden: Tensor, lengths: Tensor) -> Tensor:
-        """Return weights (B, U * T) of `hidden` (B, T, D), zero past `lengths` (B,) frames.
-
-        `lengths` are on the CPU, and the longest is T.
-        """
+        """Return weights (B, U * T) of `hidden` (B, T, D), zero past `lengths` (B,) frames."""
         weight = self.upsample_cnn.weight.permute(2, 1, 0).flatten(0, 1)  # (U * D, D)
         assert self.upsample_cnn.bias is not None
         bias = self.upsample_cnn.bias.repeat(self._upsampling)
         fine = F.linear(hidden, weight, bias).view(len(hidden), -1, hidden.shape[2])
-        packed = nn.utils.rnn.pack_padded_sequence(
-            fine, lengths * self._upsampling, batch_first=True, enforce_sorted=False
+        ends = lengths[:, None] * self._upsampling
+        place = torch.arange(fine.shape[1], device=fine.device)
+        exists = place < ends  # (B, U * T)
+        backwards = torch.where(exists, ends - 1 - place, place)[:, :, None].expand_as(fine)
+        outputs = torch.cat(
+            (
+                self._recur(fine, ""),
+                self._recur(fine.gather(1, backwards), "_reverse").gather(1, backwards),
+            ),
+            dim=2,
         )
-        outputs, _ = nn.utils.rnn.pad_packed_sequence(self.blstm(packed)[0], batch_first=True)
         weights = self.cif_output2(outputs).sigmoid().squeeze(2)
-        weights = (weights * self._time_smooth - self._time_noise).relu()
-        places = torch.arange(weights.shape[1], device=weights.device)
-        exists = places < (lengths * self._upsampling).to(weights.device)[:, None]
-        return weights * exists  # type: ignore[no-any-return]
+        return (weights * self._time_smooth - self._time_noise).relu() * exists  # type: ignore[no-any-return]
+
+    def _recur(self, x: Tensor, direction: str) -> Tensor:
+        """Return the outputs of one direction of the BLSTM, which goes forwards over `x` (B, T, D).
+
+        What follows a row's end does not reach it. On packed sequences, where each row would also
+        end where it does, PyTorch has no compiled LSTM.
+        """
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        weights = [getattr(self.blstm, f"{name}_l0{direction}") for name in names]
+        nothing = x.new_zeros(1, x.shape[0], x.shape[2])
+        options = (True, 1, 0.0, False, False, True)  # bias, layers, dropout, ..., batch first
+        outputs: Tensor = torch.lstm(x, (nothing, nothing), weights, *options)[0]
+        return outputs
 
 
 class OfflineParaformer(nn.Module):

@@ -149,19 +149,25 @@ class FsmnAttention(nn.Module):
         self.fsmn_block = nn.Conv1d(size, size, kernel, groups=size, bias=False)
 
     def forward(
-        self, x: Tensor, key_values: Tensor | None, mask: Tensor, frame_mask: Tensor
+        self,
+        x: Tensor,
+        key_values: Tensor | None,
+        mask: Tensor,
+        frame_mask: Tensor,
+        dtype: torch.dtype | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return the output (B, T, D) of `x` (B, T, inputs), and its own keys and values.
 
         `key_values` (2, B, H, M + T, E) as of `gather_kv`, None without a cache; `mask` as of
         `attend`; `frame_mask` (B, T, 1) is 1 where a frame exists. Keys and values are
-        (2, B, H, T, E), in the dtype of `key_values`, in which attention runs.
+        (2, B, H, T, E), in the dtype in which attention runs: that of `key_values`, or `dtype`.
         """
         projected = self.linear_q_k_v(x)  # (B, T, 3D)
         split = split_heads(projected, 3, self.heads)
         if key_values is None:
-            key_values = torch.empty_like(split[1:], memory_format=torch.contiguous_format)
-        own = append_kv(key_values, split[1:])
+            own = key_values = contiguous(split[1:], dtype or x.dtype)
+        else:
+            own = append_kv(key_values, split[1:])
         query = contiguous(split[0], key_values.dtype)
         attended = self.linear_out(attend(query, key_values, mask, x.dtype))
 
@@ -209,9 +215,14 @@ class EncoderLayer(nn.Module):
         self._residual = inputs == size
 
     def forward(
-        self, x: Tensor, key_values: Tensor | None, mask: Tensor, frame_mask: Tensor
+        self,
+        x: Tensor,
+        key_values: Tensor | None,
+        mask: Tensor,
+        frame_mask: Tensor,
+        dtype: torch.dtype | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return what `FsmnAttention.forward` returns, of the whole layer."""
-        attended, own = self.self_attn(self.norm1(x), key_values, mask, frame_mask)
+        attended, own = self.self_attn(self.norm1(x), key_values, mask, frame_mask, dtype)
         x = attended.add_(x) if self._residual else attended
         return self.feed_forward(self.norm2(x)).add_(x), own

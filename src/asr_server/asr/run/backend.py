@@ -101,6 +101,7 @@ class PyTorchBackend:
         if second_pass:
             self.offline = load_second_pass(second_pass, model.tokens, device, self.dtype)
         self.second_pass = self.offline is not None
+        self.second_pass_hotwords = self.offline is not None and self.offline.favours_hotwords
         self._step = DecodeStep(load_frontend(model).to(device), self.paraformer, self.state)
         self._max_batch = min(settings.max_batch, settings.max_tasks)
         self._graphs: CudaGraphs[PackedOutputs] | None = None

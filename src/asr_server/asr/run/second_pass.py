@@ -66,6 +66,7 @@ class SecondPass:
         self.network = network
         self._frontend, self._pieces = frontend, pieces
         self._device = network.encoder.after_norm.weight.device
+        self.favours_hotwords = isinstance(network, SeacoParaformer)
         self._read_list = lru_cache(maxsize=LISTS)(self._read_list_anew)
 
     @torch.inference_mode()
@@ -84,17 +85,17 @@ class SecondPass:
         samples = torch.zeros(len(works), max(counts))
         for row, work in zip(samples.numpy(), works, strict=True):
             row[: len(work.pcm)] = work.pcm
-        lengths = torch.tensor([frames_of(count) for count in counts])
-        most = int(lengths.max())
+        lengths = [frames_of(count) for count in counts]
+        frames = frame_bucket(max(lengths))
         first = torch.ones(len(works), dtype=torch.bool, device=self._device)
         on_device = torch.tensor(counts, device=self._device)
-        features = self._frontend(samples.to(self._device), on_device, first, frame_bucket(most))
-        places = torch.arange(features.frames.shape[1], device=self._device)
-        frame_mask = places < features.lengths[:, None]  # (B, T)
+        features = self._frontend(samples.to(self._device), on_device, first, frames)
+        place = torch.arange(frames, device=self._device)
+        frame_mask = place < features.lengths[:, None]  # (B, T)
         hidden = self.network.encode(features.frames, frame_mask)
         scores = self._decode(hidden, frame_mask, works)
-        weights = self.network.predictor.time_weights(hidden[:, :most].float(), lengths)
-        rows = zip(works, scores, weights.cpu().numpy(), lengths.tolist(), strict=True)
+        weights = self.network.predictor.time_weights(hidden.float(), features.lengths)
+        rows = zip(works, scores, weights.cpu().numpy(), lengths, strict=True)
         upsampling = self.network.config.upsampling
         return [
             self._tokens(own, fine[: length * upsampling], len(work.pcm))
