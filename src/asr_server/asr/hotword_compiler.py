@@ -41,7 +41,7 @@ def compile_hotwords(
     """
     ids = {piece: index for index, piece in enumerate(vocabulary)}
     spelled: dict[tuple[str, ...], float] = {}
-    weights: dict[tuple[str, ...], float] = {}
+    weights: dict[tuple[str, ...], int] = {}
     unknown: list[str] = []
     for listed, (word, weight) in [(True, one) for one in hotwords] + [(False, n) for n in names]:
         check(word, weight)

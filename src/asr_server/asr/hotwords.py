@@ -79,7 +79,7 @@ class HotwordSet:
     """(C,) their ids."""
     sounds: Sounds
     words: tuple[WordsOfLength, ...]
-    spelled: tuple[tuple[tuple[int, ...], float], ...] = ()
+    spelled: tuple[tuple[tuple[int, ...], int], ...] = ()
     """Every spelling of a word, as token ids, and its weight."""
 
     @cached_property

@@ -4,6 +4,7 @@ Letters of shapes: B rows, S samples, T frames, K tokens of a row, N of all rows
 """
 
 from collections.abc import Iterator, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -218,11 +219,9 @@ class SecondPassRunner:
 
     def _read_list(self, words: HotwordSet) -> BiasList:
         assert isinstance(self.network, SeacoParaformer)
-        strengths = torch.zeros(len(self._pieces))
-        for tokens, weight in words.spelled:
-            strength = min(weight / FULL_WEIGHT, 1.0)
-            strengths[list(tokens)] = strengths[list(tokens)].clamp(min=strength)
-        strengths[strengths == 0] = 1.0  # of tokens in no word
+        strengths = torch.ones(len(self._pieces))
+        for tokens, weight in sorted(words.spelled, key=itemgetter(1)):  # the largest counts
+            strengths[list(tokens)] = min(weight / FULL_WEIGHT, 1.0)
         return self.network.read_list(
             [list(tokens) for tokens, _ in words.spelled], strengths.to(self._device)
         )
