@@ -127,8 +127,6 @@ class Engine:
         if options.hotwords:
             hotwords = compile_hotwords(options.hotwords, backend.vocabulary)
         stage = scheduler.second_pass
-        if not options.second_pass or (hotwords and not backend.second_pass_hotwords):
-            stage = None  # text without the hotwords would replace text with them
         stream = Stream(
             next(self._stream_ids),
             slot,
@@ -139,7 +137,7 @@ class Engine:
             on_close=scheduler.remove,
             clock=asyncio.get_running_loop().time,
             hotwords=hotwords,
-            second_pass=stage.options if stage else None,
+            second_pass=stage.options if stage and options.second_pass else None,
         )
         scheduler.add(stream)
         return stream

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from math import inf
 
-from asr_server.asr.hotwords import HotwordSet
 from asr_server.asr.sentence_track import SentenceTrack, with_marks
-from asr_server.asr.types import SecondPassResult, SecondPassWork, StreamId, StreamOptions
+from asr_server.asr.types import SecondPassResult, SecondPassWork, StreamId
 from asr_server.audio.ring import Ring
 from asr_server.audio.units import SAMPLE_RATE, Samples, from_ms
 from asr_server.observability.metrics import SecondPassOutcome as Outcome
@@ -53,6 +52,8 @@ class SecondPassOptions:
     """Silence after which an attempt begins."""
     deadline_s: float
     """Longest time from the endpoint to the final."""
+    hotwords: bool
+    """Whether the offline model favours hotwords."""
     report: Callable[[Outcome, int, int], None]
     """Counts an outcome, with the characters of the final and how many of them changed."""
 
@@ -90,14 +91,12 @@ class SecondPass:
         stream: StreamId,
         options: SecondPassOptions | None,
         ring: Ring,
-        asked: StreamOptions,
-        hotwords: HotwordSet | None,
+        punctuate: bool,
     ) -> None:
         self._stream = stream
         self._options = options
         self._ring = ring
-        self._punctuate = asked.punctuate
-        self._hotwords = hotwords
+        self._punctuate = punctuate
         self._attempts: dict[Samples, _Attempt] = {}
         """By the begin of their sentence's audio."""
 
@@ -119,6 +118,8 @@ class SecondPass:
         options, begin = self._options, sentence.audio_begin
         if options is None or sentence.speech_end is None:
             return
+        if sentence.hotwords and not options.hotwords:
+            return  # text without the hotwords would replace text with them
         silence = detected - sentence.speech_end
         if not sentence.ended and silence < options.pause:
             return
@@ -152,9 +153,10 @@ class SecondPass:
 
     def begin(self, job: SecondPassJob) -> SecondPassWork:
         """Return the work of a job that is due."""
-        self._attempts[job.begin].running = True
-        pcm = self._ring.read(job.begin, job.end)
-        return SecondPassWork(pcm, self._punctuate, self._hotwords)
+        attempt = self._attempts[job.begin]
+        attempt.running = True
+        hotwords = attempt.sentence.hotwords.words if attempt.sentence.hotwords else None
+        return SecondPassWork(self._ring.read(job.begin, job.end), self._punctuate, hotwords)
 
     def accept(self, job: SecondPassJob, result: SecondPassResult) -> None:
         """Take the result of a job; one that was discarded or came too late is ignored."""
