@@ -132,8 +132,9 @@ class Stream:
         """Return how many samples wait for VAD or, where there is speech, for a decoder."""
         detected = self._detected
         undecoded = sum(max(0, min(s.audio_end, detected) - s.position) for s in self._sentences)
-        uncorrected = 0 if self.live else self.second_pass.backlog
-        return self._ring.end - detected + undecoded + uncorrected
+        return (
+            self._ring.end - detected + undecoded + (0 if self.live else self.second_pass.backlog)
+        )
 
     async def room(self, limit: Samples) -> None:
         """Return once at most `limit` samples wait, or the stream is over."""
@@ -162,9 +163,8 @@ class Stream:
         """Return the next windows; the stream's very last one is padded with zeros."""
         begin = self._endpointer.position
         windows = min(max(1, (self._ring.end - begin) // WINDOW), MAX_WINDOWS)
-        return VadWork(
-            self.slot, begin == 0, self._ring.read_padded(begin, begin + windows * WINDOW)
-        )
+        end = begin + windows * WINDOW
+        return VadWork(self.slot, begin == 0, self._ring.read_padded(begin, end))
 
     def accept_probabilities(self, probabilities: NDArray[np.float32]) -> None:
         """Pass the result of the windows that `cut_windows` returned to the endpointer."""
@@ -192,10 +192,9 @@ class Stream:
         assert sentence
         assert kind
         begin, end = sentence.span(kind)
-        first = begin == sentence.audio_begin
-        context = 0 if first else self._geometry.context
         self._cut = (sentence, end)
-        pcm = self._ring.read(begin - context, end)
+        first = begin == sentence.audio_begin
+        pcm = self._ring.read(begin if first else begin - self._geometry.context, end)
         hotwords = sentence.hotwords.words if sentence.hotwords else None
         asked = self._options.punctuate
         return DecodeWork(self.slot, kind, first, pcm, sentence.prefix, asked, hotwords)
