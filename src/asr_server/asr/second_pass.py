@@ -155,8 +155,8 @@ class SecondPass:
         """Return the work of a job that is due."""
         attempt = self._attempts[job.begin]
         attempt.running = True
-        hotwords = attempt.sentence.hotwords.words if attempt.sentence.hotwords else None
-        return SecondPassWork(self._ring.read(job.begin, job.end), self._punctuate, hotwords)
+        pcm = self._ring.read(job.begin, job.end)
+        return SecondPassWork(pcm, self._punctuate, attempt.sentence.words)
 
     def accept(self, job: SecondPassJob, result: SecondPassResult) -> None:
         """Take the result of a job; one that was discarded or came too late is ignored."""

@@ -130,11 +130,10 @@ class Stream:
     @property
     def backlog(self) -> Samples:
         """Return how many samples wait for VAD or, where there is speech, for a decoder."""
-        detected = self._detected
-        undecoded = sum(max(0, min(s.audio_end, detected) - s.position) for s in self._sentences)
-        return (
-            self._ring.end - detected + undecoded + (0 if self.live else self.second_pass.backlog)
-        )
+        seen = self._detected
+        undecoded = sum(max(0, min(s.audio_end, seen) - s.position) for s in self._sentences)
+        uncorrected = 0 if self.live else self.second_pass.backlog
+        return self._ring.end - seen + undecoded + uncorrected
 
     async def room(self, limit: Samples) -> None:
         """Return once at most `limit` samples wait, or the stream is over."""
@@ -195,9 +194,8 @@ class Stream:
         self._cut = (sentence, end)
         first = begin == sentence.audio_begin
         pcm = self._ring.read(begin if first else begin - self._geometry.context, end)
-        hotwords = sentence.hotwords.words if sentence.hotwords else None
         asked = self._options.punctuate
-        return DecodeWork(self.slot, kind, first, pcm, sentence.prefix, asked, hotwords)
+        return DecodeWork(self.slot, kind, first, pcm, sentence.prefix, asked, sentence.words)
 
     def accept_chunk(self, work: DecodeWork, result: DecodeResult) -> None:
         """Pass the result of the chunk that `cut_chunk` returned to its sentence."""
