@@ -84,12 +84,7 @@ class Scheduler:
         """None without an offline model."""
         if backend.second_pass:
             self.second_pass = SecondPassStage(
-                workers,
-                settings,
-                metrics,
-                self._streams,
-                self._live_load,
-                backend.second_pass_hotwords,
+                workers, settings, metrics, self._streams, self._live_load
             )
         self.decoded = False
         """Whether a decode step has succeeded."""

@@ -52,8 +52,6 @@ class SecondPassOptions:
     """Silence after which an attempt begins."""
     deadline_s: float
     """Longest time from the endpoint to the final."""
-    hotwords: bool
-    """Whether the offline model favours hotwords."""
     report: Callable[[Outcome, int, int], None]
     """Counts an outcome, with the characters of the final and how many of them changed."""
 
@@ -118,8 +116,6 @@ class SecondPass:
         options, begin = self._options, sentence.audio_begin
         if options is None or sentence.speech_end is None:
             return
-        if sentence.hotwords and not options.hotwords:
-            return  # text without the hotwords would replace text with them
         silence = detected - sentence.speech_end
         if not sentence.ended and silence < options.pause:
             return

@@ -27,11 +27,7 @@ log = logging.getLogger(__name__)
 
 
 class SecondPassStage:
-    """Compute the second passes of all streams.
-
-    `live_load` returns None while no stream is live; `hotwords` says whether the offline model
-    favours any.
-    """
+    """Compute the second passes of all streams; `live_load` is None while no stream is live."""
 
     def __init__(
         self,
@@ -40,7 +36,6 @@ class SecondPassStage:
         metrics: Metrics,
         streams: Mapping[StreamId, Stream],
         live_load: Callable[[], Load | None],
-        hotwords: bool,
     ) -> None:
         self._workers = workers
         self._metrics = metrics
@@ -65,7 +60,6 @@ class SecondPassStage:
         self.options = SecondPassOptions(
             from_ms(settings.second_pass_pause_ms),
             settings.second_pass_deadline_ms / 1000,
-            hotwords,
             metrics.second_pass_ended,
         )
         self.failure = ""
