@@ -15,7 +15,7 @@ from asr_server.access import Access, Caller
 from asr_server.api import transcripts
 from asr_server.api.forms import all_of, listed, one_of, read_form, text_of, unsupported
 from asr_server.api.schemas import BEARER, TRANSCRIPTION
-from asr_server.audio.decode import DEMUXERS, HEAD_BYTES, SIGNATURES
+from asr_server.audio.formats import BOXES, DEMUXERS, HEAD_BYTES, SIGNATURES, identify
 from asr_server.errors import AsrError, ModelNotFound
 from asr_server.protocol import models
 from asr_server.protocol.commands import Parameters, RunTask
@@ -212,9 +212,10 @@ async def _file(form: FormData) -> tuple[UploadFile, str]:
     if len(head) < HEAD_BYTES:
         raise InvalidRequest(f"'file' has {len(head)} bytes: too few for a recording.", "file")
     suffix = PurePath(file.filename or "").suffix.lower().removeprefix(".")
-    if head.startswith(b"RIFF"):
+    identify(head, "wav", last=True)  # names what is no audio
+    if head.startswith((b"RIFF", b"RF64")):
         return file, "wav"
-    if head.startswith(tuple(SIGNATURES)) or head[4:8] == b"ftyp":
+    if head.startswith((b"ID3", b"FORM", *SIGNATURES)) or head[4:8] in BOXES:
         return file, SUFFIXES.get(suffix, "mp3")  # the decoder goes by the same bytes
     if head[0] == 0xFF and head[1] & 0xE0 == 0xE0:
         return file, "aac" if head[1] & 0xF6 == 0xF0 else "mp3"

@@ -11,9 +11,9 @@ from . import hotwords, times
 from .frozen import freeze, read_items
 from .network import OfflineModel
 
-PLAIN = 2_500
+PLAIN = 1_500
 """Recordings without an invented word."""
-TIMED = 2_000
+TIMED = 1_200
 """Recordings from which the times are learnt."""
 HEADS = "paraformer.predictor.upsample_cnn", "paraformer.predictor.blstm"
 HEADS += "paraformer.predictor.cif_output2", "paraformer.bias_encoder", "paraformer.seaco_decoder"
@@ -42,7 +42,7 @@ def save(model: OfflineModel, folder: Path, part: str, prefixes: tuple[str, ...]
 
 
 def train(work: Path, streaming: Path, seconds: float, times_seconds: float, threads: int) -> None:
-    """Train both parts; what is finished already is left alone or continued."""
+    """Train both parts, beginning with the weights that an earlier run left."""
     torch.set_num_threads(threads)
     torch.manual_seed(1)
     speech, folder = work / "speech", work / "second_pass"
@@ -58,7 +58,7 @@ def train(work: Path, streaming: Path, seconds: float, times_seconds: float, thr
 
     plain = list(freeze(model, read_items(speech, "train-*", PLAIN), normaliser))
     log(f"{len(plain)} plain recordings")
-    if times_seconds and not (folder / "times.pt").exists():
+    if times_seconds:
         times.train(model.paraformer.predictor, plain[::-1][:TIMED], times_seconds, log)
         save(model, folder, "times", HEADS[:3])
     words = json.loads((speech / "names.json").read_text("utf-8"))

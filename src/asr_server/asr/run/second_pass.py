@@ -57,7 +57,7 @@ class _Scores(NamedTuple):
     confidences: list[float]
 
 
-class SecondPass:
+class SecondPassRunner:
     """Recognise whole sentences; keep nothing of them."""
 
     def __init__(
@@ -223,14 +223,14 @@ class SecondPass:
 
 def load_second_pass(
     path: Path, vocabulary: Sequence[str], device: torch.device, dtype: str
-) -> SecondPass:
+) -> SecondPassRunner:
     """Load a model directory whose tokens are `vocabulary`; raises LoadError."""
     try:
         model = ModelDir.open(path)
         if model.tokens != tuple(vocabulary):
             raise ValueError(f"{path}: its tokens are not those of the streaming model")
         network = load_offline(model, device, dtype)
-        return SecondPass(network, load_frontend(model).to(device), model.tokens)
+        return SecondPassRunner(network, load_frontend(model).to(device), model.tokens)
     except (OSError, ValueError) as exc:
         raise LoadError(f"The model of the second pass cannot be used: {exc}") from exc
     except (KeyError, TypeError) as exc:
