@@ -95,10 +95,10 @@ export function state(page, wanted, timeout = 20_000) {
 }
 
 /** Wait until the page shows that more than `seconds` are recorded. */
-export function recordedFor(page, seconds) {
+export function recordedFor(page, seconds, timeout = 30_000) {
   const isLonger = (least) =>
     parseFloat(document.querySelector('#time').textContent.slice(3)) > least;
-  return page.waitForFunction(isLonger, seconds);
+  return page.waitForFunction(isLonger, seconds, { timeout });
 }
 
 /**
