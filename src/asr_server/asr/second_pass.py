@@ -101,6 +101,10 @@ class SecondPass:
         self._attempts: dict[Samples, _Attempt] = {}
         """By the begin of their sentence's audio."""
 
+    def favour(self, hotwords: HotwordSet | None) -> None:
+        """Replace the hotwords, of which only an offline model with a list makes use."""
+        self._hotwords = hotwords
+
     # What happens to a sentence -----------------------------------------------------------------
 
     def update(

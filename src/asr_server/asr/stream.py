@@ -68,9 +68,7 @@ class Stream:
         self._options = options
         self._geometry = geometry
         self._pre_roll = from_ms(options.prefix_padding_ms)
-        self._preview_interval = 0
-        if previews and options.interim and options.previews:
-            self._preview_interval = PREVIEW_INTERVAL
+        self._preview_interval = PREVIEW_INTERVAL if previews and options.interim else 0
         self._hotwords = hotwords
         self._on_change = on_change
         self._on_close = on_close
@@ -125,8 +123,9 @@ class Stream:
             self._progressed.set()
 
     def favour(self, hotwords: HotwordSet | None) -> None:
-        """Replace the hotwords, from the next sentence on."""
+        """Replace the hotwords, from the next sentence on; whether there is a second pass stays."""
         self._hotwords = hotwords
+        self.second_pass.favour(hotwords)
 
     @property
     def backlog(self) -> Samples:
