@@ -16,6 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 WEB = ROOT / "clients" / "web"
 BIN = Path(sys.executable).parent
+CHART = "deploy/helm/asr-server"
 RELEASE = ".github/workflows/release.yml"
 NPM_INSTALL = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts"]
 
@@ -41,6 +42,7 @@ CHECKS = (  # the longest first
         "workflow",
         ("check-jsonschema", "--builtin-schema", "vendor.github-workflows", RELEASE),
     ),
+    Check("Helm chart", ("helm", "lint", "--quiet", "--strict", CHART), source="https://helm.sh"),
     Check("Dockerfile", ("hadolint", "Dockerfile"), source="only for Linux on x86-64"),
 )
 

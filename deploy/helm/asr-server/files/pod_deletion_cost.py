@@ -1,7 +1,7 @@
-"""Keep this pod's deletion cost at its number of open tasks, so that scaling down ends the idlest pod.
+"""Keep this pod's deletion cost at its number of open tasks, so that the idlest pod ends first.
 
-A ReplicaSet removes pods with the lowest `controller.kubernetes.io/pod-deletion-cost` first. Written on
-a change only, because every write is an update of the API server.
+A ReplicaSet that shrinks removes the pods with the lowest cost. The annotation is written on a
+change only, because every write is one of the API server's database.
 """
 
 import json
@@ -39,14 +39,16 @@ def write(cost: int) -> None:
         },
         method="PATCH",
     )
-    trust = ssl.create_default_context(cafile=str(ACCOUNT / "ca.crt")) if API[:6] == "https:" else None
-    urllib.request.urlopen(request, timeout=5, context=trust).close()
+    urllib.request.urlopen(request, timeout=5).close()
 
 
 def main() -> None:
     """Follow the open tasks until SIGTERM, which the first process of a container must handle."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    urllib.request.install_opener(urllib.request.build_opener(urllib.request.ProxyHandler({})))
+    trust = ssl.create_default_context()
+    trust.load_verify_locations(ACCOUNT / "ca.crt")
+    handlers = urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=trust)
+    urllib.request.install_opener(urllib.request.build_opener(*handlers))
     written = None
     while True:
         try:

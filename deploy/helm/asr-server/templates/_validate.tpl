@@ -14,7 +14,7 @@
 {{- end -}}
 
 {{- if and (include "asr.exposed" .) (not (include "asr.hasKeys" .)) (not $v.access.open) -}}
-  {{- $faults = append $faults (printf "The server is exposed beyond the cluster (ingress, gateway, or service.type %s) without API keys: set access.keys or access.existingSecret, or access.open if something in front authenticates." $v.service.type) -}}
+  {{- $faults = append $faults "The server is exposed beyond the cluster (ingress, gateway or service.type) without API keys: set access.keys or access.existingSecret, or access.open if something in front authenticates." -}}
 {{- end -}}
 {{- if and $v.access.keys $v.access.existingSecret -}}
   {{- $faults = append $faults "access.keys and access.existingSecret are both set: choose one." -}}
@@ -35,8 +35,8 @@
 
 {{- $scaled := ne $v.autoscaling.mode "none" -}}
 {{- if $scaled -}}
-  {{- if gt (float64 $v.autoscaling.utilization) 1.0 -}}
-    {{- $faults = append $faults (printf "autoscaling.utilization is %v: utilisation never exceeds 1, so no pod would be added." $v.autoscaling.utilization) -}}
+  {{- if gt (int $v.autoscaling.utilizationPercent) 100 -}}
+    {{- $faults = append $faults (printf "autoscaling.utilizationPercent is %v: utilisation never exceeds 100 %%, so no pod would be added." $v.autoscaling.utilizationPercent) -}}
   {{- end -}}
   {{- if and (eq $v.autoscaling.mode "keda") (not $v.autoscaling.prometheusAddress) -}}
     {{- $faults = append $faults "autoscaling.mode keda needs autoscaling.prometheusAddress, the URL of Prometheus." -}}
@@ -56,9 +56,13 @@
     {{- $faults = append $faults (printf "model.claim.accessMode ReadWriteOnce allows one node only, but %s may have several pods: use ReadWriteMany, or one replica and maxSurge 0." $kind) -}}
   {{- end -}}
   {{- $settings := merge dict $k.settings $v.settings -}}
-  {{- $delay_ms := float64 (get $settings "ASR_MAX_DELAY_MS" | default 150) -}}
-  {{- if and $scaled (hasKey $settings "ASR_MAX_DELAY_MS" | ternary (gt (float64 (get $settings "ASR_MAX_DELAY_MS")) 0.0) true) (ge (mulf $v.autoscaling.delaySeconds 1000) $delay_ms) -}}
-    {{- $faults = append $faults (printf "autoscaling.delaySeconds is %v, but servers of kind %s refuse tasks from a delay of %v ms on (ASR_MAX_DELAY_MS): it must be lower." $v.autoscaling.delaySeconds $kind $delay_ms) -}}
+  {{- $refused_ms := hasKey $settings "ASR_MAX_DELAY_MS" | ternary (get $settings "ASR_MAX_DELAY_MS") 150 | float64 -}}
+  {{- if and $scaled (gt $refused_ms 0.0) (ge (float64 $v.autoscaling.delayMs) $refused_ms) -}}
+    {{- $faults = append $faults (printf "autoscaling.delayMs is %v, but servers of kind %s refuse tasks from a delay of %v ms on (ASR_MAX_DELAY_MS): it must be lower." $v.autoscaling.delayMs $kind $refused_ms) -}}
+  {{- end -}}
+  {{- $tasks := get $settings "ASR_MAX_TASKS" | default 64 -}}
+  {{- if gt (int $k.capacity) (int $tasks) -}}
+    {{- $faults = append $faults (printf "%s.capacity is %v, but a server opens %v tasks at most: raise ASR_MAX_TASKS in %s.settings." $kind $k.capacity $tasks $kind) -}}
   {{- end -}}
   {{- $own := fromYaml (include "asr.ownSettings" (dict "root" $ "kind" $kind)) -}}
   {{- range $name := keys $settings | sortAlpha -}}
