@@ -17,6 +17,7 @@ PAIRS = [
         "docs/OPERATIONS.md",
         "docs/CAPACITY.md",
         "docs/INSTALL.md",
+        "docs/KUBERNETES.md",
     )
 ]
 LANGUAGES = ("bash", "python", "json")

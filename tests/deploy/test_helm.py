@@ -44,7 +44,12 @@ TO_POSTGRES = {"egress": [{"ports": [{"protocol": "TCP", "port": 5432}]}]}
 
 MATRIX: dict[str, dict[str, Any]] = {
     "defaults": {},
-    "demo": {"model": {"source": "demo"}, "podDisruptionBudget": {"enabled": False}},
+    "demo": {
+        "model": {"source": "demo"},
+        "podDisruptionBudget": {"enabled": False},
+        "access": {"open": True},
+        "ingress": {**INGRESS, "controller": "haproxy"},
+    },
     "GPUs alone": {"cpu": {"enabled": False}, "cuda": {"enabled": True, "capacity": 400}},
     "both kinds, KEDA": {
         "cuda": {"enabled": True, "runtimeClassName": "nvidia", "nodeSelector": {"gpu": "yes"}},
@@ -61,7 +66,7 @@ MATRIX: dict[str, dict[str, Any]] = {
     },
     "HAProxy, gateway, image, PostgreSQL": {
         "access": {"existingSecret": "keys"},
-        "ingress": {**INGRESS, "controller": "haproxy"},
+        "ingress": {**INGRESS, "controller": "haproxy-ingress"},
         "gateway": GATEWAY,
         "model": {"source": "image"},
         "database": {"existingSecret": "database"},
@@ -384,7 +389,7 @@ def test_proxies_wait_longer_than_the_server():
         assert float(found[prefix + name]) > silence_s
     retried = found[prefix + "proxy-next-upstream"]
     assert f"proxy_next_upstream {retried};" in directives(NGINX)
-    assert haproxy["metadata"]["annotations"]["haproxy.org/timeout-tunnel"] == "3600s"
+    assert haproxy["metadata"]["annotations"]["haproxy-ingress.github.io/timeout-tunnel"] == "3600s"
     [route] = of_kind("HAProxy, gateway, image, PostgreSQL", "HTTPRoute")
     assert route["spec"]["rules"][0]["timeouts"]["request"] == "0s"
 
