@@ -6,6 +6,7 @@ Kubernetes are checked where kubernetes-validate is installed.
 
 import asyncio
 import json
+import os
 import re
 import shutil
 import ssl
@@ -14,6 +15,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import asynccontextmanager
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -29,7 +31,7 @@ from tests.support.processes import ROOT, environment
 from tests.support.serving import connected, run_task, serving
 from tools.chart_docs import CHART, README, fill, leaves, values
 
-HELM = shutil.which("helm")
+HELM = shutil.which("helm", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
 helm = pytest.mark.skipif(HELM is None, reason="needs Helm")
 
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text("utf-8"))
