@@ -120,10 +120,16 @@ CONTRADICTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "setting of the chart": ({"settings": {"ASR_PORT": 9000}}, "ASR_PORT: other values"),
     "key in a setting": ({"settings": {"ASR_API_KEYS": "x" * 16}}, "ASR_API_KEYS: other values"),
     "unknown value": ({"replicas": 3}, "'replicas' not allowed"),
-    "wrong type": ({"cpu": {"replicas": "two"}}, "got string, want integer"),
-    "wrong choice": ({"model": {"source": "hub"}}, "one of 'download', 'claim', 'image', 'demo'"),
-    "short key": ({"access": {"keys": ["secret"]}}, "minLength: got 6, want 16"),
-    "short timeout": ({"ingress": {"timeoutSeconds": 60}}, "minimum: got 60, want 61"),
+}
+
+REFUSED: dict[str, tuple[str, Any]] = {
+    "wrong type": ("cpu.replicas", "two"),
+    "wrong choice": ("model.source", "hub"),
+    "no pod to scale from": ("cpu.minReplicas", 0),
+    "name that is no setting": ("settings.THREADS", 4),
+    "setting in the wrong place": ("env.ASR_THREADS", "4"),
+    "short key": ("access.keys", ["secret"]),
+    "timeout below the server's": ("ingress.timeoutSeconds", 60),
 }
 
 
@@ -184,6 +190,20 @@ def test_the_default_values_follow_their_schema_and_all_are_described():
     jsonschema.validate(VALUES, SCHEMA)
     described = {path for path, _, _ in values()}
     assert set(leaves(VALUES, described)) == described
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_the_schema_refuses(case):
+    path, value = REFUSED[case]
+    chosen = json.loads(json.dumps(VALUES))
+    *parents, name = path.split(".")
+    inner = chosen
+    for parent in parents:
+        inner = inner[parent]
+    inner[name] = value
+    with pytest.raises(jsonschema.ValidationError) as refused:
+        jsonschema.validate(chosen, SCHEMA)
+    assert refused.value.path[0] == parents[0]
 
 
 def test_the_readme_lists_the_current_values():
