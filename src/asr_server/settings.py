@@ -8,20 +8,20 @@ import json
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 AudioFormat = Literal[
     "pcm", "wav", "mulaw", "alaw", "mp3", "opus", "speex", "aac", "amr", "flac", "webm", "m4a",
-    "mp4", "ogg",
+    "mp4", "ogg", "mkv", "mov", "3gp", "aiff", "au", "caf", "wma", "flv", "avi", "ts",
 ]  # fmt: skip
 """The values of a task's `format`."""
 
 HubChoice = Literal["auto", "modelscope", "huggingface"]
 """The values of `hub`."""
 
-MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 8000, 48_000
+MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 8000, 192_000
 """The range of a task's `sample_rate`, for audio without a header."""
 
 SHORTEST_KEY = 16
@@ -56,12 +56,6 @@ def check_key(key: str) -> str:
     if len(key) < SHORTEST_KEY:
         raise ValueError(f"a key is {len(key)} long; at least {SHORTEST_KEY} characters are needed")
     return key
-
-
-def problems(error: ValidationError) -> list[tuple[str, str]]:
-    """Return the name and the fault of every setting in an error; no value, which may be a key."""
-    found = [("_".join(map(str, fault["loc"][:1])), fault["msg"]) for fault in error.errors()]
-    return [(name or "settings", message) for name, message in found]
 
 
 def _invalid(message: str) -> PydanticCustomError:

@@ -184,13 +184,8 @@ async def test_a_codec_that_nobody_needs_is_refused_by_name(codec):
 def test_codecs_of_telephones_and_videos_are_accepted(codec, kind):
     tone = (9000 * np.sin(np.arange(16_000) * 0.2)).astype(np.int16)
     file = media.encoded(codec, kind, tone)
-    if kind == "mp4":
-        with pytest.raises(DecodeError):  # its index stands at the end
-            decode(file, "m4a")
-    else:
-        assert len(decode(file, "wav" if kind == "wav" else "webm")) == pytest.approx(
-            16_000, abs=900
-        )
+    declared = {"wav": "wav", "mp4": "m4a"}.get(kind, "webm")
+    assert len(decode(file, declared)) == pytest.approx(16_000, abs=900)
 
 
 # Everything at once ------------------------------------------------------------------------------

@@ -89,7 +89,7 @@ def test_audio_whose_rate_and_channels_change_is_decoded_on():
 @pytest.mark.parametrize("format", sorted(set(DEMUXERS) - {"mp3", "aac"}))
 def test_garbage_is_refused(format):
     noise = np.random.default_rng(1).bytes(200_000)
-    with pytest.raises(DecodeError, match="^Failed to decode audio$"):
+    with pytest.raises(DecodeError, match="^Failed to decode audio: (no audio|it holds)"):
         decode(noise, format)
 
 

@@ -49,10 +49,9 @@ async def test_a_whole_file_in_one_frame_is_recognised(client):
 )
 async def test_garbage_fails_the_task(client, messages):
     await client.say(run_task(format="opus"), *messages)
-    assert error(await client.until("task-failed")) == (
-        "InvalidParameter",
-        "Failed to decode audio",
-    )
+    code, message = error(await client.until("task-failed"))
+    assert code == "InvalidParameter"
+    assert message.startswith("Failed to decode audio: ")
     assert await client.closed() == 1000
 
 

@@ -12,36 +12,39 @@ from typing import Any
 
 import av
 
-from asr_server.audio.units import SAMPLE_RATE, Pcm, bounded
+from asr_server.audio.flac import FlacFrames
+from asr_server.audio.packets import Packets
+from asr_server.audio.segments import Segments
+from asr_server.audio.track import Track
+from asr_server.audio.units import SAMPLE_RATE, Pcm
 from asr_server.errors import DecodeError
 
 CODECS = frozenset(
     """aac aac_latm ac3 adpcm_g722 adpcm_g726 adpcm_g726le adpcm_ima_qt adpcm_ima_wav adpcm_ms
-    adpcm_yamaha alac amr_nb amr_wb eac3 flac gsm gsm_ms mp1 mp2 mp3 opus pcm_alaw pcm_f32be
-    pcm_f32le pcm_f64be pcm_f64le pcm_mulaw pcm_s16be pcm_s16le pcm_s24be pcm_s24le pcm_s32be
-    pcm_s32le pcm_s8 pcm_u8 speex vorbis""".split()
+    adpcm_yamaha alac amr_nb amr_wb dts eac3 flac g723_1 g729 gsm gsm_ms mp1 mp2 mp3 opus pcm_alaw
+    pcm_bluray pcm_dvd pcm_f32be pcm_f32le pcm_f64be pcm_f64le pcm_mulaw pcm_s16be pcm_s16le
+    pcm_s24be pcm_s24le pcm_s32be pcm_s32le pcm_s8 pcm_u8 speex vorbis wmapro wmav1 wmav2
+    wmavoice""".split()
 )
-"""What DashScope documents, and what browsers, phones, telephony and video files bring, by
-FFmpeg's names. Its other 170 audio decoders are for games and old disks, and seldom tested."""
+"""What DashScope documents, and what browsers, phones, telephony, dictaphones and video files
+bring, by FFmpeg's names. Its other 160 audio decoders are for games and old disks, and seldom
+tested."""
 CODEC_NAMES = (
-    "AAC, AC-3, ADPCM, A-law, ALAC, AMR, E-AC-3, FLAC, G.722, G.726, GSM, MP2, MP3, µ-law, Opus,"
-    " PCM, Speex, Vorbis"
+    "AAC, AC-3, ADPCM, A-law, ALAC, AMR, DTS, E-AC-3, FLAC, G.722, G.723.1, G.726, G.729, GSM, MP2,"
+    " MP3, µ-law, Opus, PCM, Speex, Vorbis, WMA"
 )
-MIN_RATE, MAX_RATE, MAX_CHANNELS = 1000, 384_000, 8
-MAX_FRAME = 1 << 20
-"""Samples of one channel in one frame."""
 MAX_HEADER_BYTES = 8 << 20
 """More bytes without a decoded sample are refused."""
 MAX_FAULTS = 1000
 """Damaged places in one stream; more is not audio."""
 GRACE_S, MIN_BYTES_PER_S = 60, 16
 """Reject decompression bombs: under 16 bytes a second after 60 s, less than any codec needs."""
+GRACE_SILENCE_S, SILENT_BYTES_PER_S = 600, 64
+"""Gaps in time stamps become at most 600 s of silence, and a second more for each 64 bytes."""
 GRACE_CPU_S, MAX_CPU_PER_S = 3.0, 0.1
 """CPU time that a stream may take at once, and for each second of its audio: MP3 takes 0.002."""
 UNBACKED_ENTRIES = 200_000
 """Samples that an index may list beyond the bytes received; one takes 24 bytes of memory."""
-PIECE: int = SAMPLE_RATE
-"""Samples that are passed on before the rest of the input is decoded."""
 
 
 class Container:
@@ -52,13 +55,9 @@ class Container:
     ) -> None:
         self._demuxer = demuxer
         self._receive = receive
-        self._emit = emit
-        self._input = b""
         self._received = 0
-        self._resampler: Any = None
-        self._source: tuple[str, str, int] | None = None
-        """Sample format, channel layout and rate that the resampler takes."""
-        self._samples = 0
+        self._track = Track(emit)
+        self._segments = Segments(demuxer, self._pull)
         self._cpu_began_s = time.process_time()
         self._refused: DecodeError | None = None
 
@@ -71,84 +70,92 @@ class Container:
         except MemoryError:
             raise DecodeError("it takes more memory than a stream may have") from None
         except Exception as broken:  # FFmpeg's errors have many classes, none with more detail
-            raise self._refused or DecodeError() from broken
-        if self._refused or not self._samples:
-            raise self._refused or DecodeError()
+            raise self._refused or self._undecodable() from broken
+        if self._refused or not self._track.samples:
+            raise self._refused or self._undecodable()
 
     def read(self, size: int) -> bytes:
-        """Return at least one byte to the demuxer, or none at the end."""
-        if not self._input and self._refused is None:
+        """Return at least one byte to the demuxer, or none at the end of a segment."""
+        return self._segments.read(size)
+
+    def _pull(self) -> bytes:
+        """Return the next bytes of the stream, or none at its end or if it was refused."""
+        if self._refused is None:
             try:
                 self._check()
             except DecodeError as refused:  # FFmpeg would lose an exception
                 self._refused = refused
-                return b""
-            self._input = self._receive()
-            self._received += len(self._input)
-        data, self._input = self._input[:size], self._input[size:]
+        if self._refused is not None:
+            return b""
+        data = self._receive()
+        self._received += len(data)
         return data
 
     def _decode(self) -> None:
+        if self._demuxer == "flac":
+            self._decode_flac()
+        else:
+            self._decode_segment()
+            while self._segments.next():
+                self._track.restart()
+                self._decode_segment()
+        self._track.flush()
+
+    def _decode_segment(self) -> None:
+        source = self._segments.kept() or self
         options = {
             "probesize": "32",  # begin with the first frame instead of probing seconds of audio
             "analyzeduration": "0",
             "codec_whitelist": _decoders(),
         }
         with av.open(
-            self, mode="r", format=self._demuxer, options=options, buffer_size=4096
+            source, mode="r", format=self._demuxer, options=options, buffer_size=4096
         ) as container:
+            stream = self._audio(container)
+            packets = Packets(self._demuxer, stream, self._track)
             for packet in self._packets(container):
                 self._check_index(container)
-                with contextlib.suppress(av.FFmpegError):  # damaged; the next one may be whole
-                    for frame in packet.decode():
-                        self._resample(frame)
+                self._track.max_silence_s = GRACE_SILENCE_S + self._received / SILENT_BYTES_PER_S
+                packets.decode(packet)
                 self._check()
-        self._flush()
 
-    def _packets(self, container: Any) -> Iterator[Any]:
-        """Yield the packets of the first audio stream, continuing after damaged places."""
+    def _audio(self, container: Any) -> Any:
+        """Return the first audio stream. Raises DecodeError."""
         self._check_index(container)
         if not container.streams.audio:
-            raise DecodeError
+            raise DecodeError("there is no audio track in it")
         stream = container.streams.audio[0]
         codec = stream.codec_context.codec.canonical_name if stream.codec_context else "unknown"
         if codec not in CODECS:
             raise DecodeError(f"the codec '{codec}' is not accepted; accepted are {CODEC_NAMES}")
         stream.codec_context.thread_count = 1
+        return stream
+
+    def _packets(self, container: Any) -> Iterator[Any]:
+        """Yield the packets of all streams, continuing after damaged places."""
         for _ in range(MAX_FAULTS):
             try:
-                yield from container.demux(stream)
+                yield from container.demux()
                 return
             except av.FFmpegError:
                 continue
-        raise DecodeError("it is damaged in too many places")
+        raise DecodeError(f"it is damaged in more than {MAX_FAULTS} places")
 
-    def _resample(self, frame: Any) -> None:
-        rate, layout = frame.sample_rate, frame.layout
-        if not MIN_RATE <= rate <= MAX_RATE or layout.nb_channels > MAX_CHANNELS:
-            raise DecodeError(
-                f"it has {layout.nb_channels} channels at {rate} Hz; accepted are up to"
-                f" {MAX_CHANNELS} channels at {MIN_RATE} to {MAX_RATE} Hz"
-            )
-        if frame.samples > MAX_FRAME:
-            raise DecodeError
-        source = (frame.format.name, layout.name, rate)
-        if source != self._source:  # some recorders change it in mid-stream
-            self._flush()
-            self._source = source
-            self._resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
-        self._keep(self._resampler.resample(frame))
-
-    def _flush(self) -> None:
-        if self._resampler is not None:
-            self._keep(self._resampler.resample(None))
-
-    def _keep(self, frames: list[Any]) -> None:
-        for frame in frames:
-            samples = bounded(frame.to_ndarray()[0])
-            self._samples += len(samples)
-            for begin in range(0, len(samples), PIECE):
-                self._emit(samples[begin : begin + PIECE])
+    def _decode_flac(self) -> None:
+        stream_info = b""
+        decoder: Any = None
+        for frame in FlacFrames(self._pull):
+            if frame.stream_info is not stream_info:
+                stream_info = frame.stream_info
+                if decoder is not None:
+                    self._track.restart()
+                decoder = av.CodecContext.create("flac", "r")
+                decoder.extradata = stream_info
+                decoder.options = {"err_detect": "crccheck"}
+            with contextlib.suppress(av.FFmpegError):
+                for decoded in decoder.decode(av.Packet(frame.data)):
+                    self._track.frame(decoded, frame.at_s)
+            self._check()
 
     def _check_index(self, container: Any) -> None:
         """Raise DecodeError if the container's index claims samples that nothing backs."""
@@ -158,15 +165,18 @@ class Container:
 
     def _check(self) -> None:
         """Raise DecodeError if the stream is over a limit."""
-        if not self._samples and self._received > MAX_HEADER_BYTES:
+        decoded_s = self._track.samples / SAMPLE_RATE
+        if not decoded_s and self._received > MAX_HEADER_BYTES:
             raise DecodeError(f"there is no audio in its first {MAX_HEADER_BYTES >> 20} MB")
-        if self._samples > SAMPLE_RATE * (GRACE_S + self._received / MIN_BYTES_PER_S):
+        if decoded_s > GRACE_S + self._received / MIN_BYTES_PER_S:
             raise DecodeError(f"it has less than {MIN_BYTES_PER_S} bytes a second")
-        cpu_s = time.process_time() - self._cpu_began_s
-        if cpu_s > GRACE_CPU_S + MAX_CPU_PER_S * self._samples / SAMPLE_RATE:
+        if time.process_time() - self._cpu_began_s > GRACE_CPU_S + MAX_CPU_PER_S * decoded_s:
             raise DecodeError(
                 f"it takes more than {MAX_CPU_PER_S:g} s of CPU time for a second of audio"
             )
+
+    def _undecodable(self) -> DecodeError:
+        return DecodeError(f"no audio was found in it (read as {self._demuxer})")
 
 
 @cache

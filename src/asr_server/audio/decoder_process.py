@@ -131,6 +131,7 @@ class _Output:
         self._waiting += len(samples)
         if self._waiting >= SAMPLE_RATE:
             self._channel.sendall(self._samples())
+            _limit_stall()  # a file that was kept until its end is decoded in one go
 
     def send(self, kind: Kind, payload: bytes = b"") -> None:
         data = self._samples() if self._pieces else b""

@@ -1,8 +1,5 @@
 """Decode G.711, the audio of telephone networks: a byte a sample, on a logarithmic scale."""
 
-from dataclasses import dataclass
-from functools import partial
-
 import numpy as np
 
 from asr_server.audio.units import Pcm
@@ -25,18 +22,4 @@ def _alaw() -> Pcm:
     return (np.where(code & 0x80, size, -size) / 32768).astype(np.float32)
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """Describe how samples lie in bytes, as `wave.Layout` does."""
-
-    table: Pcm
-    rate: int
-    frame: int = 1
-
-    def mono(self, data: bytes) -> Pcm:
-        """Return (n,) float32 in [-1, 1] from n bytes."""
-        return self.table[np.frombuffer(data, np.uint8)]
-
-
-LAYOUTS = {"mulaw": partial(Layout, _mulaw()), "alaw": partial(Layout, _alaw())}
-"""The layout of a format, to be called with its rate in Hz."""
+MULAW, ALAW = _mulaw(), _alaw()

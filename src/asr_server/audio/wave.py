@@ -1,21 +1,28 @@
-"""Parse RIFF headers and convert uncompressed samples."""
+"""Parse WAVE headers and convert uncompressed samples."""
 
+import re
 import struct
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from asr_server.audio.units import Pcm, bounded
+from asr_server.audio import g711
+from asr_server.audio.units import bounded
 from asr_server.errors import DecodeError
 
 MAX_HEADER_BYTES = 64 * 1024
 MAX_HEADER_CHUNKS = 100
 """A longer header before the samples is refused."""
+UNKNOWN = 0xFFFFFFFF
 MAX_DATA_BYTES = 0x7F000000
 """Streaming writers give 0, 0xFFFFFFFF or about 0x7FFFFFFF as the length of their samples."""
-INTEGER, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
+INTEGER, FLOAT, ALAW, MULAW, EXTENSIBLE = 1, 3, 6, 7, 0xFFFE
 MIN_RATE, MAX_RATE = 1000, 384_000
 MAX_CHANNELS = 64
+COMPANDED = {ALAW: g711.ALAW, MULAW: g711.MULAW}
+"""The sample of each byte, by encoding."""
+CHUNK_NAME = re.compile(rb"[A-Za-z][A-Za-z0-9_]{2}[A-Za-z0-9_ ]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,17 +33,20 @@ class Layout:
     channels: int = 1
     width: int = 2
     """Bytes of one sample of one channel."""
-    floating: bool = False
+    encoding: int = INTEGER
+    """As a WAVE header names it."""
 
     @property
     def frame(self) -> int:
         """Return the bytes of one sample of all channels."""
         return self.channels * self.width
 
-    def mono(self, data: bytes | bytearray | memoryview) -> Pcm:
-        """Return (n,) float32 in [-1, 1], the mean of the channels, from n whole frames."""
-        samples: Pcm
-        if self.floating:
+    def samples(self, data: bytes) -> NDArray[np.float32]:
+        """Return (n, channels) float32 in [-1, 1] from n whole frames."""
+        samples: NDArray[np.float32]
+        if self.encoding in COMPANDED:
+            samples = COMPANDED[self.encoding][np.frombuffer(data, np.uint8)]
+        elif self.encoding == FLOAT:
             with np.errstate(over="ignore"):  # a double beyond float32 becomes infinite
                 samples = bounded(np.frombuffer(data, f"<f{self.width}").astype(np.float32))
         elif self.width == 1:
@@ -48,9 +58,8 @@ class Layout:
         else:
             integers = np.frombuffer(data, f"<i{self.width}").astype(np.float32)
             samples = integers / np.float32(2 ** (8 * self.width - 1))
-        if self.channels > 1:
-            samples = samples.reshape(-1, self.channels).mean(axis=1, dtype=np.float32)
-        return samples
+        frames: NDArray[np.float32] = samples.reshape(-1, self.channels)
+        return frames
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +81,8 @@ class HeaderParser:
         self._chunks = 0
         self._offset = 12
         """Where the next chunk begins."""
+        self._long_data = 0
+        """Bytes of samples, from a header for more than 4 GB."""
 
     def parse(self, data: bytes | bytearray) -> Header | None:
         """Return the header at the beginning of `data`, or None while it is incomplete.
@@ -89,13 +100,24 @@ class HeaderParser:
             if name == b"data":
                 if self._layout is None:
                     raise NotUncompressedWave
-                return Header(self._layout, begin, length if 0 < length < MAX_DATA_BYTES else None)
+                if length == UNKNOWN and self._long_data:
+                    length = self._long_data
+                elif not 0 < length < MAX_DATA_BYTES:
+                    length = None
+                return Header(self._layout, begin, length)
+            if begin + min(length, 40) > len(data):
+                break
             if name == b"fmt ":
-                if begin + min(length, 40) > len(data):
-                    break
                 self._layout = _parse_format(data[begin : begin + min(length, 40)])
+            elif name == b"ds64" and length >= 16:
+                self._long_data = int.from_bytes(data[begin + 8 : begin + 16], "little")
+            end = begin + length
+            if length % 2:
+                if len(data) < end + 4 and end <= MAX_HEADER_BYTES:
+                    break
+                end += not CHUNK_NAME.match(data, end)  # some writers omit the byte that pads
             self._chunks += 1
-            self._offset = begin + length + length % 2
+            self._offset = end
             if self._offset > MAX_HEADER_BYTES or self._chunks > MAX_HEADER_CHUNKS:
                 raise DecodeError(
                     f"the WAVE header has more than {MAX_HEADER_CHUNKS} chunks or"
@@ -105,7 +127,7 @@ class HeaderParser:
 
 
 class NotUncompressedWave(Exception):
-    """Report that FFmpeg may know the format: A-law of telephony, ADPCM, or no audio at all."""
+    """Report that FFmpeg may know the format: ADPCM, MP3 in a WAVE file, or no audio at all."""
 
 
 def _parse_format(data: bytes | bytearray) -> Layout:
@@ -114,7 +136,8 @@ def _parse_format(data: bytes | bytearray) -> Layout:
     tag, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", data)
     if tag == EXTENSIBLE and len(data) >= 26:
         (tag,) = struct.unpack_from("<H", data, 24)  # the first bytes of the sub-format's GUID
-    supported = (tag == INTEGER and bits in (8, 16, 24, 32)) or (tag == FLOAT and bits in (32, 64))
+    widths = {INTEGER: (8, 16, 24, 32), FLOAT: (32, 64), ALAW: (8,), MULAW: (8,)}
+    supported = bits in widths.get(tag, ())
     if not (supported and MIN_RATE <= rate <= MAX_RATE and 1 <= channels <= MAX_CHANNELS):
         raise NotUncompressedWave
-    return Layout(rate, channels, bits // 8, tag == FLOAT)
+    return Layout(rate, channels, bits // 8, tag)

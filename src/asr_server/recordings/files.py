@@ -12,16 +12,21 @@ from dataclasses import dataclass
 from functools import partial
 from io import BufferedReader
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
-from asr_server.audio.units import SAMPLE_RATE
+import numpy as np
+
+from asr_server.audio.formats import HEAD_BYTES, identify
+from asr_server.audio.units import SAMPLE_RATE, Pcm
+from asr_server.errors import DecodeError
 
 BLOCK_BYTES = 32 * 1024
 NO_SOUND = "there is no sound in it"
 STDIN = Path("-")
 RAW = frozenset({".pcm", ".raw"})
 AUDIO_SUFFIXES = RAW.union(
-    ".wav .flac .mp3 .m4a .mp4 .ogg .opus .aac .amr .webm .mkv .mov .wma".split()
+    """.wav .flac .mp3 .m4a .mp4 .ogg .opus .aac .amr .webm .mkv .mov .wma .3gp .aif .aiff .au .caf
+    .flv .avi .ts .m4b .mka .oga .spx .w64""".split()
 )
 """Names of files that a folder of recordings holds; a file that is named itself may have any."""
 STREAMED = {"wav": "wav", "mp3": "mp3", "ogg": "opus", "flac": "flac", "aac": "aac", "amr": "amr"}
@@ -65,6 +70,11 @@ def open_recording(
     as_it_is = partial(_read_file, path)
     if path.suffix.lower() in RAW:
         return OpenRecording(as_it_is, "pcm", sample_rate, size / 2 / sample_rate, size)
+    with path.open("rb") as file:
+        try:
+            identify(file.read(HEAD_BYTES), "wav", last=True)
+        except DecodeError as exc:
+            raise RecordingError(exc.detail) from exc
     container, duration_s = _probe(path)
     if container in STREAMED:
         return OpenRecording(as_it_is, STREAMED[container], sample_rate, duration_s, size)
@@ -92,31 +102,40 @@ def _read_file(path: Path) -> Iterator[bytes]:
 
 
 def decode_file(path: Path) -> Iterator[bytes]:
-    """Yield the first audio track as 16 kHz mono PCM. Raises RecordingError."""
+    """Yield the first audio track as 16 kHz mono PCM, on its clock. Raises RecordingError."""
     import av
 
-    waiting = bytearray()
+    from asr_server.audio.packets import Packets
+    from asr_server.audio.track import Track
+
+    samples: list[Pcm] = []
+    track = Track(samples.append)
     try:
         with av.open(str(path)) as container:
-            for frame in _resampled(container):
-                waiting += bytes(frame.planes[0])[: frame.samples * 2]
-                if len(waiting) >= BLOCK_BYTES:
-                    yield bytes(waiting)
-                    waiting.clear()
+            if not container.streams.audio:
+                raise RecordingError(NO_SOUND)
+            packets = Packets(
+                container.format.name.split(",")[0], container.streams.audio[0], track
+            )
+            for packet in container.demux():
+                packets.decode(packet)
+                if sum(map(len, samples)) >= BLOCK_BYTES // 2:
+                    yield _pcm(samples)
+            track.flush()
     except (av.FFmpegError, OSError) as exc:
         raise RecordingError(_reason(exc)) from exc
-    yield bytes(waiting)
-
-
-def _resampled(container: Any) -> Iterator[Any]:
-    import av
-
-    if not container.streams.audio:
+    except DecodeError as exc:
+        raise RecordingError(exc.detail) from exc
+    if not track.samples:
         raise RecordingError(NO_SOUND)
-    resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
-    for frame in container.decode(audio=0):
-        yield from resampler.resample(frame)
-    yield from resampler.resample(None)
+    yield _pcm(samples)
+
+
+def _pcm(samples: list[Pcm]) -> bytes:
+    """Return samples as 16-bit ones, and clear the list."""
+    pcm = (np.concatenate([np.zeros(0, np.float32), *samples]) * 32767).astype("<i2").tobytes()
+    samples.clear()
+    return pcm
 
 
 def _probe(path: Path) -> tuple[str, float | None]:
