@@ -16,7 +16,7 @@ from dotenv import dotenv_values
 from dotenv.parser import parse_stream
 from pydantic import AliasChoices, ValidationError
 
-from asr_server.settings import Settings, SettingsError, problems
+from asr_server.settings import Settings, SettingsError
 
 FILE = Path(".env")
 
@@ -46,7 +46,8 @@ def read(options: Mapping[str, Any], **defaults: str) -> Settings:
     try:
         settings = Settings(**{**others, **values, **given})
     except ValidationError as error:
-        for key, message in problems(error):
+        for fault in error.errors():  # without the value, which may be a key
+            key, message = str(fault["loc"][0]), fault["msg"]
             name = _field(key) or key
             if name in given:
                 faults.append(f"--{name.replace('_', '-')}: {message}")

@@ -32,6 +32,7 @@ Codes and messages follow the error catalogue of DashScope's real-time recogniti
 where clients are known to compare them.
 """
 
+from collections.abc import Collection
 from typing import ClassVar
 
 
@@ -145,8 +146,11 @@ class ModelNotFound(ClientError):
 class UnsupportedFormat(ClientError):
     code = "UNSUPPORTED_FORMAT"
 
-    def __init__(self, name: str) -> None:
-        super().__init__(f"Audio format '{name}' is not supported.")
+    def __init__(self, name: str, accepted: Collection[str] = ()) -> None:
+        reason = f"Audio format '{name}' is not supported"
+        if accepted:
+            reason += f"; the parameter 'format' is one of {', '.join(accepted)}"
+        super().__init__(reason + ".")
 
 
 class NoValidAudio(ClientError):

@@ -8,7 +8,7 @@ import json
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -56,12 +56,6 @@ def check_key(key: str) -> str:
     if len(key) < SHORTEST_KEY:
         raise ValueError(f"a key is {len(key)} long; at least {SHORTEST_KEY} characters are needed")
     return key
-
-
-def problems(error: ValidationError) -> list[tuple[str, str]]:
-    """Return the name and the fault of every setting in an error; no value, which may be a key."""
-    found = [("_".join(map(str, fault["loc"][:1])), fault["msg"]) for fault in error.errors()]
-    return [(name or "settings", message) for name, message in found]
 
 
 def _invalid(message: str) -> PydanticCustomError:

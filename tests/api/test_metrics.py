@@ -180,7 +180,9 @@ async def test_build_and_state_are_exported(served):
     assert len(states) == 5
     assert [name for name, value in states.items() if value] == ["asr_server_state{ready}"]
     [build] = (name for name in now if name.startswith("asr_build_info"))
-    assert sorted(re.findall(r"\{(.*?)\}", build)) == sorted([__version__, "fake", "cpu", "none"])
+    assert sorted(re.findall(r"\{(.*?)\}", build)) == sorted(
+        [__version__, "fake", "cpu", "none", "off"]
+    )
 
 
 async def test_a_restart_of_the_device_is_counted(monkeypatch):

@@ -6,7 +6,7 @@ import re
 import httpx2
 import pytest
 
-from asr_server.api.status import FILES, STATIC
+from asr_server.api.status import BUILD, FILES, STATIC
 from asr_server.observability.history import FIGURES
 from tests.clients.nodejs import install_packages, needs_chromium, needs_node, node
 from tests.support.serving import (
@@ -115,7 +115,7 @@ async def test_nothing_is_fetched_from_other_origins(served):
 
 
 def test_the_server_has_every_figure_of_the_page():
-    figures = set(FIGURES) | {"state", "version", "model", "device", "dtype", "uptime_s"}
+    figures = set(FIGURES) | {"state", "uptime_s", *BUILD}
     totals = {"tasks_finished", "tasks_failed", "tasks_disconnected", "errors", "device_restarts"}
     asked = set(re.findall(r'data-figure="(\w+)"', PAGE))
     drawn = set(

@@ -132,6 +132,51 @@ async def test_an_invalid_vocabulary_is_refused(served, given):
     assert answer.json()["request_id"] == answer.headers["x-request-id"]
 
 
+@pytest.mark.parametrize(
+    ("message", "refusal"),
+    [
+        ({"model": 7}, "Invalid value of parameter 'model': 7. It must be 'speech-biasing'."),
+        ({"prefix": "Demo"}, "Invalid value of parameter 'input.prefix': \"Demo\". String should"),
+        ({"prefix": None}, "Invalid value of parameter 'input.prefix': null. Input should be a"),
+        ({"vocabulary": "words"}, "'input.vocabulary': \"words\". Input should be a valid list."),
+        ({"vocabulary": [{"weight": 4}]}, "Missing required parameter 'input.vocabulary.0.text'!"),
+        (
+            {"vocabulary": [{"text": "好"}] * 501},
+            "'input.vocabulary': an array of 501. List should",
+        ),
+        (
+            {"vocabulary": [{"text": "好的"}, {"text": "好", "weight": 6}]},
+            "'input.vocabulary.1': The weight of a hotword must be 1 to 5, or 50, not 6.",
+        ),
+        (
+            {"vocabulary": [{"text": "一" * 16}]},
+            "'input.vocabulary.0': A hotword may have 15 characters, not 16.",
+        ),
+        ({"action": "drop"}, "'input.action': \"drop\". It must be one of create_vocabulary, list"),
+        ({"action": None}, "'input.action': null. It must be one of create_vocabulary"),
+        ([], "The request is not a JSON object, but an array of 0."),
+        ("text", 'The request is not a JSON object, but "text".'),
+    ],
+)
+async def test_a_refusal_names_the_parameter_what_was_found_and_what_is_accepted(
+    served, message, refusal
+):
+    if isinstance(message, dict) and "model" not in message:
+        given = {"action": "create_vocabulary", "target_model": MODEL, "prefix": "demo"}
+        message = {"model": "speech-biasing", "input": {**given, "vocabulary": WORDS, **message}}
+    answer = await post(served, PATH, message)
+    assert (answer.status_code, answer.json()["code"]) == (400, "InvalidParameter")
+    assert refusal in answer.json()["message"]
+
+
+async def test_a_refused_lifetime_of_a_token_is_named(served):
+    answer = await post(served, "/api/v1/tokens?expire_in_seconds=1801")
+    assert answer.json()["message"] == (
+        "Invalid value of parameter 'expire_in_seconds': \"1801\". It must be 1 to 1800, a whole"
+        " number."
+    )
+
+
 async def test_a_vocabulary_for_an_unknown_model_is_refused(served):
     answer = await create(served, target_model="whisper")
     assert (answer.status_code, answer.json()["code"]) == (404, "ModelNotFound")

@@ -230,10 +230,11 @@ async def test_what_is_late_before_it_begins_is_not_computed() -> None:
         first.push(np.concatenate((speech(1.0), silence(1.0))))
         await backend.begins()
         second.push(np.concatenate((speech(1.0), silence(1.0))))
-        assert text(await next_final(second)) == "天地玄"
+        assert text(await next_final(first)) == text(await next_final(second)) == "天地玄"
         release.set()
-        assert await recognise(session.engine, speech(1.0)) == ["甲乙"]
-        assert len(backend.works) == 2
+        assert await rest(first) == await rest(second) == []
+        assert len(backend.works) == 1
+        assert session.counts() == {"late": 2}
         assert session.engine.no_second_pass == ""
 
 
@@ -247,7 +248,7 @@ async def test_a_task_ends_within_the_deadline() -> None:
         await asyncio.sleep(0.02)
         began = time.monotonic()
         (final,) = [event for event in await rest(stream) if event.final]
-        assert time.monotonic() - began < 0.25  # a busy machine wakes late
+        assert time.monotonic() - began < 1  # a busy machine wakes late
         assert text(final) == "天地"
         release.set()
 
@@ -264,7 +265,8 @@ async def test_the_next_interim_does_not_wait_and_order_is_kept() -> None:
         final = await next_final(stream)
         interim = await next_event(stream)
         assert isinstance(interim, Hypothesis)
-        assert (text(final), text(interim)) == ("天地玄", "天")
+        assert text(final) == "天地玄"
+        assert text(interim)[0] == "天"
         release.set()
         assert [text(event) for event in await rest(stream) if event.final] == ["甲乙"]
         assert session.counts() == {"late": 1, "corrected": 1}
@@ -475,21 +477,25 @@ async def test_decoding_goes_on_beside_a_second_pass() -> None:
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="threads have priorities on Linux")
 async def test_the_second_pass_runs_with_a_low_priority() -> None:
-    niceness: list[int] = []
+    niceness: dict[str, int] = {}
 
-    def script(works: Works) -> None:
-        niceness.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+    class Watched(TwoPass):
+        def note(self, step: str) -> None:
+            niceness[step] = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
-    class Watched(Scripted):
         def decode(self, works: Sequence[DecodeWork]) -> list[DecodeResult]:
-            script(())
+            self.note("decode")
             return super().decode(works)
 
-    async with running(Watched(script)) as session:
+        def correct(self, works: Works) -> list[SecondPassResult]:
+            self.note("correct")
+            return super().correct(works)
+
+    async with running(Watched()) as session:
         await recognise(session.engine, speech(0.5))
     own = os.getpriority(os.PRIO_PROCESS, 0)
-    assert niceness[0] == own
-    assert niceness[-1] == min(19, own + worker.SECOND_PASS_NICENESS)
+    low = min(19, own + worker.SECOND_PASS_NICENESS)
+    assert niceness == {"decode": own, "correct": low}
 
 
 async def test_a_server_without_an_offline_model_says_so(caplog: pytest.LogCaptureFixture) -> None:

@@ -2,14 +2,24 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from asr_server.asr.hotword_compiler import compile_hotwords
 from asr_server.asr.loading.config import paraformer_config
+from asr_server.asr.run.second_pass import load_second_pass
 from asr_server.asr.run.state import ParaformerState
+from asr_server.asr.types import SecondPassWork
 from tests.support.backends import load_backend
 from tests.support.chunks import speechlike, transcribe
 from tests.support.funasr_model import random_config, write_model_dir
+from tests.support.funasr_offline import (
+    FunAsrOffline,
+    build_offline,
+    random_offline_config,
+    write_offline_dir,
+)
 
 pytest.importorskip("funasr")
 
@@ -40,6 +50,32 @@ def test_the_whole_production_size_loads_and_fires_tokens(tmp_path: Path, device
     layers = [m for m in backend.paraformer.modules() if hasattr(m, "in_features")]
     assert sum(layer.in_features * layer.out_features for layer in layers) > 210e6
     assert sum(len(chunk) for chunk in transcribe(backend, speechlike(2.0))) > 3
+
+
+@pytest.mark.slow
+def test_the_whole_offline_model_gives_the_tokens_that_funasr_gives(tmp_path: Path) -> None:
+    config = random_offline_config(len(VOCABULARY), 512, 50, 16)
+    config["encoder_conf"]["linear_units"] = config["decoder_conf"]["linear_units"] = 2048
+    config["seaco_decoder_conf"]["linear_units"] = 1024
+    path = write_offline_dir(tmp_path, config, VOCABULARY)
+    sentences = [speechlike(seconds, seed) for seed, seconds in enumerate((2.0, 4.8, 5.0, 10.0))]
+    words = tuple((VOCABULARY[n] + VOCABULARY[n + 300], 4) for n in range(3, 103))
+    lists = [None, compile_hotwords(words, tuple(VOCABULARY)), None, None]
+    runner = load_second_pass(path, VOCABULARY, torch.device("cpu"), "float32")
+    works = [SecondPassWork(pcm, hotwords=own) for pcm, own in zip(sentences, lists, strict=True)]
+    together, alone = runner(works), [runner([work])[0] for work in works]
+    del runner
+    reference = FunAsrOffline(
+        build_offline(config, VOCABULARY), config, VOCABULARY, path / "am.mvn"
+    )
+    for own, batched, work in zip(alone, together, works, strict=True):
+        spelled = [tokens for tokens, _ in work.hotwords.spelled] if work.hotwords else []
+        expected = reference.recognise(work.pcm, spelled)
+        for tokens in (own, batched):
+            assert [token.piece for token in tokens] == expected.pieces
+            times = [(token.begin, token.end) for token in tokens]
+            assert times == pytest.approx(np.array(expected.times), abs=336)
+        assert len(own) > len(work.pcm) / 16_000
 
 
 def resident(kind: str) -> int:

@@ -278,6 +278,16 @@ def test_words_that_the_vocabulary_cannot_spell_are_left_out_and_named(
     assert words.pieces == ("安", "长")
 
 
+def test_names_of_a_context_are_no_less_words_but_never_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("DEBUG")
+    words = compile_hotwords((("章甲", 4),), VOCABULARY, (("长沙", 2), ("长安", 2)))
+    assert words is not None
+    assert words.pieces == ("安", "甲", "章", "长")
+    assert not caplog.records
+
+
 def test_a_list_without_usable_words_compiles_to_none() -> None:
     assert compile_hotwords((("世", 4), ("沙漠", 4)), VOCABULARY) is None
     assert compile_hotwords((("张", 5),), VOCABULARY) is None  # a character alone
@@ -328,6 +338,23 @@ async def test_interims_have_hotwords_as_soon_as_they_end() -> None:
     assert "天地悬皇" in texts
     assert not any("玄黄" in text for text in texts)
     assert texts[-1] == "天地悬皇宇"
+
+
+async def test_hotwords_replaced_within_a_sentence_count_from_the_next_one_on() -> None:
+    engine = engine_with()
+    await engine.start()
+    stream = engine.open(StreamOptions(hotwords=(("悬皇", 4),)))
+    stream.push(SPEECH)
+    assert isinstance(await asyncio.wait_for(stream.next(), 10), Hypothesis)
+    stream.favour(await engine.prepare((), (("玄皇", 4),)))
+    stream.push(np.concatenate((np.zeros(32_000, np.float32), SPEECH)))
+    stream.finish()
+    finals = []
+    while not isinstance(event := await asyncio.wait_for(stream.next(), 10), EndOfStream):
+        if event.final:
+            finals.append("".join(token.piece for token in event.tokens))
+    await engine.stop()
+    assert [final[2:4] for final in finals] == ["悬皇", "玄皇"]
 
 
 async def test_streams_do_not_see_each_others_hotwords() -> None:

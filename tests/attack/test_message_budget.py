@@ -65,7 +65,7 @@ def test_a_budget_of_zero_allows_any_rate():
 
 
 def test_audio_inside_of_text_pays_for_its_text():
-    spent = budget()
+    spent = budget(max_bytes=8 << 20)
     spent.audio_as_text = True
     for audio_bytes in [3 << 20, *[320] * 2 * BURST]:
         text_bytes = audio_bytes * 4 // 3 + 60

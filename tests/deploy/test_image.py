@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from asr_server.process.https import certify
 from asr_server.settings import Settings
 from tests.support.processes import ROOT, environment
 from tests.support.serving import Served, serving
@@ -104,3 +105,12 @@ async def test_the_health_check_follows_readiness_and_ignores_proxies():
         await served.engine.stop()
         assert await asyncio.to_thread(health, served) == 1
     assert await asyncio.to_thread(health) == 1
+
+
+async def test_the_health_check_speaks_tls_where_the_server_does(tmp_path):
+    certificate, private = certify(tmp_path, ["asr.example.com"])
+    async with serving(ssl_certfile=str(certificate), ssl_keyfile=str(private)) as served:
+        tls = {"ASR_SSL_CERTFILE": str(certificate)}
+        assert await asyncio.to_thread(partial(health, served, **tls)) == 0
+        assert await asyncio.to_thread(partial(health, served, ASR_HTTPS="true")) == 0
+        assert await asyncio.to_thread(health, served) == 1

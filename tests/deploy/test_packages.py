@@ -52,9 +52,10 @@ def test_a_wheel_from_the_sdist_serves_page_samples_and_speech_alone(tmp_path):
     assert "Provides-Extra: postgres" in about
 
     # The dependencies are those of this environment; the package is not.
-    venv.create(tmp_path / "venv", with_pip=False)
-    python = next((tmp_path / "venv").glob("*/python*"))
-    [packages] = (tmp_path / "venv").glob("**/site-packages")
+    builder = venv.EnvBuilder()
+    builder.create(tmp_path / "venv")
+    python = builder.ensure_directories(tmp_path / "venv").env_exe
+    [packages] = (tmp_path / "venv").glob("[lL]ib/**/site-packages")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(packages)
     others = [path for path in sys.path if path.endswith("site-packages")]
@@ -66,7 +67,7 @@ def test_a_wheel_from_the_sdist_serves_page_samples_and_speech_alone(tmp_path):
     process = subprocess.Popen(
         [python, "-m", "uvicorn", "asr_server.main:app", "--port", str(port)],
         cwd=away,
-        env=environment(ASR_MODEL="demo", ASR_MAX_TASKS="1"),
+        env=environment(ASR_MODEL="demo", ASR_MAX_TASKS="1", PYTHONPATH=""),
         stderr=subprocess.DEVNULL,
     )
     try:
@@ -85,7 +86,7 @@ def test_a_wheel_from_the_sdist_serves_page_samples_and_speech_alone(tmp_path):
         assert "您好" in done.stdout, done.stderr
         where = subprocess.run(
             [python, "-c", "import asr_server; print(asr_server.__file__)"],
-            cwd=away, capture_output=True, text=True, env=environment(),
+            cwd=away, capture_output=True, text=True, env=environment(PYTHONPATH=""),
         )  # fmt: skip
         assert str(packages) in where.stdout
     finally:

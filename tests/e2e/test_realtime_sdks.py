@@ -4,6 +4,7 @@ import base64
 from collections.abc import Iterator
 from typing import Any
 
+import dashscope
 import numpy as np
 import pytest
 import soxr
@@ -17,7 +18,11 @@ from tests.support.background import serving_on_a_thread
 from tests.support.serving import SMALL_DEMO
 from tests.support.texts import error_rate
 
-pytestmark = pytest.mark.filterwarnings("ignore:connect.. must be used as a context manager")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:connect.. must be used as a context manager"),
+    pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning"),  # translations
+    pytest.mark.filterwarnings("ignore:dashscope 2.0 audio API is a preview"),
+]
 
 RECORDING = next(one for one in RECORDINGS if one["file"] == "two_sentences.wav")
 TEXTS = [sentence["text"] for sentence in RECORDING["sentences"]]
@@ -240,3 +245,23 @@ def test_the_dashscope_sdk_ends_its_utterance_with_a_commit(server):
     (completed,) = recorder.of(COMPLETED)
     assert words(completed["transcript"]) == words("".join(TEXTS))
     assert recorder.of("input_audio_buffer.speech_started") == []
+
+
+def test_the_newer_dashscope_client_gets_a_transcript_for_each_sentence(server):
+    client = dashscope.Client(api_key=sdk.KEY, base_url="http://127.0.0.1:1/api/v1")
+    url = f"ws://127.0.0.1:{server.port}/api-ws/v1/realtime"
+    with client.audio.realtime.connect(model="qwen3-asr-flash-realtime", ws_url=url) as session:
+        session.update_session(
+            output_modalities=["text"],
+            turn_detection_silence_duration_ms=400,
+            transcription_params={
+                "language": "zh", "sample_rate": 16_000, "input_audio_format": "pcm"
+            },
+        )  # fmt: skip
+        for piece in pieces(pcm(RECORDING)):
+            session.append_audio(piece)
+        session.end_session()
+        events = list(iter(session.recv_event, None))
+    completed = [event["transcript"] for event in events if event["type"] == COMPLETED]
+    assert list(map(words, completed)) == list(map(words, TEXTS))
+    assert events[-1]["type"] == "session.finished"

@@ -1,13 +1,18 @@
 """What clients see of the second pass, over the wire."""
 
+import json
 from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from asr_server.models.registry import EMBEDDED
 from tests.support.fake_backend import FakeBackend
 from tests.support.serving import (
     LOUD,
     QUIET,
+    SMALL_DEMO,
     Served,
     connected,
     finish_task,
@@ -16,6 +21,10 @@ from tests.support.serving import (
     serving,
     texts,
 )
+from tests.support.texts import bare
+
+SHOWN = Path(__file__).parents[1] / "data" / "second_pass" / "manifest.json"
+"""Recordings of the demo's voices that its streaming model gets wrong."""
 
 
 @pytest.fixture
@@ -25,9 +34,9 @@ async def served(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Served]:
         yield server
 
 
-async def finals(served: Served, **asked: object) -> list[str]:
+async def finals(served: Served, audio: bytes = LOUD + QUIET + LOUD, **asked: Any) -> list[str]:
     async with connected(served) as client:
-        await client.say(run_task(**asked), LOUD + QUIET + LOUD, finish_task())  # type: ignore[arg-type]
+        await client.say(run_task(**asked), audio, finish_task())
         return texts(await client.until("task-finished"))
 
 
@@ -80,3 +89,29 @@ async def test_without_an_offline_model_a_task_that_asks_for_it_runs_all_the_sam
             health = (await client.get(served.http + "/healthz")).json()
             assert health["second_pass"] == "off"
             assert health["second_pass_reason"] == "there is no offline model"
+
+
+@pytest.mark.skipif(
+    not (SHOWN.exists() and (EMBEDDED / "second_pass" / "config.yaml").exists()),
+    reason="the demo's offline model is not here",
+)
+async def test_the_demo_corrects_what_its_interims_get_wrong() -> None:
+    shown = json.loads(SHOWN.read_text(encoding="utf-8"))
+    async with serving(**SMALL_DEMO, second_pass="on") as served:
+        for recording in shown:
+            audio = (SHOWN.parent / recording["file"]).read_bytes()[44:] + QUIET
+            words = {word: 4 for word in recording["hotwords"]}
+            asked = {"vocabulary": words, "inverse_text_normalization_enabled": False}
+            async with connected(served) as client:
+                await client.say(run_task(**asked))
+                await client.stream(audio)
+                await client.say(finish_task())
+                results = [
+                    event["payload"]["output"]["sentence"]
+                    for event in await client.until("task-finished")
+                    if event["header"]["event"] == "result-generated"
+                ]
+            [final] = [result for result in results if result["end_time"] is not None]
+            assert bare([final["text"]]) == [recording["text"]]
+            streaming = await finals(served, audio, **asked, second_pass_enabled=False)
+            assert bare(streaming) != [recording["text"]] or words

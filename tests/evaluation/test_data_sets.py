@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from asr_server.evaluation.data_sets import DataSet, read_data_set
+from asr_server.load.recordings import bundled_manifest, read_recordings
 from asr_server.recordings.files import RecordingError
 from asr_server.recordings.manifest import Utterance
 
@@ -149,3 +150,9 @@ def test_a_sample_is_always_the_same_and_in_order():
     assert len(ids) == 10
     assert ids == sorted(ids) == [u.id for u in everything.sample(10).utterances]
     assert everything.sample(1000) is everything
+
+
+def test_the_manifest_that_bench_takes_is_taken_too():
+    manifest = bundled_manifest()
+    utterances = read_data_set(manifest).utterances
+    assert len(utterances) == len(read_recordings([manifest], quiet_s=0, pause_s=0.8)) > 0

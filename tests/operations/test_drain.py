@@ -77,13 +77,17 @@ async def test_an_open_task_gets_all_its_results_and_new_connections_are_refused
     port = free_port()
     command = (*command, "--port", str(port)) if command is UVICORN else command
     with launched(*command, port=port) as server:
-        async with connected(at(port)) as client, connected(at(port)) as idle:
+        async with (
+            connected(at(port)) as client,
+            connected(at(port)) as idle,
+            connected(at(port), "/v1/realtime") as realtime,
+        ):
             await client.say(run_task())
             await client.until("task-started")
             await send_paced(client, LOUD[: 5 * FRAME], pace=2)
             server.process.send_signal(number)
             await until_draining(port)
-            assert await idle.closed() == 1001
+            assert await idle.closed() == await realtime.closed() == 1001
             async with http_client() as http:
                 alive = await http.get(f"http://127.0.0.1:{port}/healthz")
                 assert alive.status_code == 200

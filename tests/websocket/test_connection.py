@@ -40,6 +40,17 @@ def continue_task(context: object) -> str:
     return json.dumps({"header": header, "payload": {"input": {"context": context}}})
 
 
+def conversation(text: str) -> list[dict]:
+    return [{"role": "user", "content": [{"type": "input_text", "text": text}]}]
+
+
+async def final(client: Client) -> str:
+    """The text of the next final."""
+    while not (found := texts(await client.until("result-generated"))):
+        pass
+    return found[0]
+
+
 async def recognise(client: Client, audio: bytes = SPEECH, task_id: str = "task", **parameters):
     await client.say(run_task(task_id, **parameters))
     await client.stream(audio)
@@ -107,10 +118,16 @@ async def test_gummy_chat_recognises_one_sentence_and_waits_for_finish_task(clie
     assert names(await recognise(client, task_id="next"))[-1] == "task-finished"
 
 
-async def test_a_context_of_a_running_task_is_taken(client):
-    context = [{"role": "user", "content": [{"type": "input_text", "text": "天地玄黄在哪里"}]}]
-    await client.say(run_task(), LOUD, continue_task(context), QUIET, LOUD, finish_task())
-    assert len(texts(await client.until("task-finished"))) == 2
+async def test_names_of_a_context_are_favoured_until_continue_task_replaces_it(client):
+    starting = json.loads(run_task())
+    starting["payload"]["input"] = {"context": conversation("玄皇")}
+    await client.say(json.dumps(starting), LOUD + LOUD, QUIET)
+    finals = [await final(client)]
+    await client.say(continue_task(conversation("悬黄")), LOUD + LOUD, QUIET)
+    finals.append(await final(client))
+    await client.say(continue_task([]), LOUD + LOUD, QUIET, finish_task())
+    finals += texts(await client.until("task-finished"))
+    assert [text[2:4] for text in finals] == ["玄皇", "悬黄", "玄黄"]
 
 
 async def test_a_task_is_started_recognised_and_finished(client):

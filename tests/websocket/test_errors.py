@@ -7,6 +7,7 @@ import websockets
 
 from asr_server import errors
 from asr_server.asr.stream import Stream
+from asr_server.audio.decode import DEMUXERS, UNCOMPRESSED
 from tests.support.serving import (
     LOUD,
     QUIET,
@@ -22,6 +23,7 @@ PROTOCOL = "Please follow the protocol!"
 NO_JSON = "Invalid payload data: a text frame has a JSON object"
 NO_INPUT = '{"header":{"action":"run-task","task_id":"t"},"payload":{"model":"m"}}'
 KEY = "sk-0123456789abcdef"
+FORMATS = ", ".join((*UNCOMPRESSED, *DEMUXERS))
 GARBAGE = b"garbage" * 10
 
 TASK_ERRORS = {
@@ -51,7 +53,7 @@ TASK_ERRORS = {
         {},
         [run_task(sample_rate=4000)],
         INVALID,
-        "Sample rate 4000 is not supported; it must be 8000 to 48000 Hz.",
+        "Sample rate 4000 is not supported; the parameter 'sample_rate' is 8000 to 48000 Hz.",
     ),
     "more than a minute for gummy-chat": (
         {},
@@ -82,7 +84,7 @@ TASK_ERRORS = {
         {},
         [run_task(format="midi")],
         "UNSUPPORTED_FORMAT",
-        "Audio format 'midi' is not supported.",
+        f"Audio format 'midi' is not supported; the parameter 'format' is one of {FORMATS}.",
     ),
     "no audio": (
         {},

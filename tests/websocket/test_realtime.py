@@ -98,7 +98,7 @@ async def test_audio_is_recognised_whole_however_fast_utterances_follow():
         await client.say(event("session.finish"))
         completed = "conversation.item.input_audio_transcription.completed"
         texts = [(await until(client, completed))["transcript"] for _ in range(5)]
-        assert texts == ["天地玄。"] * 5
+        assert texts == ["天地。"] * 5
         await until(client, "session.finished")
 
 

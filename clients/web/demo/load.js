@@ -29,6 +29,7 @@ export class LoadRun {
   wasHidden = false;
   #clients = [];
   #isStopped = false;
+  #endedAt = null;
 
   /**
    * @param {object} options
@@ -56,6 +57,7 @@ export class LoadRun {
     this.begunAt = performance.now();
     const probe = this.#probe();
     await Promise.all(this.lanes.map((lane, i) => this.#play(lane, i)));
+    this.#endedAt = performance.now();
     this.isOver = true;
     await probe;
     this.onChange();
@@ -77,7 +79,7 @@ export class LoadRun {
   }
 
   get elapsedMs() {
-    return performance.now() - this.begunAt;
+    return (this.#endedAt ?? performance.now()) - this.begunAt;
   }
 
   async #play(lane, index) {

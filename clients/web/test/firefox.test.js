@@ -5,7 +5,6 @@
 
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { after, before, describe, test } from 'node:test';
 import { firefox } from 'playwright-core';
 import { ScriptedServer, pcmOf } from './scripted-server.js';
@@ -24,6 +23,13 @@ const PREFERENCES = {
   'media.autoplay.default': 0,
   'dom.events.testing.asyncClipboard': true, // no prompt of the browser's own
 };
+
+/** Whether an AudioContext runs on this machine. */
+const HAS_SOUND = () =>
+  Promise.race([
+    new AudioContext().resume().then(() => true),
+    new Promise((resolve) => setTimeout(() => resolve(false), 2000)),
+  ]);
 
 describe('the demo page in Firefox', { skip: !existsSync(FIREFOX), timeout: 170_000 }, () => {
   let server;
@@ -55,11 +61,19 @@ describe('the demo page in Firefox', { skip: !existsSync(FIREFOX), timeout: 170_
     assert.deepEqual(await finals(page), [`${TEXT}。`]);
     await page.click('.word >> nth=3');
     await wasShown(page, 'lit', [...TEXT][3]);
-    const [download] = await Promise.all([
-      page.waitForEvent('download'),
-      page.click('[data-export="srt"]'),
-    ]);
-    assert.match(await readFile(await download.path(), 'utf8'), /^1\n00:00:00,200 -->/);
+    // WebDriver BiDi reports no download of a blob: the blob itself is read.
+    const offered = page.evaluate(
+      () =>
+        new Promise((resolve) => {
+          const create = URL.createObjectURL;
+          URL.createObjectURL = (blob) => {
+            blob.text().then(resolve);
+            return create(blob);
+          };
+        }),
+    );
+    await page.click('[data-export="srt"]');
+    assert.match(await offered, /^1\n00:00:00,200 -->/);
   });
 
   test('the text is copied', async () => {
@@ -85,12 +99,15 @@ describe('the demo page in Firefox', { skip: !existsSync(FIREFOX), timeout: 170_
     await page.click('#history header .tool');
   });
 
-  test('the audio of the microphone reaches the server', async () => {
+  test('the audio of the microphone reaches the server', async (t) => {
     await page.click('#mic');
     await state(page, 'live');
-    await recordedFor(page, 0.8);
+    const isHeard = await recordedFor(page, 0.8, 10_000).catch(() => false);
+    const runs = await page.evaluate(HAS_SOUND);
     await page.click('#record');
     await state(page, 'idle');
+    if (!isHeard && !runs) return t.skip('Firefox starts no AudioContext without a sound device');
+    assert.ok(isHeard);
     const { audio, payload } = server.tasks.at(-1);
     assert.equal(payload.parameters.sample_rate, 16000);
     assert.ok(audio.length > 20_000, `${audio.length} bytes`);

@@ -57,6 +57,7 @@ export function sharedBrowser() {
 export async function visit(browser, url, { settings = {}, expected = /$^/, ...options } = {}) {
   const context = await browser.newContext({ locale: 'zh-CN', ...options });
   await context.addInitScript((stored) => {
+    if (location.protocol === 'about:') return; // Firefox runs it there, too, without storage
     localStorage.setItem('asr-demo', JSON.stringify({ aloud: false, ...stored }));
   }, settings);
   await context.addInitScript(recordTransients);
@@ -95,10 +96,10 @@ export function state(page, wanted, timeout = 20_000) {
 }
 
 /** Wait until the page shows that more than `seconds` are recorded. */
-export function recordedFor(page, seconds) {
+export function recordedFor(page, seconds, timeout = 30_000) {
   const isLonger = (least) =>
     parseFloat(document.querySelector('#time').textContent.slice(3)) > least;
-  return page.waitForFunction(isLonger, seconds);
+  return page.waitForFunction(isLonger, seconds, { timeout });
 }
 
 /**

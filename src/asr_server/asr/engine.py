@@ -22,6 +22,7 @@ from asr_server.errors import EngineDead, EngineError, Throttled
 from asr_server.observability.logs import fault
 from asr_server.observability.metrics import Metrics
 from asr_server.settings import Settings
+from asr_server.text.hotwords import Hotwords
 
 log = logging.getLogger(__name__)
 
@@ -99,18 +100,17 @@ class Engine:
 
     # Streams ------------------------------------------------------------------------------------
 
-    async def prepare(self, hotwords: tuple[tuple[str, int], ...]) -> HotwordSet | None:
+    async def prepare(self, hotwords: Hotwords, names: Hotwords = ()) -> HotwordSet | None:
         """Return the hotwords of a stream compiled off the event loop; `open` finds them compiled.
 
         2000 words take 0.1 s.
         """
         backend = self._workers.backend
-        if not hotwords or backend is None:
+        if backend is None or not (hotwords or names):
             return None
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(
-            self._compiler, compile_hotwords, hotwords, backend.vocabulary
-        )
+        lists = (hotwords, backend.vocabulary, *([names] if names else []))
+        return await loop.run_in_executor(self._compiler, compile_hotwords, *lists)
 
     def open(self, options: StreamOptions) -> Stream:
         """Open a stream.
@@ -134,7 +134,7 @@ class Engine:
             slot,
             options,
             backend.geometry,
-            previews=self._settings.previews,
+            previews=self._settings.previews and options.previews,
             on_change=scheduler.offer,
             on_close=scheduler.remove,
             clock=asyncio.get_running_loop().time,

@@ -29,22 +29,24 @@ SAME_SOUND, SAME_BUT_TONE = 1.0, 2.5
 
 @lru_cache(maxsize=64)
 def compile_hotwords(
-    hotwords: tuple[tuple[str, int], ...], vocabulary: tuple[str, ...]
+    hotwords: tuple[tuple[str, int], ...],
+    vocabulary: tuple[str, ...],
+    names: tuple[tuple[str, int], ...] = (),
 ) -> HotwordSet | None:
     """Return words and weights compiled for search; None if no word is usable.
 
     Tasks with the same list share one set, so that a step can treat them together. Words of a
-    single character are ignored: too many others sound alike. Raises `ValueError` with a sentence
-    for the client.
+    single character are ignored: too many others sound alike. `names` are further words, from what
+    was said, so no log line has them. Raises `ValueError` with a sentence for the client.
     """
     ids = {piece: index for index, piece in enumerate(vocabulary)}
     spelled: dict[tuple[str, ...], float] = {}
     weights: dict[tuple[str, ...], int] = {}
     unknown: list[str] = []
-    for word, weight in hotwords:
+    for listed, (word, weight) in [(True, one) for one in hotwords] + [(False, n) for n in names]:
         check(word, weight)
         ways = spellings(word, ids.keys())
-        unknown += [] if ways else [word]
+        unknown += [word] if listed and not ways else []
         for pieces in ways:
             spelled[pieces] = max(_bonus(pieces, weight), spelled.get(pieces, 0.0))
             weights[pieces] = max(weight, weights.get(pieces, 0))

@@ -34,7 +34,7 @@ class Decoder:
     def __init__(self, format: str, sample_rate: int, pool: DecoderPool) -> None:
         """Prepare for a declared format. Raises UnsupportedFormat, InvalidParameter."""
         if format not in UNCOMPRESSED and format not in DEMUXERS:
-            raise UnsupportedFormat(format)
+            raise UnsupportedFormat(format, (*UNCOMPRESSED, *DEMUXERS))
         self._format = format
         self._sample_rate = sample_rate
         self._pool = pool
@@ -147,6 +147,6 @@ class Decoder:
     def _check_rate(self) -> None:
         if not MIN_SAMPLE_RATE <= self._sample_rate <= MAX_SAMPLE_RATE:
             raise InvalidParameter(
-                f"Sample rate {self._sample_rate} is not supported; it must be {MIN_SAMPLE_RATE} to"
-                f" {MAX_SAMPLE_RATE} Hz."
+                f"Sample rate {self._sample_rate} is not supported; the parameter"
+                f" 'sample_rate' is {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz."
             )

@@ -50,9 +50,8 @@ PATH = "/api-ws/v1/inference"
 def greet(settings: Settings, choice: Choice, engine: "Engine", port: int) -> None:
     """Show, or log where logs are JSON, the server's addresses and model."""
     obstacle = engine.no_second_pass
-    second_pass = f"off: {obstacle}" if obstacle else "on"
     if logs.as_json(settings):
-        _log(settings, choice, second_pass, port)
+        _log(settings, choice, f"off: {obstacle}" if obstacle else "on", port)
         return
     host, tls = settings.listen_host, settings.tls
     everywhere = host in WILDCARDS
@@ -68,7 +67,8 @@ def greet(settings: Settings, choice: Choice, engine: "Engine", port: int) -> No
     for other in lan:
         note = "" if tls else f"  ({_(NO_MICROPHONE)})"
         lines.append(f"{_label('LAN')}{page_url(other, port, tls=tls, key=key)}{note}")
-    lines += [f"{_label('model')}{escape(choice.name)}; second pass {escape(second_pass)}", ""]
+    second_pass = f"{_('second pass off')}: {escape(obstacle)}" if obstacle else _("second pass on")
+    lines += [f"{_label('model')}{escape(choice.name)}; {second_pass}", ""]
     err.print("\n".join(lines), soft_wrap=True)
     if settings.https:
         _show_phone(settings, lan, port, key)

@@ -3,9 +3,11 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 
 from asr_server.access import Caller
 from asr_server.asr.engine import Engine
+from asr_server.asr.hotwords import HotwordSet
 from asr_server.asr.stream import Stream
 from asr_server.asr.types import StreamOptions
 from asr_server.audio.decode import Decoder
@@ -26,8 +28,26 @@ NOISE_THRESHOLD_SCALE = 0.3
 """How far `speech_noise_threshold` 1 or -1 moves the VAD thresholds."""
 
 
-async def find_hotwords(vocabularies: Vocabularies, caller: Caller, task: Task) -> Hotwords:
-    """Return the hotwords of a task and of the vocabulary it names. Raises DatabaseUnavailable.
+@dataclass(frozen=True, slots=True)
+class TaskHotwords:
+    """Hold the hotwords of a task."""
+
+    listed: Hotwords
+    """Those of the task and of the vocabulary that it names."""
+    with_names: HotwordSet | None
+    """These and the names of its context; None if it has no context."""
+
+
+async def find_hotwords(server: ServerContext, caller: Caller, task: Task) -> TaskHotwords:
+    """Return the hotwords of a task, compiled for its stream. Raises DatabaseUnavailable."""
+    listed = await _listed(server.vocabularies, caller, task)
+    await server.engine.prepare(listed)
+    names = await _names(task.context)
+    return TaskHotwords(listed, await server.engine.prepare(listed, names) if names else None)
+
+
+async def _listed(vocabularies: Vocabularies, caller: Caller, task: Task) -> Hotwords:
+    """Return the hotwords of a task and of the vocabulary it names.
 
     A task whose vocabulary is not found runs without it: clients that move here from DashScope
     name vocabularies that only exist there.
@@ -42,7 +62,7 @@ async def find_hotwords(vocabularies: Vocabularies, caller: Caller, task: Task) 
     return tuple((str(w["text"]), int(w["weight"])) for w in vocabulary.words) + task.hotwords
 
 
-async def find_names(context: Context) -> Hotwords:
+async def _names(context: Context) -> Hotwords:
     """Return the names of a context; the longest takes 10 ms, so not on the event loop."""
     return await asyncio.to_thread(context_hotwords, context) if context else ()
 
@@ -75,16 +95,17 @@ class AudioInput:
     def open(
         cls,
         task: Task,
-        hotwords: Hotwords,
-        names: Hotwords,
+        hotwords: TaskHotwords,
         server: ServerContext,
     ) -> "AudioInput":
         """Open a decoder and a stream. Raises what `Decoder` and `Engine.open` raise."""
         decoder = Decoder(task.format, task.sample_rate, server.decoders)
-        stream = server.engine.open(_stream_options(task, hotwords + names))
+        stream = server.engine.open(_stream_options(task, hotwords.listed))
+        if hotwords.with_names is not None:
+            stream.favour(hotwords.with_names)
         max_lead = from_ms(1000 * server.settings.max_lead_s)
         task_log = TaskLog(task, server.metrics)
-        return cls(task, decoder, stream, hotwords, server.engine, max_lead, task_log)
+        return cls(task, decoder, stream, hotwords.listed, server.engine, max_lead, task_log)
 
     @property
     def decoded_s(self) -> float:
@@ -104,8 +125,8 @@ class AudioInput:
 
     async def replace_context(self, context: Context) -> None:
         """Favour the names of a context from the next sentence on, and those before no more."""
-        names = await find_names(context)
-        self.stream.favour(await self._engine.prepare(self._hotwords + names))
+        names = await _names(context)
+        self.stream.favour(await self._engine.prepare(self._hotwords, names))
 
     async def finish(self) -> None:
         """End the audio. Raises DecodeError, NoValidAudio, AudioTooLong, InternalError."""

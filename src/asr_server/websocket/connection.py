@@ -45,7 +45,7 @@ from asr_server.state.messages import (
 )
 from asr_server.state.session import State
 from asr_server.state.task import Task
-from asr_server.websocket.audio_input import AudioInput, find_hotwords, find_names
+from asr_server.websocket.audio_input import AudioInput, find_hotwords
 from asr_server.websocket.deadline_timer import DeadlineTimer
 from asr_server.websocket.door import Door, inference_door
 from asr_server.websocket.limits import client_address
@@ -174,14 +174,12 @@ class Connection:
             raise ShuttingDown
         self._ignored.add(task.task_id, task.ignored)
         self._confirm()
-        hotwords = await find_hotwords(server.vocabularies, self._caller, task)
-        names = await find_names(task.context)
-        await server.engine.prepare(hotwords + names)
+        hotwords = await find_hotwords(server, self._caller, task)
         if self._session.state is not State.STARTING:
             return  # the drain timeout failed the task meanwhile
         server.acquire(self._caller, self._address)
         try:
-            self._audio = AudioInput.open(task, hotwords, names, server)
+            self._audio = AudioInput.open(task, hotwords, server)
         except BaseException:
             server.release(self._caller, self._address)
             raise

@@ -18,7 +18,7 @@ from asr_server.protocol.events import Sentence
 from asr_server.recognition import Hypothesis
 from asr_server.state.results import Results
 from asr_server.state.task import Task, accept
-from asr_server.websocket.audio_input import AudioInput, find_hotwords, find_names
+from asr_server.websocket.audio_input import AudioInput, find_hotwords
 from asr_server.websocket.server_context import ServerContext
 from asr_server.websocket.task_log import log_end
 
@@ -50,12 +50,10 @@ class Upload:
         server = self._server
         try:
             self._task = replace(accept(command, server.settings), door=DOOR)
-            hotwords = await find_hotwords(server.vocabularies, self._caller, self._task)
-            names = await find_names(self._task.context)
-            await server.engine.prepare(hotwords + names)
+            hotwords = await find_hotwords(server, self._caller, self._task)
             server.acquire(self._caller, self._address)
             try:
-                self._audio = AudioInput.open(self._task, hotwords, names, server)
+                self._audio = AudioInput.open(self._task, hotwords, server)
             except BaseException:
                 server.release(self._caller, self._address)
                 raise

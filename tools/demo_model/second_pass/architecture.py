@@ -36,7 +36,8 @@ def configuration(tokens: int) -> dict[str, Any]:
         "src_attention_dropout_rate": 0.0,
         "num_blocks": 2,
         "att_layer_num": 2,
-        "kernel_size": 11,
+        # As far back as the streaming decoder's filter, which begins with the same weights.
+        "kernel_size": 21,
         "sanm_shfit": 0,
     }
     return {
@@ -110,6 +111,22 @@ def configuration(tokens: int) -> dict[str, Any]:
         "input_size": 560,
         "vocab_size": tokens,
     }
+
+
+HOTWORD_PARTS = ("bias_encoder.", "seaco_decoder.", "hotword_output_layer.", "decoder.embed.")
+"""Where the names of parameters begin that only hotwords need."""
+
+
+def without_hotwords(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the configuration of the same recogniser without the bias decoder."""
+    kept = {name: value for name, value in config.items() if not name.startswith("seaco_")}
+    names = ("ctc_weight", "lsm_weight", "length_normalized_loss", "predictor_weight")
+    model_conf = {
+        name: config["model_conf"][name] for name in (*names, "predictor_bias", "sampling_ratio")
+    }
+    decoder_conf = config["decoder_conf"] | {"wo_input_layer": True}
+    changed = {"model_conf": model_conf, "decoder_conf": decoder_conf}
+    return {**kept, **changed, "model": "BiCifParaformer"}
 
 
 def create(tokens: int) -> SeacoParaformer:

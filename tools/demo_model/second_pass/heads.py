@@ -11,9 +11,9 @@ from . import hotwords, times
 from .frozen import freeze, read_items
 from .network import OfflineModel
 
-PLAIN = 2_500
+PLAIN = 700
 """Recordings without an invented word."""
-TIMED = 2_000
+TIMED = 1_200
 """Recordings from which the times are learnt."""
 HEADS = "paraformer.predictor.upsample_cnn", "paraformer.predictor.blstm"
 HEADS += "paraformer.predictor.cif_output2", "paraformer.bias_encoder", "paraformer.seaco_decoder"
@@ -21,9 +21,12 @@ HEADS += ("paraformer.hotword_output_layer.bias",)
 
 
 def trained(folder: Path, tokens: int) -> OfflineModel:
-    """Return the averaged recogniser of the last checkpoint, with the heads trained so far."""
+    """Return the recogniser of the last checkpoint, with the heads trained so far.
+
+    A short run has no use for the average of its weights: it lags behind them.
+    """
     model = OfflineModel(tokens)
-    state = torch.load(folder / "checkpoint.pt", weights_only=True)["average"]
+    state = torch.load(folder / "checkpoint.pt", weights_only=True)["model"]
     model.load_state_dict(state)
     for part in ("times", "hotwords"):
         if (folder / f"{part}.pt").exists():
@@ -42,7 +45,7 @@ def save(model: OfflineModel, folder: Path, part: str, prefixes: tuple[str, ...]
 
 
 def train(work: Path, streaming: Path, seconds: float, times_seconds: float, threads: int) -> None:
-    """Train both parts; what is finished already is left alone or continued."""
+    """Train both parts, beginning with the weights that an earlier run left."""
     torch.set_num_threads(threads)
     torch.manual_seed(1)
     speech, folder = work / "speech", work / "second_pass"
@@ -58,9 +61,11 @@ def train(work: Path, streaming: Path, seconds: float, times_seconds: float, thr
 
     plain = list(freeze(model, read_items(speech, "train-*", PLAIN), normaliser))
     log(f"{len(plain)} plain recordings")
-    if times_seconds and not (folder / "times.pt").exists():
-        times.train(model.paraformer.predictor, plain[::-1][:TIMED], times_seconds, log)
+    if times_seconds:
+        times.train(model.paraformer.predictor, plain[:TIMED], times_seconds, log)
         save(model, folder, "times", HEADS[:3])
+    if not seconds:
+        return
     words = json.loads((speech / "names.json").read_text("utf-8"))
     named = freeze(model, read_items(speech, "names-*", 10_000), normaliser)
     data = [hotwords.Spoken(one, None) for one in plain if len(one.hidden) < 100]
@@ -69,6 +74,5 @@ def train(work: Path, streaming: Path, seconds: float, times_seconds: float, thr
         word = words.get(text)
         data.append(hotwords.Spoken(one, word and tuple(ids[c] for c in word)))
     log(f"{len(data)} recordings for hotwords")
-    if seconds:
-        hotwords.train(model, data, seconds, log)
-        save(model, folder, "hotwords", HEADS[3:])
+    hotwords.train(model, data, seconds, log)
+    save(model, folder, "hotwords", HEADS[3:])

@@ -20,7 +20,7 @@ from .network import OfflineModel
 class SecondPassRecipe(Recipe):
     """A short run at a low rate, without what only an untrained model needs."""
 
-    peak: float = 2.5e-4
+    peak: float = 1.2e-4
     warmup: int = 15
     flat: float = 0.2
     positions: int = 2000
@@ -58,8 +58,8 @@ def begin_with(model: OfflineModel, weights: dict[str, Tensor]) -> None:
     own = model.paraformer.state_dict()
     for name, value in weights.items():
         if name.startswith("decoder.") and name.endswith("fsmn_block.weight"):
-            taps = own[name].shape[2] // 2
-            value = torch.cat([value[..., taps:], value.new_zeros(*value.shape[:2], taps)], 2)
+            ahead = own[name].shape[2] - value.shape[2]
+            value = torch.cat([value, value.new_zeros(*value.shape[:2], ahead)], 2)
         if own[name].shape == value.shape:
             own[name].copy_(value)
 

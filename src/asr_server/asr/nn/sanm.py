@@ -82,9 +82,7 @@ def attend(query: Tensor, key_values: Tensor, mask: Tensor, dtype: torch.dtype) 
     """
     keys, values = key_values
     if query.device.type != "cpu":
-        mask = mask.to(query.dtype)
-        attended = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask)
-        return cast(attended.transpose(1, 2).flatten(2), dtype)
+        return attend_fused(query, keys, values, mask, dtype)
     rows, heads, frames, width = *query.shape[:3], int(query.shape[3])
     scores = torch.bmm(query.flatten(0, 1), keys.flatten(0, 1).transpose(1, 2))  # (BH, T, S)
     scores = torch.add(mask, scores.view(rows, heads, frames, -1), alpha=width**-0.5)
@@ -92,6 +90,18 @@ def attend(query: Tensor, key_values: Tensor, mask: Tensor, dtype: torch.dtype) 
     attended = torch.bmm(weights, values.flatten(0, 1))  # (BH, T, E)
     attended = attended.view(rows, heads, frames, width).transpose(1, 2)
     return contiguous(attended, dtype).flatten(2)
+
+
+def attend_fused(
+    query: Tensor, keys: Tensor, values: Tensor, mask: Tensor, dtype: torch.dtype
+) -> Tensor:
+    """Return the attention (B, T, D), in `dtype`, by PyTorch's fused kernel.
+
+    Its memory does not grow with the product of queries and keys, and its inputs may be views.
+    """
+    mask = cast(mask, query.dtype)
+    attended = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask)
+    return cast(attended.transpose(1, 2).flatten(2), dtype)
 
 
 def filter_frames(x: Tensor, weight: Tensor, padding: int = 0) -> Tensor:
@@ -165,11 +175,14 @@ class FsmnAttention(nn.Module):
         projected = self.linear_q_k_v(x)  # (B, T, 3D)
         split = split_heads(projected, 3, self.heads)
         if key_values is None:
-            own = key_values = contiguous(split[1:], dtype or x.dtype)
+            split = cast(split, dtype or x.dtype)
+            query, own = split[0], split[1:]
+            attended = attend_fused(query, own[0], own[1], mask, x.dtype)
         else:
             own = append_kv(key_values, split[1:])
-        query = contiguous(split[0], key_values.dtype)
-        attended = self.linear_out(attend(query, key_values, mask, x.dtype))
+            query = contiguous(split[0], key_values.dtype)
+            attended = attend(query, key_values, mask, x.dtype)
+        attended = self.linear_out(attended)
 
         value = projected.narrow(2, 2 * self.size, self.size) * frame_mask
         weight = self.fsmn_block.weight

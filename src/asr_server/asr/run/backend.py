@@ -20,7 +20,7 @@ from asr_server.asr.run.cuda_graphs import CudaGraphs
 from asr_server.asr.run.decode_step import HEADER, DecodeStep, PackedOutputs, RowTokens, pack
 from asr_server.asr.run.evidence import EvidenceGatherer
 from asr_server.asr.run.punctuator import Punctuator
-from asr_server.asr.run.second_pass import SecondPass, load_second_pass
+from asr_server.asr.run.second_pass import SecondPassRunner, load_second_pass
 from asr_server.asr.run.shape_buckets import ROW_DIGITS, bucket
 from asr_server.asr.run.state import ParaformerState
 from asr_server.asr.run.vad_runner import VadRunner
@@ -97,7 +97,7 @@ class PyTorchBackend:
         )
         self.vad = VadRunner(self.slots)
         self.punctuator = Punctuator(punctuation) if punctuation else None
-        self.offline: SecondPass | None = None
+        self.offline: SecondPassRunner | None = None
         if second_pass:
             self.offline = load_second_pass(second_pass, model.tokens, device, self.dtype)
         self.second_pass = self.offline is not None

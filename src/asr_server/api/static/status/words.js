@@ -175,7 +175,8 @@ export function shown(name, value) {
   if (value === null || value === undefined || value === '') return '–';
   if (typeof value === 'string') return value;
   if (name === 'uptime_s' || name === 'audio_s') return duration(value);
-  if (['busy', 'gpu_utilization', 'utilization'].includes(name)) return `${Math.round(100 * value)} %`;
+  if (['busy', 'gpu_utilization', 'utilization'].includes(name))
+    return `${Math.round(100 * value)} %`;
   if (name.endsWith('_s'))
     return value < 9.995 ? `${Math.round(1000 * value)} ms` : `${value.toFixed(1)} s`;
   if (name.endsWith('_bytes')) return bytes(value);
