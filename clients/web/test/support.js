@@ -64,7 +64,7 @@ export async function visit(browser, url, { settings = {}, expected = /$^/, ...o
   const page = await context.newPage();
   page.faults = [];
   page.expected = expected;
-  page.on('pageerror', (error) => page.faults.push(error.message));
+  page.on('pageerror', ({ message, stack }) => page.faults.push(`${message} ${stack}`));
   page.on('console', (message) => {
     if (message.type() === 'error' && !page.expected.test(message.text()))
       page.faults.push(message.text());
