@@ -89,6 +89,12 @@ async def test_a_filter_with_too_many_words_does_not_stop_the_event_loop(served)
     assert slowest_s < 0.2
 
 
+async def test_a_large_context_is_cut_and_the_task_goes_on(served):
+    async with connected(served) as client:
+        await client.say(run_task(), LOUD, *[requests.large_context()] * 3, LOUD, finish_task())
+        assert names(await client.until("task-finished"))[-1] == "task-finished"
+
+
 async def test_a_broken_body_is_refused_and_named(served):
     for parameter, body in requests.invalid_bodies().items():
         answer = await post(served, body)

@@ -166,4 +166,4 @@ def test_missing_libraries_are_named_with_the_command_that_installs_them(tmp_pat
         encoding="utf-8",
     )
     assert done.returncode == 2
-    assert "pip install 'asr-server[tools]'" in done.stderr
+    assert "-m pip install jiwer\n" in done.stderr

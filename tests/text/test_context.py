@@ -14,6 +14,7 @@ from asr_server.text.hotwords import check
         ("请问达摩院的张三丰在哪里", {"达摩院", "张三丰", "张三"}),
         ("今天我们和王小明、李思思讨论通义千问", {"王小明", "王小", "李思思", "李思", "通义千问"}),
         ("FastAPI and iPhone15 are names, and so is Qwen", {"FastAPI", "iPhone15", "Qwen"}),
+        ("The GPT5 of OpenAI. But why", {"GPT5", "OpenAI"}),
         ("白云山怎么去", {"白云山", "白云"}),
         ("跌了百分之十三点一穆娜曦很高兴", {"穆娜曦", "穆娜"}),
         ("帮我给欧阳锋打电话", {"欧阳锋"}),

@@ -126,7 +126,9 @@ def second_pass_export(work: Work = WORK, folder: Path = PRODUCTS / "second_pass
 
     tokens = json.loads((PRODUCTS / "asr/tokens.json").read_text("utf-8"))
     model = heads.trained(work / "second_pass", len(tokens))
-    second_pass.export(model.paraformer.state_dict(), tokens, PRODUCTS / "asr/am.mvn", folder)
+    weights, cmvn = model.paraformer.state_dict(), PRODUCTS / "asr/am.mvn"
+    hotwords = (work / "second_pass/hotwords.pt").exists()
+    second_pass.export(weights, tokens, cmvn, folder, hotwords)
 
 
 @app.command()
@@ -149,7 +151,9 @@ def second_pass_evaluate(
 
 @app.command()
 def second_pass_samples(
-    hotwords: Path, work: Work = WORK, folder: Path = ROOT / "tests/data/second_pass"
+    hotwords: Path | None = None,
+    work: Work = WORK,
+    folder: Path = ROOT / "tests/data/second_pass",
 ) -> None:
     """Choose the recordings with which the project's tests show the second pass."""
     from .evaluation import Reader

@@ -15,7 +15,14 @@ from asr_server.access import Access, Caller
 from asr_server.api import transcripts
 from asr_server.api.forms import all_of, listed, one_of, read_form, text_of, unsupported
 from asr_server.api.schemas import BEARER, TRANSCRIPTION
-from asr_server.audio.formats import BOXES, DEMUXERS, HEAD_BYTES, SIGNATURES, identify
+from asr_server.audio.formats import (
+    ACCEPTED,
+    DEMUXERS,
+    HEAD_BYTES,
+    MAX_HEAD_BYTES,
+    RAW,
+    identify,
+)
 from asr_server.errors import AsrError, ModelNotFound
 from asr_server.protocol import models
 from asr_server.protocol.commands import Parameters, RunTask
@@ -207,25 +214,16 @@ async def _file(form: FormData) -> tuple[UploadFile, str]:
     file = form.get("file")
     if not isinstance(file, UploadFile):
         raise InvalidRequest("'file' is missing: the recording, with its name.", "file")
-    head = await file.read(HEAD_BYTES)
+    head = await file.read(MAX_HEAD_BYTES)
     await file.seek(0)
     if len(head) < HEAD_BYTES:
         raise InvalidRequest(f"'file' has {len(head)} bytes: too few for a recording.", "file")
     suffix = PurePath(file.filename or "").suffix.lower().removeprefix(".")
-    identify(head, "wav", last=True)  # names what is no audio
-    if head.startswith((b"RIFF", b"RF64")):
-        return file, "wav"
-    if head.startswith((b"ID3", b"FORM", *SIGNATURES)) or head[4:8] in BOXES:
-        return file, SUFFIXES.get(suffix, "mp3")  # the decoder goes by the same bytes
-    if head[0] == 0xFF and head[1] & 0xE0 == 0xE0:
-        return file, "aac" if head[1] & 0xF6 == 0xF0 else "mp3"
-    if suffix in ("mp3", "aac"):  # their frames may begin anywhere
-        return file, suffix
-    raise InvalidRequest(
-        "'file' is no recording in a known format: flac, m4a, mp3, mp4, ogg, opus, wav, webm, aac"
-        " or amr.",
-        "file",
-    )
+    declared = SUFFIXES.get(suffix, "wav")
+    tagged = head.startswith(b"ID3")
+    if not tagged and identify(head, declared, last=True) == RAW:  # samples without a rate
+        raise InvalidRequest(f"'file' is no recording in a known format; {ACCEPTED}.", "file")
+    return file, declared
 
 
 async def _blocks(file: UploadFile) -> AsyncIterator[bytes]:

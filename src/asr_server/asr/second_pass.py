@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from math import inf
 
-from asr_server.asr.hotwords import HotwordSet
 from asr_server.asr.sentence_track import SentenceTrack, with_marks
-from asr_server.asr.types import SecondPassResult, SecondPassWork, StreamId, StreamOptions
+from asr_server.asr.types import SecondPassResult, SecondPassWork, StreamId
 from asr_server.audio.ring import Ring
 from asr_server.audio.units import SAMPLE_RATE, Samples, from_ms
 from asr_server.observability.metrics import SecondPassOutcome as Outcome
@@ -90,20 +89,14 @@ class SecondPass:
         stream: StreamId,
         options: SecondPassOptions | None,
         ring: Ring,
-        asked: StreamOptions,
-        hotwords: HotwordSet | None,
+        punctuate: bool,
     ) -> None:
         self._stream = stream
         self._options = options
         self._ring = ring
-        self._punctuate = asked.punctuate
-        self._hotwords = hotwords
+        self._punctuate = punctuate
         self._attempts: dict[Samples, _Attempt] = {}
         """By the begin of their sentence's audio."""
-
-    def favour(self, hotwords: HotwordSet | None) -> None:
-        """Replace the hotwords, of which only an offline model with a list makes use."""
-        self._hotwords = hotwords
 
     # What happens to a sentence -----------------------------------------------------------------
 
@@ -156,9 +149,10 @@ class SecondPass:
 
     def begin(self, job: SecondPassJob) -> SecondPassWork:
         """Return the work of a job that is due."""
-        self._attempts[job.begin].running = True
+        attempt = self._attempts[job.begin]
+        attempt.running = True
         pcm = self._ring.read(job.begin, job.end)
-        return SecondPassWork(pcm, self._punctuate, self._hotwords)
+        return SecondPassWork(pcm, self._punctuate, attempt.sentence.words)
 
     def accept(self, job: SecondPassJob, result: SecondPassResult) -> None:
         """Take the result of a job; one that was discarded or came too late is ignored."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 
-from asr_server.asr.hotwords import HotwordSearch
+from asr_server.asr.hotwords import HotwordSearch, HotwordSet
 from asr_server.asr.splitting import forced_cut, semantic_cut
 from asr_server.asr.types import ChunkGeometry, DecodeResult, Kind, StreamOptions
 from asr_server.audio.units import Samples, from_ms
@@ -135,6 +135,11 @@ class SentenceTrack:
     def prefix(self) -> tuple[str, ...]:
         """Return the pieces of the committed tokens."""
         return tuple(token.piece for token in self._tokens)
+
+    @property
+    def words(self) -> HotwordSet | None:
+        """Return the hotwords to favour."""
+        return self.hotwords.words if self.hotwords is not None else None
 
     # Results ----------------------------------------------------------------------------------
 

@@ -78,7 +78,7 @@ class Stream:
         self._endpointer = Endpointer(options.endpoint)
         self._sentences: deque[SentenceTrack] = deque()
         """The open sentence, and those before it whose final is not delivered yet."""
-        self.second_pass = SecondPass(stream_id, second_pass, self._ring, options, hotwords)
+        self.second_pass = SecondPass(stream_id, second_pass, self._ring, options.punctuate)
         self._last_audio_end: Samples = 0
         self.finishing = False
         """Whether no more audio comes."""
@@ -125,15 +125,14 @@ class Stream:
     def favour(self, hotwords: HotwordSet | None) -> None:
         """Replace the hotwords, from the next sentence on; whether there is a second pass stays."""
         self._hotwords = hotwords
-        self.second_pass.favour(hotwords)
 
     @property
     def backlog(self) -> Samples:
         """Return how many samples wait for VAD or, where there is speech, for a decoder."""
-        detected = self._detected
-        undecoded = sum(max(0, min(s.audio_end, detected) - s.position) for s in self._sentences)
+        seen = self._detected
+        undecoded = sum(max(0, min(s.audio_end, seen) - s.position) for s in self._sentences)
         uncorrected = 0 if self.live else self.second_pass.backlog
-        return self._ring.end - detected + undecoded + uncorrected
+        return self._ring.end - seen + undecoded + uncorrected
 
     async def room(self, limit: Samples) -> None:
         """Return once at most `limit` samples wait, or the stream is over."""
@@ -162,8 +161,8 @@ class Stream:
         """Return the next windows; the stream's very last one is padded with zeros."""
         begin = self._endpointer.position
         windows = min(max(1, (self._ring.end - begin) // WINDOW), MAX_WINDOWS)
-        pcm = self._ring.read_padded(begin, begin + windows * WINDOW)
-        return VadWork(self.slot, begin == 0, pcm)
+        end = begin + windows * WINDOW
+        return VadWork(self.slot, begin == 0, self._ring.read_padded(begin, end))
 
     def accept_probabilities(self, probabilities: NDArray[np.float32]) -> None:
         """Pass the result of the windows that `cut_windows` returned to the endpointer."""
@@ -188,16 +187,14 @@ class Stream:
     def cut_chunk(self) -> DecodeWork:
         """Return the chunk that is due."""
         sentence, kind = self._undecoded, self.chunk_due
-        assert sentence is not None
-        assert kind is not None
+        assert sentence
+        assert kind
         begin, end = sentence.span(kind)
-        first = begin == sentence.audio_begin
-        context = 0 if first else self._geometry.context
         self._cut = (sentence, end)
-        pcm = self._ring.read(begin - context, end)
-        hotwords = sentence.hotwords.words if sentence.hotwords else None
-        punctuate = self._options.punctuate
-        return DecodeWork(self.slot, kind, first, pcm, sentence.prefix, punctuate, hotwords)
+        first = begin == sentence.audio_begin
+        pcm = self._ring.read(begin if first else begin - self._geometry.context, end)
+        asked = self._options.punctuate
+        return DecodeWork(self.slot, kind, first, pcm, sentence.prefix, asked, sentence.words)
 
     def accept_chunk(self, work: DecodeWork, result: DecodeResult) -> None:
         """Pass the result of the chunk that `cut_chunk` returned to its sentence."""
@@ -216,8 +213,6 @@ class Stream:
         self._ended = True
         self._outbox.fail(error)
         self._progressed.set()
-
-    # The scheduler's interface: the second pass, beside `second_pass` itself --------------------
 
     @property
     def final_waits_until(self) -> float | None:
@@ -251,8 +246,7 @@ class Stream:
 
     def _deliver_finals(self, before: SentenceTrack | None = None) -> None:
         while self._sentences and (first := self._sentences[0]) is not before and first.finished:
-            until = self.final_waits_until
-            if until is not None and self._clock() < until:
+            if (self.final_waits_until or 0.0) > self._clock():
                 break
             for final in self.second_pass.finals(self._sentences.popleft()):
                 self._outbox.put(final)

@@ -140,7 +140,7 @@ def _packets(head: bytes, declared: str) -> str | None:
                 return None
     if declared == "aac" and head[:1] == b"\x56" and head[1] & 0xE0 == 0xE0:
         return "loas"
-    length = _frame_bytes(head)
+    length = frame_bytes(head)
     if length == 0:
         return ""
     demuxer = "aac" if head[1] & 6 == 0 else "mp3"
@@ -153,7 +153,7 @@ def _packets(head: bytes, declared: str) -> str | None:
     return demuxer if same else ""
 
 
-def _frame_bytes(head: bytes) -> int:
+def frame_bytes(head: bytes) -> int:
     """Return the length of the MP3, MP2 or ADTS frame that begins here, or 0."""
     if len(head) < HEAD_BYTES or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
         return 0

@@ -4,6 +4,7 @@ from typing import Any
 
 import av
 
+from asr_server.audio.formats import HEAD_BYTES, frame_bytes
 from asr_server.audio.track import Track
 
 TRANSPORT = frozenset({"mpeg", "mpegts"})
@@ -69,12 +70,13 @@ class Packets:
         """
         if not self._by_bytes or packet.pos is None or not packet.size:
             return 0.0
-        skipped = packet.pos - self._end
+        size = frame_bytes(bytes(packet)[:HEAD_BYTES]) or packet.size
+        skipped = packet.pos - self._end + packet.size - size
         lost_s = 0.0
-        if self._bytes and skipped > packet.size:
+        if self._bytes and skipped > size:
             lost_s = skipped * self._bytes_s / self._bytes
         self._end = packet.pos + packet.size
-        self._bytes += packet.size
+        self._bytes += size
         self._bytes_s += float((packet.duration or 0) * packet.time_base)
         return lost_s
 

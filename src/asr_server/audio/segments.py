@@ -31,6 +31,7 @@ class Segments:
 
     def __init__(self, demuxer: str, receive: Callable[[], bytes]) -> None:
         self._receive = receive
+        self._demuxer = demuxer
         self._cutter = _cutter(demuxer)
         self._ready = b""
         """Bytes of this segment."""
@@ -52,6 +53,7 @@ class Segments:
         if not self._cut:
             return False
         self._cut, self._ready = False, b""
+        self._cutter = _cutter(self._demuxer)
         held, self._held = self._held, b""
         self._scan(held)
         return True
@@ -127,8 +129,8 @@ class _Signature:
 
     def cuts(self, header: bytes) -> bool:
         """Return whether a segment ends before this header."""
-        self._begun = not self._begun  # the header is read again, as the first of its segment
-        return not self._begun
+        begun, self._begun = self._begun, True
+        return begun
 
     def undecided(self, data: bytes) -> int:
         """Return where bytes begin that may become the pattern with those that follow."""
@@ -200,7 +202,6 @@ class _Boxes:
             if len(data) - at < (16 if size == 1 else 8):
                 break
             if kind == b"ftyp" and self._media:
-                self._media, self.index_is_last = False, None
                 return data[:at], data[at:], True
             self._media |= kind == b"mdat"
             if self.index_is_last is None and kind in (b"moov", b"moof", b"mdat"):

@@ -25,6 +25,8 @@ MOST_NAMES = 200
 """Candidates of one context; the last ones count."""
 LONGEST_NAME = 6
 """Characters of a candidate in 汉字."""
+LONGEST_TITLE = 3
+"""Letters of a Latin word that is no candidate for its first capital alone (The, But)."""
 LONGEST_WHOLE = 4
 """Characters of a candidate that has a common word in it."""
 
@@ -54,7 +56,8 @@ def context_hotwords(texts: Sequence[str]) -> Hotwords:
 def _candidates(text: str) -> Iterator[str]:
     for part in _PARTS.findall(_NUMBER.sub(" ", text)):
         if part.isascii():
-            if not part.islower() and len(part) <= MAX_ASCII:
+            named = not part.islower() and (len(part) > LONGEST_TITLE or not part.istitle())
+            if named and len(part) <= MAX_ASCII:
                 yield part
             continue
         words = list(_segmented(part))

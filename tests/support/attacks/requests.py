@@ -46,6 +46,17 @@ def invalid_runs() -> dict[str, str]:
     }
 
 
+def large_context() -> str:
+    """Return a continue-task frame with as many names as a text frame can hold."""
+    names = "、".join(chr(0x4E00 + n) + chr(0x5000 + n) for n in range(20_000))
+    header = {"action": "continue-task", "task_id": "task"}
+    context = [
+        {"role": "user", "content": names[begin : begin + 400]} for begin in range(0, 60_000, 400)
+    ]
+    message = {"header": header, "payload": {"input": {"context": context}}}
+    return json.dumps(message, ensure_ascii=False)
+
+
 def escaped(frame: str) -> str:
     """Return a frame in ASCII, which can hold what UTF-8 cannot."""
     return json.dumps(json.loads(frame))

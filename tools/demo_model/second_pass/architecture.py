@@ -113,6 +113,22 @@ def configuration(tokens: int) -> dict[str, Any]:
     }
 
 
+HOTWORD_PARTS = ("bias_encoder.", "seaco_decoder.", "hotword_output_layer.", "decoder.embed.")
+"""Where the names of parameters begin that only hotwords need."""
+
+
+def without_hotwords(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the configuration of the same recogniser without the bias decoder."""
+    kept = {name: value for name, value in config.items() if not name.startswith("seaco_")}
+    names = ("ctc_weight", "lsm_weight", "length_normalized_loss", "predictor_weight")
+    model_conf = {
+        name: config["model_conf"][name] for name in (*names, "predictor_bias", "sampling_ratio")
+    }
+    decoder_conf = config["decoder_conf"] | {"wo_input_layer": True}
+    changed = {"model_conf": model_conf, "decoder_conf": decoder_conf}
+    return {**kept, **changed, "model": "BiCifParaformer"}
+
+
 def create(tokens: int) -> SeacoParaformer:
     """Return an untrained model, with some tensors tied."""
     # Importing the model does not register these parts.

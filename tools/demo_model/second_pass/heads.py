@@ -11,7 +11,7 @@ from . import hotwords, times
 from .frozen import freeze, read_items
 from .network import OfflineModel
 
-PLAIN = 1_500
+PLAIN = 700
 """Recordings without an invented word."""
 TIMED = 1_200
 """Recordings from which the times are learnt."""
@@ -21,9 +21,12 @@ HEADS += ("paraformer.hotword_output_layer.bias",)
 
 
 def trained(folder: Path, tokens: int) -> OfflineModel:
-    """Return the averaged recogniser of the last checkpoint, with the heads trained so far."""
+    """Return the recogniser of the last checkpoint, with the heads trained so far.
+
+    A short run has no use for the average of its weights: it lags behind them.
+    """
     model = OfflineModel(tokens)
-    state = torch.load(folder / "checkpoint.pt", weights_only=True)["average"]
+    state = torch.load(folder / "checkpoint.pt", weights_only=True)["model"]
     model.load_state_dict(state)
     for part in ("times", "hotwords"):
         if (folder / f"{part}.pt").exists():
@@ -59,8 +62,10 @@ def train(work: Path, streaming: Path, seconds: float, times_seconds: float, thr
     plain = list(freeze(model, read_items(speech, "train-*", PLAIN), normaliser))
     log(f"{len(plain)} plain recordings")
     if times_seconds:
-        times.train(model.paraformer.predictor, plain[::-1][:TIMED], times_seconds, log)
+        times.train(model.paraformer.predictor, plain[:TIMED], times_seconds, log)
         save(model, folder, "times", HEADS[:3])
+    if not seconds:
+        return
     words = json.loads((speech / "names.json").read_text("utf-8"))
     named = freeze(model, read_items(speech, "names-*", 10_000), normaliser)
     data = [hotwords.Spoken(one, None) for one in plain if len(one.hidden) < 100]
@@ -69,6 +74,5 @@ def train(work: Path, streaming: Path, seconds: float, times_seconds: float, thr
         word = words.get(text)
         data.append(hotwords.Spoken(one, word and tuple(ids[c] for c in word)))
     log(f"{len(data)} recordings for hotwords")
-    if seconds:
-        hotwords.train(model, data, seconds, log)
-        save(model, folder, "hotwords", HEADS[3:])
+    hotwords.train(model, data, seconds, log)
+    save(model, folder, "hotwords", HEADS[3:])

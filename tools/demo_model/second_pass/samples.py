@@ -48,15 +48,15 @@ def spelled(offline: OfflineReader, folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def build(
-    streaming: Reader, offline: OfflineReader, sets: Path, hotwords: Path, folder: Path
+    streaming: Reader, offline: OfflineReader, sets: Path, hotwords: Path | None, folder: Path
 ) -> None:
     """Write the recordings and `manifest.json`."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for kind, found in (
-        ("corrected", corrected(streaming, offline, sets)),
-        ("hotword", spelled(offline, hotwords)),
-    ):
+    kinds = [("corrected", corrected(streaming, offline, sets))]
+    if hotwords is not None:
+        kinds.append(("hotword", spelled(offline, hotwords)))
+    for kind, found in kinds:
         for number, one in zip(range(EACH), found, strict=False):
             file = f"{kind}_{number}.wav"
             shutil.copy(one["path"], folder / file)

@@ -4,7 +4,7 @@ Letters of shapes: B rows, S samples, T frames, K tokens of a row, N of all rows
 """
 
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,8 +44,8 @@ FEWEST_FRAMES = 4
 """Frames are padded to multiples of this: with fewer sizes fewer products are compiled."""
 FRAMES_PER_TOKEN = 3
 """Of quick speech; a batch with more tokens compiles then."""
-LISTS = 8
-"""Hotword lists kept as the network reads them; one of 500 words takes 12 MB."""
+MAX_WORDS = 4000
+"""Words of all hotword lists kept as the network reads them, unless the last has more: 100 MB."""
 FULL_WEIGHT = 4
 """The weight, DashScope's default, from which the hotword decoder alone decides on a word."""
 
@@ -67,7 +67,8 @@ class SecondPassRunner:
         self._frontend, self._pieces = frontend, pieces
         self._device = network.encoder.after_norm.weight.device
         self.favours_hotwords = isinstance(network, SeacoParaformer)
-        self._read_list = lru_cache(maxsize=LISTS)(self._read_list_anew)
+        self._lists: dict[HotwordSet, BiasList] = {}
+        """The last ones used, the latest last."""
 
     @torch.inference_mode()
     def __call__(self, works: Sequence[SecondPassWork]) -> list[tuple[SecondPassToken, ...]]:
@@ -149,7 +150,7 @@ class SecondPassRunner:
                 hotwords, padding = works[row].hotwords, bucket(counts[row], TOKEN_DIGITS)
                 if hotwords and counts[row]:
                     own = F.pad(own, (0, 0, 0, padding - counts[row]))
-                    rows[row] = network.merge(rows[row], own, self._read_list(hotwords))
+                    rows[row] = network.merge(rows[row], own, self._bias_list(hotwords))
         best = [row.max(dim=1) for row in rows]
         return [
             _Scores(one.indices.tolist(), network.confidences(one.values.exp()).tolist())
@@ -209,13 +210,18 @@ class SecondPassRunner:
         )
         return (features, [], [mask, frame_mask], []), (x, [], list(context), [])
 
-    def _read_list_anew(self, words: HotwordSet) -> BiasList:
+    def _bias_list(self, words: HotwordSet) -> BiasList:
+        found = self._lists.pop(words, None) or self._read_list(words)
+        self._lists[words] = found
+        while len(self._lists) > 1 and sum(len(each.spelled) for each in self._lists) > MAX_WORDS:
+            del self._lists[next(iter(self._lists))]
+        return found
+
+    def _read_list(self, words: HotwordSet) -> BiasList:
         assert isinstance(self.network, SeacoParaformer)
-        strengths = torch.zeros(len(self._pieces))
-        for tokens, weight in words.spelled:
-            strength = min(weight / FULL_WEIGHT, 1.0)
-            strengths[list(tokens)] = strengths[list(tokens)].clamp(min=strength)
-        strengths[strengths == 0] = 1.0  # of tokens in no word
+        strengths = torch.ones(len(self._pieces))
+        for tokens, weight in sorted(words.spelled, key=itemgetter(1)):  # the largest counts
+            strengths[list(tokens)] = min(weight / FULL_WEIGHT, 1.0)
         return self.network.read_list(
             [list(tokens) for tokens, _ in words.spelled], strengths.to(self._device)
         )
