@@ -57,8 +57,11 @@ export function sharedBrowser() {
 export async function visit(browser, url, { settings = {}, expected = /$^/, ...options } = {}) {
   const context = await browser.newContext({ locale: 'zh-CN', ...options });
   await context.addInitScript((stored) => {
-    if (location.protocol === 'about:') return; // Firefox runs it there, too, without storage
-    localStorage.setItem('asr-demo', JSON.stringify({ aloud: false, ...stored }));
+    try {
+      localStorage.setItem('asr-demo', JSON.stringify({ aloud: false, ...stored }));
+    } catch {
+      // Firefox runs this in documents without storage, too, such as the empty one of a new page
+    }
   }, settings);
   await context.addInitScript(recordTransients);
   const page = await context.newPage();
