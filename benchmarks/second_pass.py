@@ -3,8 +3,8 @@
     python -m benchmarks.second_pass prepare     once: environment, weights, export (4 GB in build/)
     python -m benchmarks.second_pass measure     writes benchmarks/results/second_pass.json
 
-`measure` runs what is missing of `sentences` and `server`, in a quarter of an hour; each is a
-command, too, and measures again. All engines get the same speech and the same random weights in the
+`measure` runs what is missing of `sentences` and `server`; each is a command, too, and
+measures again. All engines get the same speech and the same random weights in the
 production model's size (SeACo), without hotwords. 8-bit integers where the processor has VNNI,
 else float32; FunASR's `AutoModel` always float32.
 
@@ -55,7 +55,7 @@ ONNX = FOLDER / "onnx"
 BICIF = FOLDER / "bicif"
 CORES = os.cpu_count() or 1
 OWN_DTYPE = best_dtype(torch.device("cpu"))
-"""What the server chooses here: int8 products without VNNI take a hundred times as long."""
+"""What the server chooses here: int8 only where the processor has VNNI."""
 SECONDS = (2.0, 5.0, 10.0)
 BATCHES = (1, 4, 8)
 MODES = ("off", "auto", "on")
