@@ -19,9 +19,6 @@ from tests.support.texts import bare, error_rate
 
 DATA = Path(__file__).parents[1] / "data"
 RECORDINGS = json.loads((DATA / "manifest.json").read_text(encoding="utf-8"))
-MANIFEST = DATA / "second_pass/manifest.json"
-SHOWN = json.loads(MANIFEST.read_text(encoding="utf-8")) if MANIFEST.exists() else []
-"""Recordings that streaming gets wrong, or that need a list of hotwords."""
 AS_SPOKEN = {"inverse_text_normalization_enabled": False}
 """The transcripts are as spoken; digits are for the tests of ITN."""
 MOST_WRONG = 0.05
@@ -40,8 +37,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def url():
-    # However busy this machine is, finals wait for the second pass.
-    with serving_on_a_thread(**SMALL_DEMO, second_pass_deadline_ms=30_000) as served:
+    with serving_on_a_thread(**SMALL_DEMO) as served:
         yield served.url
 
 
@@ -106,16 +102,6 @@ def assert_words_fill(final) -> None:
     assert times == sorted(times)
     assert final["begin_time"] <= times[0]
     assert times[-1] <= final["end_time"]
-
-
-@pytest.mark.parametrize("shown", SHOWN, ids=lambda one: one["file"])
-def test_a_final_of_the_second_pass_is_right_where_streaming_is_wrong(shown):
-    audio = (DATA / "second_pass" / shown["file"]).read_bytes()[44:]
-    words = {word: 4 for word in shown["hotwords"]}
-    streaming = sdk.stream(audio, second_pass_enabled=False, **AS_SPOKEN).finals
-    corrected = sdk.stream(audio, vocabulary=words, **AS_SPOKEN).finals
-    assert bare(streaming) != [shown["text"]]
-    assert bare(corrected) == [shown["text"]]
 
 
 def test_numbers_become_digits_unless_the_request_disables_it():

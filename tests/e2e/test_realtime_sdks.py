@@ -33,8 +33,7 @@ INTERIM = "conversation.item.input_audio_transcription.text"
 
 @pytest.fixture(scope="module")
 def server():
-    # The transcripts of the recordings are those of the streaming model.
-    with serving_on_a_thread(**SMALL_DEMO, second_pass="off") as served:
+    with serving_on_a_thread(**SMALL_DEMO) as served:
         yield served
 
 

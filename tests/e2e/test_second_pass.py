@@ -97,7 +97,7 @@ async def test_without_an_offline_model_a_task_that_asks_for_it_runs_all_the_sam
 )
 async def test_the_demo_is_more_often_right_with_its_second_pass() -> None:
     streamed, corrected = [], []
-    async with serving(**SMALL_DEMO, second_pass="on") as served:
+    async with serving(**{**SMALL_DEMO, "second_pass": "on"}) as served:
         for recording in json.loads(SHOWN.read_text(encoding="utf-8")):
             audio = (SHOWN.parent / recording["file"]).read_bytes()[44:] + QUIET
             words = {word: 4 for word in recording["hotwords"]}
