@@ -43,10 +43,10 @@ def compile_hotwords(
     spelled: dict[tuple[str, ...], float] = {}
     weights: dict[tuple[str, ...], int] = {}
     unknown: list[int] = []
-    for place, (word, weight) in enumerate((*hotwords, *names), 1):
+    for number, (word, weight) in enumerate((*hotwords, *names), 1):
         check(word, weight)
         ways = spellings(word, ids.keys())
-        unknown += [place] if not ways and place <= len(hotwords) else []
+        unknown += [number] if not ways and number <= len(hotwords) else []
         for pieces in ways:
             spelled[pieces] = max(_bonus(pieces, weight), spelled.get(pieces, 0.0))
             weights[pieces] = max(weight, weights.get(pieces, 0))
