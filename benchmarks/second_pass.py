@@ -3,10 +3,10 @@
     python -m benchmarks.second_pass prepare     once: environment, weights, export (4 GB in build/)
     python -m benchmarks.second_pass measure     writes benchmarks/results/second_pass.json
 
-`measure` runs what is missing of `sentences` and `server`, in a quarter of an hour; each is a
-command, too, and measures again. All engines get the same speech and the same random weights in the
-production model's size (SeACo), without hotwords. 8-bit integers, except FunASR's `AutoModel`,
-which has none.
+`measure` runs what is missing of `sentences` and `server`; each is a command, too, and
+measures again. All engines get the same speech and the same random weights in the
+production model's size (SeACo), without hotwords. 8-bit integers where the processor has VNNI,
+else float32; FunASR's `AutoModel` always float32.
 
 sentences   milliseconds of one call with one sentence, on all cores; sentences per second of the
             whole machine, by the best way of each engine: batches on all cores, or one process of
@@ -30,10 +30,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 import typer
 import yaml
 from rich.console import Console
 
+from asr_server.asr.loading.precision import best_dtype
 from asr_server.load import server_metrics
 from asr_server.load.client_run import Target
 from asr_server.load.load_generator import Level, LoadGenerator, warm_up
@@ -52,6 +54,8 @@ FOLDER = Path("build/second_pass")
 ONNX = FOLDER / "onnx"
 BICIF = FOLDER / "bicif"
 CORES = os.cpu_count() or 1
+OWN_DTYPE = best_dtype(torch.device("cpu"))
+"""What the server chooses here: int8 only where the processor has VNNI."""
 SECONDS = (2.0, 5.0, 10.0)
 BATCHES = (1, 4, 8)
 MODES = ("off", "auto", "on")
@@ -85,7 +89,7 @@ class Engine:
 ENGINES = (
     Engine("funasr", "FunASR AutoModel", "float32", full_size_second_pass),
     Engine("funasr-onnx", "funasr-onnx", "int8", lambda: ONNX),
-    Engine("own:int8", "asr-server", "int8", full_size_second_pass),
+    Engine(f"own:{OWN_DTYPE}", "asr-server", OWN_DTYPE, full_size_second_pass),
 )
 
 
@@ -207,7 +211,7 @@ def server(mode: str, reduced: bool) -> Iterator[ServerProcess]:
     }
     arguments = ["--model", "demo"]
     if not reduced:
-        arguments = ["--model", str(full_size()), "--dtype", "int8"]
+        arguments = ["--model", str(full_size()), "--dtype", OWN_DTYPE]
         settings["ASR_SECOND_PASS_MODEL"] = str(full_size_second_pass())
     with server_process(FOLDER / f"server-{mode}.log", *arguments, **settings) as started:
         yield started

@@ -116,8 +116,9 @@ def parts(figures: Json, table: Any) -> list[str]:
         ]
     if "server" in figures:
         written += [
-            "A whole server with both models in int8, with the clients of `asr-server bench`: at "
-            "half of the streams that it holds without a second pass, and at all of them.",
+            "A whole server with both models, in the precision that it chooses here, with the "
+            "clients of `asr-server bench`: at half of the streams that it holds without a second "
+            "pass, and at all of them.",
             table(SERVER, list(server_rows(figures))),
         ]
     return written

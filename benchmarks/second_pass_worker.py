@@ -59,7 +59,7 @@ class FunAsrOnnx:
     def __call__(self, sentences: list[Any]) -> int:
         self._model.batch_size = len(sentences)
         answers = self._model(sentences)
-        return sum(len(answer["preds"][0].replace(" ", "")) for answer in answers)
+        return sum(len(answer["preds"].replace(" ", "")) for answer in answers)
 
 
 class Own:

@@ -2,8 +2,8 @@
 //
 //   node tools/record_page.mjs http://127.0.0.1:8000 docs/images/demo.webp en-US
 //
-// A sample is recognised against its right text, then many streams run at once. Chromium takes the
-// frames, ffmpeg joins them.
+// A sample is recognised against its right text; with a fourth argument, so many streams follow at
+// once, which needs a machine without other load. Chromium takes the frames, ffmpeg joins them.
 
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -11,7 +11,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { chromium } from '../clients/web/node_modules/playwright-core/index.mjs';
 
-const [, , server, output, locale = 'en-US', streams = '10'] = process.argv;
+const [, , server, output, locale = 'en-US', streams] = process.argv;
 const SIZE = { width: 1000, height: 640 };
 const SAMPLE = 1; // the phone number: digits replace what was said
 const FRAMES_PER_SECOND = 8;
@@ -44,13 +44,15 @@ await page.click(`#sample-list .sample >> nth=${SAMPLE}`);
 await page.waitForTimeout(500);
 await idle();
 await page.waitForTimeout(1500);
-await page.check(`[name=streams][value="${streams}"]`, { force: true });
-await page.evaluate(() => document.querySelector('#load').scrollIntoView({ block: 'end' }));
-await page.click('#load header .pill');
-await page.evaluate(() => scrollTo({ top: document.querySelector('#load').offsetTop - 12 }));
-await page.waitForTimeout(11_000);
+if (streams) {
+  await page.check(`[name=streams][value="${streams}"]`, { force: true });
+  await page.evaluate(() => document.querySelector('#load').scrollIntoView({ block: 'end' }));
+  await page.click('#load header .pill');
+  await page.evaluate(() => scrollTo({ top: document.querySelector('#load').offsetTop - 12 }));
+  await page.waitForTimeout(11_000);
+}
 await session.send('Page.stopScreencast');
-console.log(await page.getAttribute('#load canvas', 'aria-label'));
+if (streams) console.log(await page.getAttribute('#load canvas', 'aria-label'));
 await browser.close();
 
 const folder = mkdtempSync(join(tmpdir(), 'asr-page-'));

@@ -35,6 +35,7 @@ from asr_server.models.registry import Choice, choose
 from asr_server.network import lan_addresses
 from asr_server.observability import gpu
 from asr_server.observability.history import History
+from asr_server.observability.logs import fault
 from asr_server.observability.metrics import Metrics, ServerState
 from asr_server.process import descriptors, heap_trim
 from asr_server.process.signals import GracefulShutdown
@@ -213,8 +214,11 @@ async def _stop_without_device(engine: Engine) -> None:
     signal.raise_signal(signal.SIGTERM)
 
 
-async def _capacity(engine: Engine, settings: Settings, model: str) -> Capacity:
-    """Return how many live streams this machine holds: as set, as measured, or estimated."""
+async def _capacity(engine: Engine, settings: Settings, model: str) -> Capacity | None:
+    """Return how many live streams this machine holds: as set, as measured, or estimated.
+
+    An estimate that fails stops nothing: the first task will show what is wrong.
+    """
     if settings.capacity:
         return Capacity(settings.capacity, "set")
     setup = Setup.here(model, engine.device, engine.dtype)
@@ -223,7 +227,11 @@ async def _capacity(engine: Engine, settings: Settings, model: str) -> Capacity:
             return Capacity(streams, "measured")
     except ValueError as error:
         log.warning("%s; the capacity is estimated", error)
-    return Capacity(await engine.estimate_capacity(), "estimated")
+    try:
+        return Capacity(await engine.estimate_capacity(), "estimated")
+    except Exception as error:
+        log.error("the capacity cannot be estimated", extra=fault(error))
+        return None
 
 
 def _build(engine: Engine, model: str) -> dict[str, str]:

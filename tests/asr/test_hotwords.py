@@ -265,7 +265,7 @@ def test_the_device_computes_the_same_evidence_as_the_reference(seed: int, token
 # Compiling --------------------------------------------------------------------------------------
 
 
-def test_words_that_the_vocabulary_cannot_spell_are_left_out_and_named(
+def test_words_that_the_vocabulary_cannot_spell_are_left_out_and_named_by_place(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("INFO")
@@ -273,7 +273,7 @@ def test_words_that_the_vocabulary_cannot_spell_are_left_out_and_named(
     words = compile_hotwords(hotwords, VOCABULARY)
     assert compile_hotwords(hotwords, VOCABULARY) is words
     [record] = caplog.records
-    assert record.__dict__["words"] == ["长沙", "world"]
+    assert record.__dict__["places"] == [2, 3]
     assert words is not None
     assert words.pieces == ("安", "长")
 

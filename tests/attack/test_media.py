@@ -1,6 +1,7 @@
 """Hostile audio costs the task that sent it, and nobody else anything."""
 
 import asyncio
+import contextlib
 import logging
 import math
 from functools import cache
@@ -13,8 +14,9 @@ from asr_server.audio.container import Container
 from asr_server.audio.wave import HeaderParser
 from asr_server.errors import DecodeError
 from tests.support.attacks import media
+from tests.support.attacks.media import box
 from tests.support.decoding import decode, decode_stream
-from tests.support.encoding import encode
+from tests.support.encoding import encode, remux
 from tests.support.fake_backend import FakeBackend
 from tests.support.serving import (
     LOUD,
@@ -186,6 +188,34 @@ def test_codecs_of_telephones_and_videos_are_accepted(codec, kind):
     file = media.encoded(codec, kind, tone)
     declared = {"wav": "wav", "mp4": "m4a"}.get(kind, "webm")
     assert len(decode(file, declared)) == pytest.approx(16_000, abs=900)
+
+
+# Time that nothing takes -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("step_s", [500, 36_000])
+def test_gaps_in_time_stamps_do_not_become_hours_of_silence(step_s):
+    tone = (9000 * np.sin(np.arange(16_000) * 0.2)).astype(np.int16)
+    file = remux(encode(tone, "webm"), "webm", lambda at_s: at_s + int(at_s * 20) * step_s)
+    assert len(decode(file, "webm")) / 16_000 < 2 + container.GRACE_SILENCE_S + len(file) / 64
+
+
+def test_a_file_with_its_index_at_the_end_is_kept_up_to_a_limit():
+    start = box(b"ftyp", b"M4A \0\0\0\0M4A ") + (1 << 30).to_bytes(4, "big") + b"mdat"
+    with pytest.raises(DecodeError, match="moov.*faststart.*24 MB"):
+        asyncio.run(decode_stream([start, *[bytes(1 << 20)] * 30], "m4a"))
+
+
+def test_wave_headers_without_samples_are_refused():
+    header = b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0\1\0\1\0\x80\x3e\0\0\0\x7d\0\0\2\0\x10\0data\0\0\0\0"
+    with pytest.raises(DecodeError, match="WAVE header"):
+        decode(header * 500, "wav", cut=100_000)
+
+
+def test_many_tiny_recordings_in_one_stream_are_decoded_within_the_limits():
+    file = encode(np.zeros(160, np.int16), "opus")
+    with contextlib.suppress(DecodeError):
+        decode(file * 300, "opus", cut=100_000)
 
 
 # Everything at once ------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from asr_server.audio.container import Container
-from asr_server.audio.decode import DEMUXERS, Decoder
+from asr_server.audio.decode import DEMUXERS, UNCOMPRESSED, Decoder
 from asr_server.errors import DecodeError
 from asr_server.settings import AudioFormat
 from tests.support.decoding import POOL, decode
@@ -125,4 +125,4 @@ def test_silence_is_no_decompression_bomb():
 
 
 def test_the_settings_name_the_same_formats():
-    assert set(AudioFormat.__args__) == {"pcm", "wav", *DEMUXERS}
+    assert set(AudioFormat.__args__) == {*UNCOMPRESSED, *DEMUXERS}

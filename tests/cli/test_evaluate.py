@@ -112,7 +112,7 @@ def test_a_comparison_needs_a_second_pass(tmp_path, tiny_model):
     noise(tmp_path / "a.wav")
     (tmp_path / "a.txt").write_text("天", "utf-8")
     options = ("--model", str(tiny_model), "--streams", "1", "--compare")
-    done = asr_server("evaluate", ".", *options, cwd=tmp_path)
+    done = asr_server("evaluate", ".", *options, cwd=tmp_path, ASR_SECOND_PASS="auto")
     assert done.returncode == 2
     assert "There is no second pass to compare: the model paraformer-zh is not" in done.stderr
 

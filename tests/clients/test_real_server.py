@@ -60,7 +60,7 @@ async def test_two_streams_at_once():
 
 
 async def test_leaving_early_frees_the_server():
-    async with serving(model="demo", max_tasks=1) as served:
+    async with serving(**{**SMALL_DEMO, "max_tasks": 1}) as served:
         async with AsrClient(served.url, parameters=SPOKEN) as asr:
             async for _ in asr.transcribe(PHONE, pace=2, interim=True):
                 break

@@ -20,10 +20,11 @@ COMMAND = [sys.executable, "-m", "asr_server.cli.main"]
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """Return this environment without settings, and with admission by delay turned off."""
+    """Return this environment without settings, without admission by delay or a second pass."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("ASR_", "HF_", "MODELSCOPE"))}
-    ours = {"COLUMNS": "100", "NO_COLOR": "1", "NO_PROXY": "127.0.0.1", "ASR_MAX_DELAY_MS": "0"}
-    return {**kept, **ours, **variables}
+    ours = {"COLUMNS": "100", "NO_COLOR": "1", "NO_PROXY": "127.0.0.1"}
+    quick = {"ASR_MAX_DELAY_MS": "0", "ASR_SECOND_PASS": "off"}
+    return {**kept, **ours, **quick, **variables}
 
 
 def asr_server(*arguments: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:

@@ -32,7 +32,7 @@ FRAME = 3200
 
 NO_LOAD_LIMIT = {"max_delay_ms": 0}
 """Admission must not depend on how busy this machine is."""
-SMALL_DEMO: dict[str, Any] = {"model": "demo", "max_tasks": 4}
+SMALL_DEMO: dict[str, Any] = {"model": "demo", "max_tasks": 4, "second_pass": "off"}
 """The demo model for a few streams, because the warm-up takes time for each size of a batch."""
 
 

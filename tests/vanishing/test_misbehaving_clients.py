@@ -129,7 +129,9 @@ async def test_garbage_in_a_text_frame_is_answered_soon(served, neighbour, garba
         await start(client)
         async with within(SOON_S):
             await client.say(garbage)
-            assert error(await client.until()) == ("InvalidParameter", "Invalid payload data")
+            code, message = error(await client.until())
+            assert code == "InvalidParameter"
+            assert message.startswith("Invalid payload data: a text frame has a JSON object")
             assert await client.closed() == 1007
 
 

@@ -53,7 +53,7 @@ TASK_ERRORS = {
         {},
         [run_task(sample_rate=4000)],
         INVALID,
-        "Sample rate 4000 is not supported; the parameter 'sample_rate' is 8000 to 48000 Hz.",
+        "Sample rate 4000 is not supported; the parameter 'sample_rate' is 8000 to 192000 Hz.",
     ),
     "more than a minute for gummy-chat": (
         {},
@@ -77,7 +77,9 @@ TASK_ERRORS = {
         {},
         [run_task(format="opus"), GARBAGE, finish_task()],
         INVALID,
-        "Failed to decode audio",
+        "Failed to decode audio: it is text (base64?) and not audio; accepted are WAV, MP3, AAC,"
+        " M4A/MP4/MOV/3GP, Ogg, Opus, FLAC, WebM/MKV, AMR,"
+        " AIFF, AU, CAF, WMA, FLV, AVI and MPEG-TS",
     ),
     "an unknown model": ({}, [run_task(model="m")], "ModelNotFound", "Model not found (m)!"),
     "an unknown format": (

@@ -91,7 +91,7 @@ function read() {
   }
 }
 
-/** Return the key of an address such as `https://host/#key=...`, which the QR code contains. */
+/** Return the key in the fragment of the address, `#key=...`, where the QR code puts it. */
 function keyInAddress() {
   return new URLSearchParams(location.hash.slice(1)).get('key') ?? '';
 }

@@ -57,14 +57,17 @@ export function sharedBrowser() {
 export async function visit(browser, url, { settings = {}, expected = /$^/, ...options } = {}) {
   const context = await browser.newContext({ locale: 'zh-CN', ...options });
   await context.addInitScript((stored) => {
-    if (location.protocol === 'about:') return; // Firefox runs it there, too, without storage
-    localStorage.setItem('asr-demo', JSON.stringify({ aloud: false, ...stored }));
+    try {
+      localStorage.setItem('asr-demo', JSON.stringify({ aloud: false, ...stored }));
+    } catch {
+      // Firefox runs this in documents without storage, too, such as the empty one of a new page
+    }
   }, settings);
   await context.addInitScript(recordTransients);
   const page = await context.newPage();
   page.faults = [];
   page.expected = expected;
-  page.on('pageerror', (error) => page.faults.push(error.message));
+  page.on('pageerror', ({ message, stack }) => page.faults.push(`${message} ${stack}`));
   page.on('console', (message) => {
     if (message.type() === 'error' && !page.expected.test(message.text()))
       page.faults.push(message.text());

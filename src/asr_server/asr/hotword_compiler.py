@@ -21,7 +21,7 @@ SUPER_WEIGHT = 7
 """The weight that 50 stands for."""
 
 MOST_NAMED = 20
-"""Words without a spelling that are logged of one list."""
+"""Words without a spelling whose places in the list are logged."""
 
 SAME_SOUND, SAME_BUT_TONE = 1.0, 2.5
 """Penalties in nats for a character that replaces others of its sound."""
@@ -37,21 +37,22 @@ def compile_hotwords(
 
     Tasks with the same list share one set, so that a step can treat them together. Words of a
     single character are ignored: too many others sound alike. `names` are further words, from what
-    was said, so no log line has them. Raises `ValueError` with a sentence for the client.
+    was said. Raises `ValueError` with a sentence for the client.
     """
     ids = {piece: index for index, piece in enumerate(vocabulary)}
     spelled: dict[tuple[str, ...], float] = {}
     weights: dict[tuple[str, ...], int] = {}
-    unknown: list[str] = []
-    for listed, (word, weight) in [(True, one) for one in hotwords] + [(False, n) for n in names]:
+    unknown: list[int] = []
+    for number, (word, weight) in enumerate((*hotwords, *names), 1):
         check(word, weight)
         ways = spellings(word, ids.keys())
-        unknown += [word] if listed and not ways else []
+        unknown += [number] if not ways and number <= len(hotwords) else []
         for pieces in ways:
             spelled[pieces] = max(_bonus(pieces, weight), spelled.get(pieces, 0.0))
             weights[pieces] = max(weight, weights.get(pieces, 0))
     if unknown:
-        about = {"words": unknown[:MOST_NAMED]}
+        # By place: a hotword may be a person's name, and the client has the list.
+        about = {"places": unknown[:MOST_NAMED]}
         log.info("%d hotwords have no spelling in the vocabulary", len(unknown), extra=about)
     bonuses = {pieces: bonus for pieces, bonus in spelled.items() if bonus > 0}
     if not bonuses:

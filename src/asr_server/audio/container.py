@@ -166,7 +166,7 @@ class Container:
     def _check(self) -> None:
         """Raise DecodeError if the stream is over a limit."""
         decoded_s = self._track.samples / SAMPLE_RATE
-        if not decoded_s and self._received > MAX_HEADER_BYTES:
+        if not decoded_s and not self._segments.keeps and self._received > MAX_HEADER_BYTES:
             raise DecodeError(f"there is no audio in its first {MAX_HEADER_BYTES >> 20} MB")
         if decoded_s > GRACE_S + self._received / MIN_BYTES_PER_S:
             raise DecodeError(f"it has less than {MIN_BYTES_PER_S} bytes a second")

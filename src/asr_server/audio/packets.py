@@ -70,7 +70,8 @@ class Packets:
         """
         if not self._by_bytes or packet.pos is None or not packet.size:
             return 0.0
-        size = frame_bytes(bytes(packet)[:HEAD_BYTES]) or packet.size
+        mean = self._bytes // max(1, self._packets - 1)
+        size = frame_bytes(bytes(packet)[:HEAD_BYTES]) or min(packet.size, mean)
         skipped = packet.pos - self._end + packet.size - size
         lost_s = 0.0
         if self._bytes and skipped > size:

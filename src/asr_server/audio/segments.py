@@ -38,6 +38,8 @@ class Segments:
         self._held = b""
         """Bytes behind them, which may be the beginning of the next one."""
         self._cut = self._ended = False
+        self.keeps = False
+        """Whether this segment is kept until its end."""
 
     def read(self, size: int) -> bytes:
         """Return at least one byte of this segment, or none at its end."""
@@ -52,7 +54,8 @@ class Segments:
             self._ready = b""
         if not self._cut:
             return False
-        self._cut, self._ready = False, b""
+        self._cut = self.keeps = False
+        self._ready = b""
         self._cutter = _cutter(self._demuxer)
         held, self._held = self._held, b""
         self._scan(held)
@@ -69,6 +72,7 @@ class Segments:
             pass
         if not self._cutter.index_is_last:
             return None
+        self.keeps = True
         whole = io.BytesIO()
         while data := self.read(1 << 16):
             whole.write(data)

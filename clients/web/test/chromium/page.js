@@ -79,7 +79,7 @@ describe('the demo page', { skip: !existsSync(CHROMIUM), timeout: 200_000 }, () 
 
   test('a file becomes text, and the text can be exported', async () => {
     await page.setInputFiles('#file', FILE);
-    await page.waitForFunction(() => document.querySelectorAll('.final').length === 3);
+    await page.waitForFunction(() => document.querySelectorAll('.sentences .final').length === 3);
     assert.deepEqual(await finals(page), TEXTS);
     const [download] = await Promise.all([
       page.waitForEvent('download'),

@@ -95,6 +95,8 @@ class SecondPassRunner:
         frame_mask = place < features.lengths[:, None]  # (B, T)
         hidden = self.network.encode(features.frames, frame_mask)
         scores = self._decode(hidden, frame_mask, works)
+        if not any(own.tokens for own in scores):
+            return [()] * len(works)
         weights = self.network.predictor.time_weights(hidden.float(), features.lengths)
         rows = zip(works, scores, weights.cpu().numpy(), lengths, strict=True)
         upsampling = self.network.config.upsampling
@@ -180,7 +182,7 @@ class SecondPassRunner:
 
     @torch.inference_mode()
     def warm_up(self) -> None:
-        """Run every shape bucket, so that no sentence of up to a minute compiles later.
+        """Run every shape bucket, so that no product of up to a minute of speech compiles later.
 
         Two layers of the encoder and one of the decoder have all products of a network. Large
         sentences come first: what is compiled for smaller ones lies where those computed.
@@ -188,7 +190,8 @@ class SecondPassRunner:
         network = self.network
         for frames in sorted({frame_bucket(n) for n in range(1, MAX_FRAMES + 1)}, reverse=True):
             encoder, decoder = self._examples(1, frames, 1)
-            run_layers(network.encoder.layers[:2], *encoder)
+            hidden = run_layers(network.encoder.layers[:2], *encoder)
+            network.predictor(hidden.float())
             run_layers(network.decoder.decoders[:1], *decoder)
         for tokens in reversed(buckets(MAX_FRAMES // FRAMES_PER_TOKEN, TOKEN_DIGITS)):
             _, decoder = self._examples(1, FEWEST_FRAMES, tokens)
