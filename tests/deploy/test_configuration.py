@@ -1,4 +1,4 @@
-"""Files for Compose, systemd, nginx and Caddy agree with the server and with each other."""
+"""Files for Compose, systemd and proxies agree with the server and with each other."""
 
 import re
 import shutil
@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from asr_server.settings import Settings
+from tests.support.balancers import ENVOY, HAPROXY
 from tests.support.processes import ROOT
 
 COMPOSE = ROOT / "compose.yaml"
@@ -17,8 +18,12 @@ UNIT = ROOT / "deploy" / "systemd" / "asr-server.service"
 NGINX = ROOT / "deploy" / "nginx" / "asr-server.conf"
 CADDY = ROOT / "deploy" / "caddy" / "Caddyfile"
 DEFAULTS = Settings(_env_file=None)
-OWN_VARIABLES = {"ASR_PUBLISH", "ASR_MEMORY", "ASR_DOMAIN", "ASR_SERVERS"}
-"""Those that Compose and Caddy read and the server does not."""
+OWN_VARIABLES = {
+    *("ASR_PUBLISH", "ASR_MEMORY"),
+    *("ASR_DOMAIN", "ASR_SERVERS"),
+    *("ASR_LISTEN", "ASR_STATS", "ASR_SERVER_1", "ASR_SERVER_2", "ASR_SERVER_3"),
+}
+"""Those that Compose, Caddy and HAProxy read and the server does not."""
 
 systemd = pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd is not here")
 
@@ -37,9 +42,11 @@ def directives(path: Path) -> str:
     return re.sub(r"#.*", "", path.read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("path", [COMPOSE, UNIT, NGINX, CADDY], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", [COMPOSE, UNIT, NGINX, CADDY, HAPROXY, ENVOY], ids=lambda path: path.name
+)
 def test_every_named_variable_is_a_setting(path):
-    named = set(re.findall(r"\bASR_[A-Z_]+\b", path.read_text(encoding="utf-8")))
+    named = set(re.findall(r"\bASR_[A-Z0-9_]+\b", path.read_text(encoding="utf-8")))
     assert named - OWN_VARIABLES <= {f"ASR_{name.upper()}" for name in Settings.model_fields}
 
 
