@@ -86,14 +86,8 @@ class Envoy:
             address(endpoint["endpoint"])["port_value"] = server
         copy = directory / ENVOY.name
         copy.write_text(yaml.safe_dump(configuration), encoding="utf-8")
-        options = (
-            "--use-dynamic-base-id",
-            "--concurrency",
-            "1",
-            "--file-flush-interval-msec",
-            "10",
-        )
-        return Command([self.name, "-c", copy, *options], {})
+        words: list[str | Path] = [self.name, "-c", copy, "--use-dynamic-base-id"]
+        return Command([*words, "--concurrency", "1", "--file-flush-interval-msec", "10"], {})
 
     def status(self) -> str:
         """Return the path of the servers' states on the admin port."""
