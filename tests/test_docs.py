@@ -11,6 +11,7 @@ from asr_server.models.registry import DEMO, resolve
 from asr_server.observability.metrics import Metrics
 from asr_server.settings import Settings
 from tests.support.background import serving_on_a_thread
+from tests.support.balancers import HAPROXY
 from tests.support.command_line import asr_server
 from tests.support.processes import ROOT
 from tests.support.serving import SMALL_DEMO
@@ -93,7 +94,8 @@ def test_every_sentence_about_a_setting_has_a_chinese_translation():
 def test_the_settings_and_metrics_of_the_page_exist(page):
     text = page.read_text(encoding="utf-8")
     known = {f"ASR_{name.upper()}" for name in Settings.model_fields}
-    known |= set(re.findall(r"\$\{(\w+)", (ROOT / "compose.yaml").read_text(encoding="utf-8")))
+    for file in (ROOT / "compose.yaml", HAPROXY):
+        known |= set(re.findall(r"\$\{(\w+)", file.read_text(encoding="utf-8")))
     assert set(re.findall(r"\bASR_[A-Z_]+\b", text)) <= known
     metrics = {family.name for family in Metrics().families()}
     named = set(re.findall(r"\b(?:asr|process)_[a-z_]+\b", text)) - {"asr_server"}  # the database
