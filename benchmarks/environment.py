@@ -129,7 +129,10 @@ def _cpuinfo(key: str) -> str:
 def commit() -> str:
     """Return the commit, with `-dirty` where files differ from it, or `?` without Git."""
     command = ["git", "describe", "--always", "--dirty"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return "?"
     return done.stdout.strip() or "?"
 
 

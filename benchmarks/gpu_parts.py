@@ -100,7 +100,7 @@ def memory(options: Options) -> Iterator[Figures]:
     for streams in sizes:
         backend = load_backend(
             options.model,
-            warm=True,
+            warm=options.device == "cuda",  # captures graphs, which take memory
             device=options.device,
             dtype=options.precision,
             max_tasks=streams,
@@ -128,7 +128,7 @@ def memory(options: Options) -> Iterator[Figures]:
 
 
 def used_mb(device: str) -> float:
-    """Return the memory in use: the GPU's, CUDA's own included, or this process's."""
+    """Return the memory in use: the GPU's, by all processes, or this process's on a CPU."""
     if device == "cuda":
         torch.cuda.synchronize()
         free, total = torch.cuda.mem_get_info()

@@ -63,9 +63,9 @@ def _tables(have: Json, table: Table) -> Iterator[str]:
     if "memory" in rows and "idle_mb" in have["memory"]:
         one = have["memory"]
         yield (
-            f"Memory of the device in {one['dtype']}: {one['idle_mb']:.0f} MB with the model and "
-            f"steps of up to {one['max_batch']} streams, and {one['a_stream_mb']:.1f} MB for each "
-            "slot."
+            f"Memory of the device in {one['dtype']}, beside CUDA's context: {one['idle_mb']:.0f} "
+            f"MB with the model and steps of up to {one['max_batch']} streams, and "
+            f"{one['a_stream_mb']:.1f} MB for each slot."
         )
     if "second_pass" in rows:
         yield f"Second pass in {have['second_pass']['dtype']}:"
@@ -152,6 +152,9 @@ def draw(figures: Json, path: Path) -> None:
     for axes in (above, below):
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
+        axes.xaxis.set_major_formatter("{x:.0f}")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter("")
         if axes.get_legend_handles_labels()[0]:
             axes.legend(loc="upper left", frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
