@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from matplotlib.ticker import LogLocator
+
 from benchmarks import plotting
 from benchmarks.goals import CHUNK_DELAY_S
 
@@ -153,6 +155,7 @@ def draw(figures: Json, path: Path) -> None:
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
         axes.xaxis.set_major_formatter("{x:.0f}")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter("")
         if axes.get_legend_handles_labels()[0]:
