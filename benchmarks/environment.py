@@ -37,7 +37,7 @@ def describe(device: str = "cpu") -> str:
             *([torch.cuda.get_device_name()] if device == "cuda" else []),
             f"Python {platform.python_version()}",
             f"torch {torch.__version__} on {torch.get_num_threads()} threads",
-            f"commit {_commit()}",
+            f"commit {commit()}",
         ]
     )
 
@@ -126,9 +126,13 @@ def _cpuinfo(key: str) -> str:
     return next((value.strip() for name, value in pairs if name.strip() == key), "")
 
 
-def _commit() -> str:
+def commit() -> str:
+    """Return the commit, with `-dirty` where files differ from it, or `?` without Git."""
     command = ["git", "describe", "--always", "--dirty"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return "?"
     return done.stdout.strip() or "?"
 
 

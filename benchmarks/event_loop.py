@@ -33,6 +33,28 @@ app = typer.Typer(help=__doc__)
 console = Console(highlight=False)
 
 
+async def note_lateness(late: list[float]) -> None:
+    """Append how many milliseconds late each sleep ended, until cancelled."""
+    loop = asyncio.get_running_loop()
+    while True:
+        due = loop.time() + SLEEP_S
+        await asyncio.sleep(SLEEP_S)
+        late.append(1000 * (loop.time() - due))
+
+
+def lateness(late: list[float]) -> dict[str, float]:
+    """Return the number of sleeps and their lateness."""
+    cuts = quantiles(late, n=1000, method="inclusive")
+    return {
+        "sleeps": len(late),
+        "p50_ms": cuts[499],
+        "p95_ms": cuts[949],
+        "p99_ms": cuts[989],
+        "p999_ms": cuts[998],
+        "max_ms": max(late),
+    }
+
+
 @app.command(hidden=True)
 def probe(model: str, dtype: str) -> None:
     """Serve until stdin ends; then print how late every sleep ended, in milliseconds."""
@@ -41,18 +63,11 @@ def probe(model: str, dtype: str) -> None:
     async def run() -> None:
         loop = asyncio.get_running_loop()
         late: list[float] = []
-
-        async def note_lateness() -> None:
-            while True:
-                due = loop.time() + SLEEP_S
-                await asyncio.sleep(SLEEP_S)
-                late.append(1000 * (loop.time() - due))
-
         settings = {"max_tasks": 256, "max_delay_ms": 0, "threads": os.cpu_count()}
         async with serving(model=model, dtype=dtype, **settings) as served:
             print(served.url, flush=True)
             await loop.run_in_executor(None, sys.stdin.readline)  # all streams are open
-            sleeping = asyncio.create_task(note_lateness(), name="lateness")
+            sleeping = asyncio.create_task(note_lateness(late), name="lateness")
             await loop.run_in_executor(None, sys.stdin.readline)
             sleeping.cancel()
             print(json.dumps(late), flush=True)
@@ -108,18 +123,7 @@ def measure(
         server_figures = asyncio.run(saturate(url, streams, seconds, next_phase, next_phase))
         late = json.loads(stdout.readline())
         next_phase()
-    cuts = quantiles(late, n=1000, method="inclusive")
-    row = {
-        "dtype": dtype,
-        "streams": streams,
-        "sleeps": len(late),
-        "p50_ms": cuts[499],
-        "p95_ms": cuts[949],
-        "p99_ms": cuts[989],
-        "p999_ms": cuts[998],
-        "max_ms": max(late),
-        "server": server_figures,
-    }
+    row = {"dtype": dtype, "streams": streams, **lateness(late), "server": server_figures}
     to.parent.mkdir(exist_ok=True)
     to.write_text(json.dumps({"environment": describe(), "rows": [row]}, indent=1) + "\n", "utf-8")
     console.print(row)

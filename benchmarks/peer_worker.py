@@ -207,20 +207,20 @@ def _offset(number: int, length: int) -> int:
 class OwnEngine:
     """Run the server's engine: batching, VAD, features, model, sentences; all but the sockets."""
 
-    def __init__(self, model: Path, dtype: str, threads: int) -> None:
+    def __init__(self, model: Path, dtype: str, threads: int, **others: Any) -> None:
         from asr_server.asr.load import build_engine
         from asr_server.settings import Settings
 
-        settings = Settings(
-            model=str(model), dtype=dtype, threads=threads, max_tasks=256, max_delay_ms=0
-        )
+        options = {"max_tasks": 256, "max_delay_ms": 0, **others}
+        settings = Settings(model=str(model), dtype=dtype, threads=threads, **options)
         self._engine = build_engine(settings, model)
+        self.start, self.stop = self._engine.start, self._engine.stop
 
     async def run(
         self, commands: Iterable[str], speech: Any, answer: Callable[[Any], None]
     ) -> None:
         """Load the model, answer `ready`, then run every command."""
-        await self._engine.start()
+        await self.start()
         answer({"ready": "own engine"})
         loop = asyncio.get_running_loop()
         lines = iter(commands)
@@ -228,7 +228,7 @@ class OwnEngine:
             command = json.loads(line)
             measure = self.service if command.pop("do") == "service" else self.paced
             answer(await measure(speech, **command))
-        await self._engine.stop()
+        await self.stop()
 
     async def service(self, speech: Any, batches: list[int]) -> dict[str, Any]:
         """Return the milliseconds of a VAD step and a decode step by batch size."""

@@ -19,13 +19,12 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
-from statistics import quantiles
 from typing import Annotated, Any
 
 import typer
@@ -33,7 +32,7 @@ from rich.console import Console
 
 from benchmarks.environment import describe
 from benchmarks.full_size import full_size, write_speech
-from benchmarks.goals import CHUNK_DELAY_S
+from benchmarks.paced import Run, summary
 from benchmarks.peer_worker import CHUNK_S
 from benchmarks.step import gemm_limit
 
@@ -139,47 +138,6 @@ class MeasuringProcess:
         if not line:
             raise RuntimeError(f"a measuring process ended; its log is {self._log.name}")
         return json.loads(line)
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """Hold the figures of one run in real time."""
-
-    streams: int
-    p50_ms: float
-    p95_ms: float
-    p99_ms: float
-    computed: float
-    """Share of the due chunks that were decoded by the end."""
-    busy: float
-    """Share of the cores' time that was used."""
-    tokens_a_chunk: float
-    chunks_a_step: float = 1.0
-    others: float = 0.0
-    """Share of the cores' time that other processes and other guests of the host used."""
-
-    @property
-    def sustained(self) -> bool:
-        """Return whether the chunks kept the delay goal."""
-        return self.p95_ms < 1000 * CHUNK_DELAY_S and self.computed > 0.9
-
-
-def summary(streams: int, seconds: float, answers: Sequence[dict[str, Any]]) -> Run:
-    """Return one run's figures from its processes' answers; the first half is warm-up."""
-    latencies = [late for one in answers for due, late in one["latencies"] if due > seconds / 2]
-    latencies = latencies or [seconds, seconds]
-    cuts = quantiles([1000 * late for late in latencies], n=100, method="inclusive")
-    chunks = sum(len(one["latencies"]) for one in answers)
-    return Run(
-        streams,
-        cuts[49],
-        cuts[94],
-        cuts[98],
-        chunks / sum(one["due"] for one in answers),
-        sum(one["busy"] for one in answers) / len(answers),
-        sum(one["tokens"] for one in answers) / max(1, chunks),
-        answers[0].get("batch", 1.0),
-    )
 
 
 def machine_s() -> float:

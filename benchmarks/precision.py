@@ -76,13 +76,10 @@ def main(
     for dtype in PRECISIONS[device]:
         tokens, seconds = decode(device, dtype, recordings)
         exact = exact or tokens
-        differing = jiwer.process_words(_spaced(exact), _spaced(tokens))
         rows.append(
             {
                 "dtype": dtype,
-                "tokens": sum(map(len, exact)),
-                "differing": differing.substitutions + differing.deletions + differing.insertions,
-                "recordings_differing": sum(a != b for a, b in zip(exact, tokens, strict=True)),
+                **differences(exact, tokens),
                 "cer": jiwer.cer(texts, ["".join(row) for row in tokens]),
                 "seconds": seconds,
             }
@@ -98,6 +95,16 @@ def main(
     to.parent.mkdir(exist_ok=True)
     to.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
     Console(width=110).print(report)
+
+
+def differences(exact: list[list[str]], tokens: list[list[str]]) -> dict[str, int]:
+    """Return the number of tokens, and how many tokens and recordings differ."""
+    words = jiwer.process_words(_spaced(exact), _spaced(tokens))
+    return {
+        "tokens": sum(map(len, exact)),
+        "differing": words.substitutions + words.deletions + words.insertions,
+        "recordings_differing": sum(a != b for a, b in zip(exact, tokens, strict=True)),
+    }
 
 
 def _spaced(tokens: list[list[str]]) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import attack_figures, plotting, second_pass_report
+from benchmarks import attack_figures, gpu_report, plotting, second_pass_report
 from benchmarks.environment import processor_of
 from benchmarks.goals import CHUNK_DELAY_S
 
@@ -100,6 +100,9 @@ def main() -> None:
                 attack_figures.TABLE, attack_figures.rows(before["attacks"], attacked["attacks"])
             ),
         ]
+    if gpu := _load("gpu"):
+        parts += gpu_report.parts(gpu, table, "gpu.png")
+        gpu_report.draw(gpu, PLOTS / "gpu.png")
     parts.append(_text("whole_server.md"))
     (HERE / "RESULTS.md").write_text("\n\n".join(parts) + "\n", "utf-8")
     draw_streams(peers, PLOTS / "streams.png")

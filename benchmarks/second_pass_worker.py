@@ -12,7 +12,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from benchmarks.peer_worker import RATE, read_wave
 
@@ -65,13 +65,20 @@ class FunAsrOnnx:
 class Own:
     """Run the server's backend."""
 
-    def __init__(self, model: Path, threads: int, dtype: str) -> None:
+    def __init__(
+        self,
+        model: Path,
+        threads: int,
+        dtype: str,
+        streaming: Path | None = None,
+        device: Literal["cpu", "cuda"] = "cpu",
+    ) -> None:
         from asr_server.asr.run.backend import PyTorchBackend
         from asr_server.settings import Settings
         from benchmarks.full_size import full_size
 
-        settings = Settings(device="cpu", dtype=dtype, threads=threads, step_threads=1)
-        self._backend = PyTorchBackend(full_size(), settings, None, model)
+        settings = Settings(device=device, dtype=dtype, threads=threads, step_threads=1)
+        self._backend = PyTorchBackend(streaming or full_size(), settings, None, model)
 
     def __call__(self, sentences: list[Any]) -> int:
         from asr_server.asr.types import SecondPassWork

@@ -25,6 +25,8 @@ from rich.table import Table
 
 from asr_server.asr.loading.packing import PackedLinear
 from asr_server.asr.loading.quantise import ZERO, Int8Linear
+from asr_server.asr.nn.paraformer import Paraformer
+from asr_server.asr.run.backend import PyTorchBackend
 from asr_server.asr.types import DecodeWork, Kind, VadWork
 from asr_server.audio.units import SAMPLE_RATE
 from benchmarks.environment import describe
@@ -37,6 +39,7 @@ WINDOW = 512
 TOKENS = round(PACE)
 """Tokens that a row fires in a step, which decide the size of the decoder's products."""
 Linear = torch.nn.Linear | PackedLinear | Int8Linear
+Step = Callable[[], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,29 +96,34 @@ def engine_steps(
         max_tasks=most,
         max_batch=most,
     )
-    stride, context = backend.geometry.stride, backend.geometry.context
-    samples = speech()
-    apart = (len(samples) - 2 * stride) // most
-    audio = [samples[row * apart :][: 2 * stride] for row in range(most)]
     measured = []
     for streams in track(batches, f"our engine, {dtype}"):
-        slots = range(1, streams + 1)
-        first = [DecodeWork(n, Kind.COMMIT, True, audio[n - 1][:stride]) for n in slots]
-        later = [
-            DecodeWork(n, Kind.COMMIT, False, audio[n - 1][stride - context : 2 * stride])
-            for n in slots
-        ]
-        windows = [VadWork(n, False, audio[n - 1][: stride // WINDOW * WINDOW]) for n in slots]
-        backend.decode(first)
+        detect, decode = steps_of(backend, streams)
 
-        def step(windows: list[VadWork] = windows, chunks: list[DecodeWork] = later) -> None:
-            backend.detect(windows)
-            backend.decode(chunks)
+        def step(detect: Step = detect, decode: Step = decode) -> None:
+            detect()
+            decode()
 
-        seconds, period_s = fastest(step), stride / SAMPLE_RATE
+        seconds, period_s = fastest(step), backend.geometry.stride / SAMPLE_RATE
         threads = backend.worker_threads
         measured.append(Measured("our engine", dtype, streams, threads, seconds, period_s))
     return measured
+
+
+def steps_of(backend: PyTorchBackend, streams: int) -> tuple[Step, Step]:
+    """Return a VAD step and a decode step of whole chunks, not a sentence's first ones."""
+    stride, context = backend.geometry.stride, backend.geometry.context
+    samples = speech()
+    apart = (len(samples) - 2 * stride) // streams
+    audio = [samples[row * apart :][: 2 * stride] for row in range(streams)]
+    slots = range(1, streams + 1)
+    later = [
+        DecodeWork(n, Kind.COMMIT, False, audio[n - 1][stride - context : 2 * stride])
+        for n in slots
+    ]
+    windows = [VadWork(n, False, audio[n - 1][: stride // WINDOW * WINDOW]) for n in slots]
+    backend.decode([DecodeWork(n, Kind.COMMIT, True, audio[n - 1][:stride]) for n in slots])
+    return lambda: backend.detect(windows), lambda: backend.decode(later)
 
 
 def gemm_limit(
@@ -127,6 +135,12 @@ def gemm_limit(
     """
     paraformer = load_backend(model, device=device, dtype=dtype, max_tasks=1).paraformer
     torch.set_num_threads(threads)
+    step_s = fastest(products_of(paraformer, streams))
+    return Measured(LIMIT, dtype, streams, threads, step_s, paraformer.config.stride * 0.06)
+
+
+def products_of(paraformer: Paraformer, streams: int) -> Step:
+    """Return a function that computes the matrix products of a decode step."""
     config = paraformer.config
     products = []
     for name, layer in paraformer.named_modules():
@@ -140,7 +154,7 @@ def gemm_limit(
         for product in products:
             product()
 
-    return Measured(LIMIT, dtype, streams, threads, fastest(run), config.stride * 0.06)
+    return run
 
 
 def _product(layer: Linear, rows: int) -> Callable[[], object]:

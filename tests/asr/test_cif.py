@@ -102,6 +102,14 @@ def test_a_fixed_number_of_tokens_changes_nothing_but_the_padding() -> None:
     torch.testing.assert_close(roomy.fired_at[:, :most], exact.fired_at)
 
 
+def test_weights_that_are_not_numbers_fire_no_more_tokens_than_there_is_room_for() -> None:
+    weights = torch.tensor([[float("nan")] * 5, [1.0] * 5])
+    hidden, nothing = torch.ones(2, 5, SIZE), torch.zeros(2)
+    fired = integrate_and_fire(hidden, weights, hidden[:, 0], nothing, nothing, 1.0, max_tokens=4)
+    assert 0 <= fired.counts[0] <= 4
+    assert fired.counts[1] == 4
+
+
 def test_the_tail_fires_only_a_token_that_is_almost_full() -> None:
     fired, _ = run([[0.6], [0.5]], [0.0, 0.0], [0.45, 0.45])
     assert fired.counts.tolist() == [1, 0]

@@ -10,7 +10,9 @@ from pathlib import Path
 import jiwer
 import numpy as np
 import pytest
+import torch
 
+from asr_server.asr.loading.precision import best_dtype
 from asr_server.audio.units import Pcm, from_ms
 from asr_server.models.registry import EMBEDDED
 from tests.support.backends import load_backend
@@ -48,6 +50,16 @@ def exact(device: str, recordings: list[Pcm]) -> list[list[str]]:
 
 
 FOR_GPUS = pytest.param("float16", marks=pytest.mark.gpu)
+
+
+@pytest.mark.parametrize(
+    ("capability", "dtype"), [((9, 0), "bfloat16"), ((8, 0), "bfloat16"), ((7, 5), "float32")]
+)
+def test_a_gpu_computes_in_a_precision_with_the_range_of_float32(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], dtype: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert best_dtype(torch.device("cuda")) == dtype
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "int8", FOR_GPUS])

@@ -243,6 +243,17 @@ def test_the_layers_of_a_warm_model_are_traced(offline: PyTorchBackend) -> None:
             assert part.layer_loop.func is not run_layers
 
 
+def test_both_ways_of_the_recurrent_layer_end_each_row_at_its_end(offline: PyTorchBackend) -> None:
+    assert offline.offline is not None
+    predictor = offline.offline.network.predictor
+    ends = torch.tensor([9, 1, 5], device=offline.device)
+    x = torch.randn(3, 9, predictor.blstm.input_size, device=offline.device)
+    with torch.inference_mode():
+        packed, masked = predictor.recur_packed(x, ends), predictor.recur(x, ends)
+    for row, end in enumerate(ends.tolist()):
+        torch.testing.assert_close(packed[row, :end], masked[row, :end])
+
+
 @pytest.mark.parametrize("dtype", ["bfloat16", "int8"])
 def test_every_precision_gives_tokens(model_dir: Path, offline_dir: Path, dtype: str) -> None:
     backend = load_backend(model_dir, second_pass=offline_dir, dtype=dtype)

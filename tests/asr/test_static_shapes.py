@@ -179,7 +179,7 @@ def test_captured_sizes_end_with_the_largest_batch(most: int, expected: list[int
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 def test_captured_steps_give_the_tokens_of_launched_ones(model_dir: Path, dtype: str) -> None:
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device here")

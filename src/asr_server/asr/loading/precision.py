@@ -13,10 +13,12 @@ from asr_server.asr.nn.paraformer import Paraformer
 def best_dtype(device: torch.device) -> str:
     """Return the fastest precision whose text is that of float32, by what the device supports.
 
-    8-bit integers need VNNI to pay; FunASR's figures show the same with and without.
+    8-bit integers need VNNI to pay; FunASR's figures show the same with and without. Activations
+    of large encoders leave the range of float16: for it FunASR's export divides them by a factor.
     """
     if device.type == "cuda":
-        return "float16"
+        native = torch.cuda.get_device_capability(device) >= (8, 0)
+        return "bfloat16" if native else "float32"
     if cpu_supports("amx_tile"):
         return "bfloat16"
     return "int8" if cpu_supports("vnni") else "float32"
@@ -57,5 +59,6 @@ def set_precision(paraformer: Paraformer | OfflineParaformer, dtype: str) -> Non
 def copy_mapped(module: nn.Module) -> None:
     """Copy what is still mapped to a file: another file may replace it while the server runs."""
     for tensor in (*module.parameters(), *module.buffers()):
-        if tensor.layout is torch.strided:  # else it was packed already
+        # Else it was packed, or moved to a GPU: there a copy would scatter the weights of an LSTM.
+        if tensor.layout is torch.strided and tensor.device.type == "cpu":
             tensor.data = tensor.data.clone()

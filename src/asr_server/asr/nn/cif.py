@@ -56,6 +56,9 @@ def integrate_and_fire(
     tokens = max_tokens
     if tokens is None:
         tokens = int(counts.max()) if counts.numel() else 0
+    else:
+        # Weights of NaN would index outside `sums`, after which a GPU computes nothing more.
+        counts = counts.clamp(0, tokens)
 
     # Row K holds what is left after the last crossing; every row up to it is an interval [k, k+1).
     k = torch.arange(tokens + 1, device=weights.device)[None, :, None]  # (1, K+1, 1)

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from asr_server.asr.nn.config import OfflineConfig
 from asr_server.asr.nn.frontend import FEATURES
@@ -119,19 +120,29 @@ class OfflinePredictor(Predictor):
         assert self.upsample_cnn.bias is not None
         bias = self.upsample_cnn.bias.repeat(self._upsampling)
         fine = F.linear(hidden, weight, bias).view(len(hidden), -1, hidden.shape[2])
-        ends = lengths[:, None] * self._upsampling
-        place = torch.arange(fine.shape[1], device=fine.device)
-        exists = place < ends  # (B, U * T)
-        backwards = torch.where(exists, ends - 1 - place, place)[:, :, None].expand_as(fine)
-        outputs = torch.cat(
+        ends = lengths * self._upsampling
+        exists = torch.arange(fine.shape[1], device=fine.device) < ends[:, None]  # (B, U * T)
+        recur = self.recur if fine.device.type == "cpu" else self.recur_packed
+        weights = self.cif_output2(recur(fine, ends)).sigmoid().squeeze(2)
+        return (weights * self._time_smooth - self._time_noise).relu() * exists  # type: ignore[no-any-return]
+
+    def recur_packed(self, x: Tensor, ends: Tensor) -> Tensor:
+        """Return what `recur` returns, by cuDNN's bidirectional LSTM; waits for the device."""
+        packed = pack_padded_sequence(x, ends.cpu(), batch_first=True, enforce_sorted=False)
+        return pad_packed_sequence(self.blstm(packed)[0], True, total_length=x.shape[1])[0]
+
+    def recur(self, x: Tensor, ends: Tensor) -> Tensor:
+        """Return the outputs (B, T, 2 D) of the first `ends` (B,) places of `x` (B, T, D)."""
+        place = torch.arange(x.shape[1], device=x.device)
+        last = ends[:, None] - 1
+        backwards = torch.where(place <= last, last - place, place)[:, :, None].expand_as(x)
+        return torch.cat(
             (
-                self._recur(fine, ""),
-                self._recur(fine.gather(1, backwards), "_reverse").gather(1, backwards),
+                self._recur(x, ""),
+                self._recur(x.gather(1, backwards), "_reverse").gather(1, backwards),
             ),
             dim=2,
         )
-        weights = self.cif_output2(outputs).sigmoid().squeeze(2)
-        return (weights * self._time_smooth - self._time_noise).relu() * exists  # type: ignore[no-any-return]
 
     def _recur(self, x: Tensor, direction: str) -> Tensor:
         """Return the outputs of one direction of the BLSTM, which goes forwards over `x` (B, T, D).
