@@ -32,6 +32,7 @@ from rich.console import Console
 
 from benchmarks.environment import describe
 from benchmarks.full_size import full_size, write_speech
+from benchmarks.measuring_process import TICKS, MeasuringProcess
 from benchmarks.paced import Run, summary
 from benchmarks.peer_worker import CHUNK_S
 from benchmarks.step import gemm_limit
@@ -42,7 +43,6 @@ REQUIREMENTS = Path("benchmarks/requirements-peers.txt")
 RESULTS = Path("benchmarks/results/peers.json")
 CORES = os.cpu_count() or 1
 BATCHES = [1, 8, 32]
-TICKS = os.sysconf("SC_CLK_TCK")
 MAX_OTHER_LOAD, MAX_TRIES, MAX_WAIT_S = 0.05, 3, 30.0
 """A run is repeated if other processes used more than this share of the cores; at most so many
 times, each after waiting at most so long for an idle machine."""
@@ -84,60 +84,16 @@ CANDIDATES = (
 )
 
 
-class MeasuringProcess:
-    """Run `benchmarks.peer_worker` and exchange commands and answers with it."""
-
-    def __init__(
-        self, candidate: Candidate, threads: int, log: Path, step_threads: int = 0
-    ) -> None:
-        python = sys.executable if candidate.own else str(ENVIRONMENT / "bin/python")
-        onnx = candidate.precision == "int8" and not candidate.own
-        model = ONNX if onnx else full_size()
-        command = [python, "-m", "benchmarks.peer_worker", candidate.worker, str(model)]
-        self._log = log.open("w")
-        self._process = subprocess.Popen(
-            [*command, str(write_speech()), str(threads)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            text=True,
-            env={
-                **os.environ,
-                # OpenMP makes its pool before the engine sets the number of threads.
-                "OMP_NUM_THREADS": str(threads),
-                "PYTHONPATH": os.getcwd(),
-                "ASR_STEP_THREADS": str(step_threads),
-            },
-        )
-
-    def __enter__(self) -> "MeasuringProcess":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        assert self._process.stdin
-        self._process.stdin.close()
-        self._process.wait(60)
-        self._log.close()
-
-    @property
-    def cpu_s(self) -> float:
-        """Return the CPU seconds that the process has used."""
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
-
-    def send(self, **command: Any) -> None:
-        """Write a command."""
-        assert self._process.stdin
-        self._process.stdin.write(json.dumps(command) + "\n")
-        self._process.stdin.flush()
-
-    def answer(self) -> Any:
-        """Wait for the next answer and return it."""
-        assert self._process.stdout
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"a measuring process ended; its log is {self._log.name}")
-        return json.loads(line)
+def measuring_process(
+    candidate: Candidate, threads: int, log: Path, step_threads: int = 0
+) -> MeasuringProcess:
+    """Start `benchmarks.peer_worker` for a candidate."""
+    python = sys.executable if candidate.own else ENVIRONMENT / "bin/python"
+    onnx = candidate.precision == "int8" and not candidate.own
+    model = ONNX if onnx else full_size()
+    command = [python, "-m", "benchmarks.peer_worker", candidate.worker, model]
+    environment = {"ASR_STEP_THREADS": str(step_threads)}
+    return MeasuringProcess([*command, write_speech(), str(threads)], threads, log, **environment)
 
 
 def machine_s() -> float:
@@ -217,14 +173,14 @@ def measure_one(candidate: Candidate, probe_s: float, seconds: float) -> Measure
     # step thread, so that all cores compute the same step.
     for threads in (1, CORES):
         log = logs / "service.log"
-        with MeasuringProcess(candidate, threads, log, step_threads=1) as worker:
+        with measuring_process(candidate, threads, log, step_threads=1) as worker:
             worker.answer()
             services[threads] = service(worker, threads)
     products = products_ms(candidate)
     with ExitStack() as stack:
         workers = [
             stack.enter_context(
-                MeasuringProcess(
+                measuring_process(
                     candidate, candidate.threads, logs / f"{candidate.worker}-{number}.log"
                 )
             )

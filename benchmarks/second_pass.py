@@ -45,6 +45,7 @@ from asr_server.protocol.models import PARAFORMER
 from benchmarks.environment import describe
 from benchmarks.full_size import full_size, full_size_second_pass, write_speech
 from benchmarks.goals import GOALS
+from benchmarks.measuring_process import MeasuringProcess
 from benchmarks.memory import TRIMMED_S, resident_mb
 from benchmarks.peers import ENVIRONMENT, REQUIREMENTS
 from benchmarks.server_process import ServerProcess, server_process
@@ -93,49 +94,11 @@ ENGINES = (
 )
 
 
-class MeasuringProcess:
-    """Run `benchmarks.second_pass_worker` and exchange commands and answers with it."""
-
-    def __init__(self, engine: Engine, threads: int, log: Path) -> None:
-        python = sys.executable if engine.own else str(ENVIRONMENT / "bin/python")
-        command = [python, "-m", "benchmarks.second_pass_worker", engine.worker]
-        self._log = log.open("w")
-        self._process = subprocess.Popen(
-            [*command, str(engine.model()), str(write_speech()), str(threads)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            text=True,
-            env={
-                **os.environ,
-                "OMP_NUM_THREADS": str(threads),
-                "PYTHONPATH": os.environ.get("PYTHONPATH", os.getcwd()),
-            },
-        )
-
-    def __enter__(self) -> "MeasuringProcess":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        assert self._process.stdin
-        self._process.stdin.close()
-        self._process.wait(60)
-        self._log.close()
-
-    def send(self, **command: Any) -> None:
-        """Write a command."""
-        assert self._process.stdin
-        self._process.stdin.write(json.dumps(command) + "\n")
-        self._process.stdin.flush()
-
-    def answer(self) -> Json:
-        """Wait for the next answer and return it."""
-        assert self._process.stdout
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"a measuring process ended; its log is {self._log.name}")
-        answer: Json = json.loads(line)
-        return answer
+def measuring_process(engine: Engine, threads: int, log: Path) -> MeasuringProcess:
+    """Start `benchmarks.second_pass_worker` for an engine."""
+    python = sys.executable if engine.own else ENVIRONMENT / "bin/python"
+    command = [python, "-m", "benchmarks.second_pass_worker", engine.worker, engine.model()]
+    return MeasuringProcess([*command, write_speech(), str(threads)], threads, log)
 
 
 @contextmanager
@@ -145,7 +108,7 @@ def processes(engine: Engine, number: int, threads: int) -> Iterator[list[Measur
     with ExitStack() as stack:
         started = [
             stack.enter_context(
-                MeasuringProcess(engine, threads, FOLDER / f"{engine.worker}-{one}.log")
+                measuring_process(engine, threads, FOLDER / f"{engine.worker}-{one}.log")
             )
             for one in range(number)
         ]

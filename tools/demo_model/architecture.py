@@ -9,6 +9,26 @@ WIDTH = 256
 TAIL = 0.45
 
 
+def input_and_output(tokens: int) -> dict[str, Any]:
+    """Return the part of `config.yaml` on features and tokens, the same for both passes."""
+    return {
+        "frontend_conf": {
+            "fs": 16000,
+            "window": "hamming",
+            "n_mels": 80,
+            "frame_length": 25,
+            "frame_shift": 10,
+            "lfr_m": 7,
+            "lfr_n": 6,
+            "dither": 0.0,
+        },
+        "tokenizer": "CharTokenizer",
+        "tokenizer_conf": {"unk_symbol": "<unk>", "split_with_space": True},
+        "input_size": 560,
+        "vocab_size": tokens,
+    }
+
+
 def configuration(tokens: int) -> dict[str, Any]:
     """Return the content of `config.yaml` for a vocabulary of `tokens`."""
     return {
@@ -67,20 +87,7 @@ def configuration(tokens: int) -> dict[str, Any]:
             "tail_threshold": TAIL,
         },
         "frontend": "WavFrontendOnline",
-        "frontend_conf": {
-            "fs": 16000,
-            "window": "hamming",
-            "n_mels": 80,
-            "frame_length": 25,
-            "frame_shift": 10,
-            "lfr_m": 7,
-            "lfr_n": 6,
-            "dither": 0.0,
-        },
-        "tokenizer": "CharTokenizer",
-        "tokenizer_conf": {"unk_symbol": "<unk>", "split_with_space": True},
-        "input_size": 560,
-        "vocab_size": tokens,
+        **input_and_output(tokens),
     }
 
 

@@ -29,6 +29,22 @@ def write_tokens(path: Path, tokens: list[str]) -> None:
     path.write_text(json.dumps(tokens, ensure_ascii=False, indent=0), encoding="utf-8")
 
 
+def write_pointers(folder: Path) -> None:
+    """Write what FunASR's hub loader looks for: the names of the files beside it."""
+    pointers = {
+        "framework": "pytorch",
+        "task": "auto-speech-recognition",
+        "model": {"type": "funasr"},
+        "file_path_metas": {
+            "init_param": "model.pt",
+            "config": "config.yaml",
+            "tokenizer_conf": {"token_list": "tokens.json"},
+            "frontend_conf": {"cmvn_file": "am.mvn"},
+        },
+    }
+    (folder / "configuration.json").write_text(json.dumps(pointers, indent=2) + "\n", "utf-8")
+
+
 def export_asr(
     checkpoint: Path,
     tokens: list[str],
@@ -45,16 +61,4 @@ def export_asr(
     write_yaml(folder / "config.yaml", configuration(len(tokens)))
     write_tokens(folder / "tokens.json", tokens)
     (folder / "am.mvn").write_text(normaliser.kaldi_text(), encoding="ascii")
-    # What FunASR's hub loader looks for; it names the files beside it.
-    pointers = {
-        "framework": "pytorch",
-        "task": "auto-speech-recognition",
-        "model": {"type": "funasr"},
-        "file_path_metas": {
-            "init_param": "model.pt",
-            "config": "config.yaml",
-            "tokenizer_conf": {"token_list": "tokens.json"},
-            "frontend_conf": {"cmvn_file": "am.mvn"},
-        },
-    }
-    (folder / "configuration.json").write_text(json.dumps(pointers, indent=2) + "\n", "utf-8")
+    write_pointers(folder)

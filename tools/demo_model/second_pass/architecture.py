@@ -4,7 +4,7 @@ from typing import Any
 
 from funasr.models.seaco_paraformer.model import SeacoParaformer
 
-from tools.demo_model.architecture import TAIL, WIDTH
+from tools.demo_model.architecture import TAIL, WIDTH, input_and_output
 
 UPSAMPLED = 3
 """Timestamp positions in a model frame of 60 ms."""
@@ -96,20 +96,7 @@ def configuration(tokens: int) -> dict[str, Any]:
             "use_cif1_cnn": False,
         },
         "frontend": "WavFrontend",
-        "frontend_conf": {
-            "fs": 16000,
-            "window": "hamming",
-            "n_mels": 80,
-            "frame_length": 25,
-            "frame_shift": 10,
-            "lfr_m": 7,
-            "lfr_n": 6,
-            "dither": 0.0,
-        },
-        "tokenizer": "CharTokenizer",
-        "tokenizer_conf": {"unk_symbol": "<unk>", "split_with_space": True},
-        "input_size": 560,
-        "vocab_size": tokens,
+        **input_and_output(tokens),
     }
 
 

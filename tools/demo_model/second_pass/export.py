@@ -5,13 +5,12 @@ A matrix of at least `SMALLEST` numbers is stored as `<name>`, int8 with the ori
 float16.
 """
 
-import json
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from tools.demo_model.export import write_tokens, write_yaml
+from tools.demo_model.export import write_pointers, write_tokens, write_yaml
 
 from .architecture import HOTWORD_PARTS, TIED, configuration, without_hotwords
 
@@ -70,15 +69,4 @@ def export(
     write_yaml(folder / "config.yaml", config)
     write_tokens(folder / "tokens.json", tokens)
     (folder / "am.mvn").write_bytes(cmvn.read_bytes())
-    pointers = {
-        "framework": "pytorch",
-        "task": "auto-speech-recognition",
-        "model": {"type": "funasr"},
-        "file_path_metas": {
-            "init_param": "model.pt",
-            "config": "config.yaml",
-            "tokenizer_conf": {"token_list": "tokens.json"},
-            "frontend_conf": {"cmvn_file": "am.mvn"},
-        },
-    }
-    (folder / "configuration.json").write_text(json.dumps(pointers, indent=2) + "\n", "utf-8")
+    write_pointers(folder)
