@@ -107,22 +107,32 @@ def test_a_faster_than_realtime_stream_refuses_no_other():
     assert refusals(device, 2, 40) == 0
 
 
+def steps(admission: Admission, delay_s: float, begin: float) -> float:
+    """Run steps of this duration; return when the last one ended."""
+    for _ in range(100):
+        admission.decode_began(begin, 20)
+        admission.decode_ended(begin, begin := begin + delay_s, 20, 10, 0.0)
+    return begin
+
+
+def test_asking_whether_the_device_is_full_is_no_refusal():
+    admission = Admission(LIMIT_S, PERIOD_S)
+    now = steps(admission, 0.110, 0.0)
+    assert admission.full(now, 20)
+    now = steps(admission, 0.090, now)
+    assert not admission.full(now, 20)
+    assert admission.admits(now, 20)
+
+
 def test_after_a_refusal_the_delay_must_fall_well_under_the_limit():
     admission = Admission(LIMIT_S, PERIOD_S)
-
-    def steps(delay_s: float, begin: float) -> float:
-        for _ in range(100):
-            admission.decode_began(begin, 20)
-            admission.decode_ended(begin, begin := begin + delay_s, 20, 10, 0.0)
-        return begin
-
-    now = steps(0.090, 0.0)
+    now = steps(admission, 0.090, 0.0)
     assert admission.admits(now, 20)
-    now = steps(0.110, now)
+    now = steps(admission, 0.110, now)
     assert not admission.admits(now, 20)
-    now = steps(0.090, now)
+    now = steps(admission, 0.090, now)
     assert not admission.admits(now, 20)
-    now = steps(0.070, now)
+    now = steps(admission, 0.070, now)
     assert admission.admits(now, 20)
 
 

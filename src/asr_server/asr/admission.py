@@ -135,9 +135,14 @@ class Admission:
         """Return whether one more stream may be opened when `streams` are open."""
         if not self._max_delay_s or streams < ALWAYS_ADMITTED:
             return True
-        limit = self._max_delay_s * (RESUME_SHARE if self._refusing else 1.0)
-        self._refusing = self._delay_with(streams + 1, self.delay(now, streams)) > limit
-        return not self._refusing and streams < max(self._burst, MAX_GROWTH * self._streams)
+        self._refusing = self._too_late(now, streams)
+        return not self._refusing and self._in_portions(streams)
+
+    def full(self, now: float, streams: int) -> bool:
+        """Return whether `admits` would refuse; asking changes nothing."""
+        if not self._max_delay_s or streams < ALWAYS_ADMITTED:
+            return False
+        return self._too_late(now, streams) or not self._in_portions(streams)
 
     def load(self, now: float, streams: int) -> Load:
         """Return utilisation and delay."""
@@ -163,6 +168,13 @@ class Admission:
     def _decayed(self, now: float) -> float:
         """Return what is left of the decode times' sums."""
         return math.exp(-(now - self._busy_at) / UTILISATION_WINDOW_S)
+
+    def _too_late(self, now: float, streams: int) -> bool:
+        limit = self._max_delay_s * (RESUME_SHARE if self._refusing else 1.0)
+        return self._delay_with(streams + 1, self.delay(now, streams)) > limit
+
+    def _in_portions(self, streams: int) -> bool:
+        return streams < max(self._burst, MAX_GROWTH * self._streams)
 
     def _vad_delay_at(self, now: float) -> float:
         """Return the EWMA of VAD time, decayed while the VAD is idle."""

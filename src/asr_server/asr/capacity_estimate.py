@@ -12,7 +12,7 @@ from asr_server.audio.units import SAMPLE_RATE
 CPU_ROWS, GPU_ROWS = 8, 64
 """Chunks of the step that is timed; on a CPU a larger batch costs hardly less per chunk."""
 REPEATS = 3
-SPEECH_SHARE = 0.7
+WHOLE_SERVER_SHARE = 0.7
 """Share of the estimated chunks that a server holds with VAD, previews, speculative finals and the
 event loop on the same machine: 67 of 92 streams (benchmarks/RESULTS.md)."""
 
@@ -33,4 +33,6 @@ def estimate(backend: Backend, clock: Callable[[], float] = time.perf_counter) -
         durations.append(clock() - began)
     per_chunk_s = min(durations) / rows / backend.workers
     period_s = backend.geometry.stride / SAMPLE_RATE
-    return max(1, int(MAX_PLANNED_UTILISATION * SPEECH_SHARE * period_s / max(per_chunk_s, 1e-6)))
+    return max(
+        1, int(MAX_PLANNED_UTILISATION * WHOLE_SERVER_SHARE * period_s / max(per_chunk_s, 1e-6))
+    )

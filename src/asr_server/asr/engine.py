@@ -166,7 +166,7 @@ class Engine:
     def full(self) -> bool:
         """Return whether a stream opened now would be refused."""
         scheduler = self._scheduler
-        return scheduler is None or self._slots_taken or scheduler.allocate() is None
+        return scheduler is None or self._slots_taken or scheduler.full
 
     @property
     def utilization(self) -> float:

@@ -133,6 +133,12 @@ class Scheduler:
             return None
         return self._free_slots[-1]
 
+    @property
+    def full(self) -> bool:
+        """Return whether `allocate` would return None; asking changes nothing."""
+        full = self._admission.full(self._clock(), len(self._streams))
+        return full or not self._free_slots
+
     def add(self, stream: Stream) -> None:
         """Take up a stream with the slot that `allocate` returned."""
         self._streams[stream.id] = stream
