@@ -150,6 +150,11 @@ class Engine:
         if self._scheduler is not None:
             self._scheduler.decoder_waited(waited_s)
 
+    def admits(self) -> bool:
+        """Return whether `open` would succeed; if not, that counts as a refused stream."""
+        scheduler = self._scheduler
+        return scheduler is not None and not self._slots_taken and scheduler.allocate() is not None
+
     async def estimate_capacity(self) -> int:
         """Return about how many live streams the device holds; no stream may be open."""
         return await self._workers.measure(estimate)
@@ -164,7 +169,7 @@ class Engine:
 
     @property
     def full(self) -> bool:
-        """Return whether a stream opened now would be refused."""
+        """Return whether a stream opened now would be refused; asking changes nothing."""
         scheduler = self._scheduler
         return scheduler is None or self._slots_taken or scheduler.full
 

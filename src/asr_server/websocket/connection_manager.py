@@ -141,5 +141,5 @@ class ConnectionManager:
             raise ShuttingDown
         if len(self._open) >= self._settings.max_connections:
             raise ServiceUnavailable
-        if self._settings.refuse_when_full and self._server.engine.full:
+        if self._settings.refuse_when_full and not self._server.engine.admits():
             raise ServiceUnavailable
