@@ -11,7 +11,7 @@ import torch
 from asr_server.asr.hotword_compiler import compile_hotwords
 from asr_server.asr.loading.model_dir import ModelDir, read_weights
 from asr_server.asr.run.backend import PyTorchBackend
-from asr_server.asr.types import SecondPassWork
+from asr_server.asr.types import SecondPassResult, SecondPassWork
 from asr_server.audio.units import Pcm, from_ms
 from asr_server.models.registry import EMBEDDED
 from tests.support.backends import load_backend
@@ -24,6 +24,7 @@ SHOWN = json.loads(MANIFEST.read_text("utf-8")) if MANIFEST.exists() else []
 CORRECTED = [one for one in SHOWN if not one["hotwords"]]
 SPELLED = [one for one in SHOWN if one["hotwords"]]
 DTYPES = ["float32", "int8"]
+RECORDINGS = json.loads((DATA / "manifest.json").read_text("utf-8"))
 
 
 @pytest.fixture(scope="module", params=DTYPES)
@@ -67,19 +68,25 @@ def test_a_name_absent_from_training_is_spelled_right_only_with_a_list(
     assert corrected(backend, SecondPassWork(samples, hotwords=words)) == shown["text"]
 
 
-def test_a_list_of_words_that_nobody_says_changes_nothing(backend: PyTorchBackend) -> None:
+@pytest.fixture(scope="module")
+def without_list(backend: PyTorchBackend) -> list[SecondPassResult]:
+    """Return the results of all recordings."""
+    return [backend.correct([SecondPassWork(pcm(one["file"]))])[0] for one in RECORDINGS]
+
+
+def test_a_list_of_words_that_nobody_says_changes_nothing(
+    backend: PyTorchBackend, without_list: list[SecondPassResult]
+) -> None:
     words = tuple((word, 4) for shown in SPELLED for word in shown["hotwords"])
     hotwords = compile_hotwords(words, backend.vocabulary)
-    for recording in json.loads((DATA / "manifest.json").read_text("utf-8")):
-        samples = pcm(recording["file"])
-        without = corrected(backend, SecondPassWork(samples))
-        assert corrected(backend, SecondPassWork(samples, hotwords=hotwords)) == without
+    for recording, result in zip(RECORDINGS, without_list, strict=True):
+        work = SecondPassWork(pcm(recording["file"]), hotwords=hotwords)
+        assert corrected(backend, work) == "".join(token.piece for token in result.tokens)
 
 
-def test_characters_begin_when_they_are_spoken(backend: PyTorchBackend) -> None:
+def test_characters_begin_when_they_are_spoken(without_list: list[SecondPassResult]) -> None:
     errors = []
-    for recording in json.loads((DATA / "manifest.json").read_text("utf-8")):
-        (result,) = backend.correct([SecondPassWork(pcm(recording["file"]))])
+    for recording, result in zip(RECORDINGS, without_list, strict=True):
         if len(result.tokens) == len(recording["characters"]):
             begins = [from_ms(one["begin_ms"]) for one in recording["characters"]]
             errors += [token.begin - due for token, due in zip(result.tokens, begins, strict=True)]
