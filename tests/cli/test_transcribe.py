@@ -1,7 +1,6 @@
 """`asr-server transcribe` as users run it."""
 
 import json
-import subprocess
 import wave
 from pathlib import Path
 
@@ -12,7 +11,6 @@ from asr_server.models.registry import DEMO, resolve
 from asr_server.settings import Settings
 from tests.support.command_line import asr_server
 from tests.support.encoding import encode
-from tests.support.processes import COMMAND, environment
 from tests.support.texts import bare, error_rate
 
 DATA = Path(__file__).parents[1] / "data"
@@ -79,14 +77,8 @@ def milliseconds(clock: str) -> int:
 
 @needs_demo
 def test_stdin_becomes_json_with_confidences(tmp_path):
-    done = subprocess.run(
-        [*COMMAND, "transcribe", *QUICK, "-", "--format", "json", "--confidence"],
-        cwd=tmp_path,
-        env=environment(),
-        input=TWO.read_bytes(),
-        capture_output=True,
-        timeout=60,
-    )
+    options = (*QUICK, "--format", "json", "--confidence")
+    done = asr_server("transcribe", *options, "-", cwd=tmp_path, stdin=TWO.read_bytes())
     assert done.returncode == 0, done.stderr
     [transcript] = map(json.loads, done.stdout.splitlines())
     assert transcript["file"] == "stdin"

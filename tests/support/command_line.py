@@ -16,7 +16,9 @@ from tests.support.loggers import separate_logging
 from tests.support.processes import environment
 
 
-def asr_server(*arguments: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+def asr_server(
+    *arguments: str, cwd: Path, stdin: bytes | None = None, **variables: str
+) -> subprocess.CompletedProcess[str]:
     """Run one command to its end, from a directory without `.env`; raise what it does not catch."""
     with (
         pytest.MonkeyPatch.context() as patch,
@@ -24,5 +26,5 @@ def asr_server(*arguments: str, cwd: Path, **variables: str) -> subprocess.Compl
         separate_logging(),
     ):
         patch.chdir(cwd)
-        done = CliRunner().invoke(app, arguments, catch_exceptions=False)
+        done = CliRunner().invoke(app, arguments, input=stdin, catch_exceptions=False)
     return subprocess.CompletedProcess(arguments, done.exit_code, done.stdout, done.stderr)
