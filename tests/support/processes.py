@@ -1,22 +1,26 @@
 """The command line as a user runs it: a process of its own."""
 
+import atexit
 import http.client
 import json
 import os
 import re
+import select
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "asr_server.cli.main"]
+WITH_FAKE_BACKEND = [sys.executable, "-m", "tests.support.with_fake_backend"]
 
 
 def environment(**variables: str) -> dict[str, str]:
@@ -40,10 +44,67 @@ def asr_server(*arguments: str, cwd: Path, **variables: str) -> subprocess.Compl
     )
 
 
+class Forked:
+    """A process of the fork server of with_fake_backend.py, with the methods of Popen in use."""
+
+    def __init__(self, command: Sequence[str], environment: dict[str, str]) -> None:
+        reader, stderr = os.pipe()
+        self._pipe, pipe = os.pipe()
+        request = json.dumps({"command": command, "environment": environment})
+        socket.send_fds(_fork_server(), [request.encode()], [stderr, pipe])
+        os.close(stderr)
+        os.close(pipe)
+        self.stderr = open(reader, encoding="utf-8")
+        with open(self._pipe, "rb", buffering=0, closefd=False) as lines:
+            self.pid = int(lines.readline())
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        """Return the exit status, or None while it runs."""
+        if self.returncode is None and select.select([self._pipe], [], [], 0)[0]:
+            self.returncode = int(os.read(self._pipe, 100))
+            os.close(self._pipe)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return the exit status once it has ended."""
+        if self.returncode is None and not select.select([self._pipe], [], [], timeout)[0]:
+            raise subprocess.TimeoutExpired("a forked command", timeout or 0)
+        status = self.poll()
+        assert status is not None
+        return status
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal unless it has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """End it at once."""
+        self.send_signal(signal.SIGKILL)
+
+
+@cache
+def _fork_server() -> socket.socket:
+    """Return the socket of a process that has loaded the server's packages and runs commands."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        process = subprocess.Popen(
+            [*WITH_FAKE_BACKEND, "--fork-server"], cwd=ROOT, env=environment(), stdin=theirs
+        )
+
+    def stop() -> None:
+        ours.close()
+        process.wait()
+
+    atexit.register(stop)
+    return ours
+
+
 class Running:
     """A server in a process of its own."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: "subprocess.Popen[str] | Forked") -> None:
         self.process = process
         self.said = ""
         self._reader = Thread(target=self._read, daemon=True)
@@ -89,15 +150,20 @@ class Running:
 @contextmanager
 def launched(*command: str, port: int, **variables: str) -> Iterator[Running]:
     """A server with the fake backend, started by any command, once it is ready."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.support.with_fake_backend", *command],
-        cwd=ROOT,
-        env=environment(ASR_MODEL="fake", ASR_HOST="127.0.0.1", ASR_PORT=str(port), **variables),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        encoding="utf-8",
-    )
+    settings = environment(ASR_MODEL="fake", ASR_HOST="127.0.0.1", ASR_PORT=str(port), **variables)
+    process: subprocess.Popen[str] | Forked
+    if sys.platform == "linux":  # frameworks of macOS do not survive a fork
+        process = Forked(command, settings)
+    else:
+        process = subprocess.Popen(
+            [*WITH_FAKE_BACKEND, *command],
+            cwd=ROOT,
+            env=settings,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+        )
     running = Running(process)
     try:
         try:
@@ -117,7 +183,7 @@ def await_state(
     port: int,
     state: str,
     timeout_s: float = 60,
-    while_running: "subprocess.Popen[str] | None" = None,
+    while_running: "subprocess.Popen[str] | Forked | None" = None,
 ) -> None:
     """Return once `/readyz` says so."""
     deadline = time.monotonic() + timeout_s
