@@ -1,17 +1,20 @@
 """AsrClient.py against the real server with the demo model: all kinds of source, and a restart."""
 
 import asyncio
+import contextlib
 import json
 from pathlib import Path
 
 from AsrClient import AsrClient, Final, Interim, Parameters, Reconnecting, Retry, SyncAsrClient
 
-from tests.support import processes
+from asr_server.models.registry import DEMO
+from tests.support.processes import free_port, launched
 from tests.support.serving import SMALL_DEMO, Served, serving
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 SPOKEN = Parameters(punctuation_prediction_enabled=False, inverse_text_normalization_enabled=False)
 PHONE = DATA / "phone.wav"
+QUESTION = DATA / "question.wav"
 
 
 def transcript(path: Path) -> str:
@@ -25,7 +28,7 @@ async def text_of(served: Served, source: object, **options: object) -> str:
 
 
 async def test_every_kind_of_source():
-    pcm = PHONE.read_bytes()[44:]
+    pcm = QUESTION.read_bytes()[44:]
 
     def blocks():
         for at in range(0, len(pcm), 1000):
@@ -36,9 +39,9 @@ async def test_every_kind_of_source():
             yield block
 
     async with serving(**SMALL_DEMO) as served:
-        for source in (PHONE, str(PHONE), PHONE.read_bytes(), pcm, blocks(), later()):
-            assert await text_of(served, source) == transcript(PHONE)
-        assert await text_of(served, PHONE, pace=4) == transcript(PHONE)
+        for source in (QUESTION, str(QUESTION), QUESTION.read_bytes(), pcm, blocks(), later()):
+            assert await text_of(served, source) == transcript(QUESTION)
+        assert await text_of(served, QUESTION, pace=4) == transcript(QUESTION)
 
 
 async def test_without_asyncio():
@@ -67,13 +70,19 @@ async def test_leaving_early_frees_the_server():
         assert await text_of(served, PHONE) == transcript(PHONE)
 
 
-async def test_a_restart_of_a_killed_server_loses_no_word(tmp_path):
+async def all_of(stream):
+    return [event async for event in stream]
+
+
+async def test_a_restart_of_a_killed_server_loses_no_word():
     """The server is a process, killed in the middle of a sentence."""
     events = []
-    arguments = ("--model", "demo", "--host", "127.0.0.1", "--port")
-    few = {"ASR_MAX_TASKS": "4"}
-    with processes.serving(*arguments, "0", cwd=tmp_path, **few) as first:
-        port = await asyncio.to_thread(first.port)
+    port = free_port()
+
+    def started():
+        return launched("main.py", port=port, ASR_MODEL=DEMO, ASR_MAX_TASKS="1")
+
+    with contextlib.ExitStack() as stack, started() as first:
         retry = Retry(attempts=60, max_delay_s=0.5)
         asr = AsrClient(f"ws://127.0.0.1:{port}", parameters=SPOKEN, retry=retry)
         async with asr:
@@ -83,8 +92,9 @@ async def test_a_restart_of_a_killed_server_loses_no_word(tmp_path):
                 if isinstance(event, Interim) and len(event.sentence.text) >= 4:
                     break
             first.process.kill()
-            with processes.serving(*arguments, str(port), cwd=tmp_path, **few):
-                events += [event async for event in stream]
+            restart = asyncio.to_thread(stack.enter_context, started())
+            _, later = await asyncio.gather(restart, all_of(stream))
+    events += later
     assert any(isinstance(event, Reconnecting) for event in events)
     finals = [event.sentence.text for event in events if isinstance(event, Final)]
     assert "".join(finals) == transcript(PHONE)

@@ -149,8 +149,9 @@ class Running:
 
 @contextmanager
 def launched(*command: str, port: int, **variables: str) -> Iterator[Running]:
-    """A server with the fake backend, started by any command, once it is ready."""
-    settings = environment(ASR_MODEL="fake", ASR_HOST="127.0.0.1", ASR_PORT=str(port), **variables)
+    """A server, started by any command, once it is ready; with the fake backend by default."""
+    fake = {"ASR_MODEL": "fake", "ASR_HOST": "127.0.0.1", "ASR_PORT": str(port)}
+    settings = environment(**{**fake, **variables})
     process: subprocess.Popen[str] | Forked
     if sys.platform == "linux":  # frameworks of macOS do not survive a fork
         process = Forked(command, settings)

@@ -45,7 +45,7 @@ describe('with the real server', { skip: !SERVER, timeout: 280_000 }, () => {
     const client = new AsrClient({ url: SERVER, WebSocket, parameters: SPOKEN_FORM });
     let errors = 0;
     let characters = 0;
-    for (const { file, text } of await samples()) {
+    for (const { file, text } of (await samples()).slice(0, 3)) {
       const texts = [];
       for await (const sentence of client.transcribe(await readFile(new URL(file, DATA)))) {
         texts.push(sentence.text);
@@ -85,7 +85,10 @@ describe('with the real server', { skip: !SERVER, timeout: 280_000 }, () => {
 
     test('speech into the microphone appears on the page', async () => {
       const { text } = await sample('phone.wav');
-      const page = await visit(browser, SERVER, { settings: { punctuation: false, itn: false } });
+      const page = await visit(browser, SERVER, {
+        settings: { punctuation: false, itn: false },
+        reducedMotion: 'no-preference',
+      });
       await page.click('#mic');
       await page.waitForSelector('.sentences .open');
       await keepScreenshot(page, 'microphone-interim');

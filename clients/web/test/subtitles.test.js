@@ -2,10 +2,9 @@
 
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { describe, test } from 'node:test';
 import { pcmOf } from './scripted-server.js';
-import { CHROMIUM, keepScreenshot, launch, wav } from './support.js';
+import { CHROMIUM, checkAccessibility, keepScreenshot, launch, wav } from './support.js';
 
 const SERVICE = process.env.SUBTITLES_URL;
 const LINES = ['今天天气不错', '我们去公园'];
@@ -13,7 +12,6 @@ const FILES = [
   { name: '会议.wav', mimeType: 'audio/wav', buffer: wav(pcmOf(LINES.join(' '.repeat(9)))) },
   { name: 'notes.txt', mimeType: 'text/plain', buffer: Buffer.from('not audio') },
 ];
-const axe = createRequire(import.meta.url).resolve('axe-core');
 
 describe('the subtitle page', { skip: !SERVICE || !existsSync(CHROMIUM), timeout: 180_000 }, () => {
   test('a recording becomes subtitles, any other file an error message', async () => {
@@ -37,10 +35,7 @@ describe('the subtitle page', { skip: !SERVICE || !existsSync(CHROMIUM), timeout
         page.click('footer a >> text=SRT'),
       ]);
       assert.equal(download.suggestedFilename(), '会议.srt');
-      await page.addScriptTag({ path: axe });
-      const { violations } = await page.evaluate(() => window.axe.run());
-      const found = violations.map(({ id, nodes }) => `${id}: ${nodes[0].html}`);
-      assert.deepEqual(found, []);
+      await checkAccessibility(page, 'subtitles');
       await keepScreenshot(page, 'subtitles', { fullPage: true });
       await page.reload();
       await page.waitForSelector('[data-state="done"] footer a'); // jobs survive a reload of the page

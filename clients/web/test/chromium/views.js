@@ -30,7 +30,7 @@ describe('the demo page', { skip: !existsSync(CHROMIUM), timeout: 120_000 }, () 
     browser = await sharedBrowser();
     server.health = { status: 'ok', model: 'demo', device: 'cpu', notice: NOTICE };
     const viewport = { width: 390, height: 844 };
-    page = await visit(browser, url, { viewport, reducedMotion: 'reduce' });
+    page = await visit(browser, url, { viewport });
     await page.waitForSelector('.sample:visible');
   });
   after(async () => {
