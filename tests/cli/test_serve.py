@@ -1,14 +1,11 @@
 """`asr-server serve` as users run it."""
 
 import io
-import json
 import socket
 import time
-import urllib.request
 from pathlib import Path
 
 import pytest
-import websockets.sync.client as websockets
 from rich.console import Console
 
 from asr_server import command
@@ -20,8 +17,6 @@ from asr_server.process.https import prepare
 from asr_server.settings import Settings
 from tests.support.command_line import asr_server
 from tests.support.fake_backend import FakeBackend
-from tests.support.processes import serving
-from tests.support.serving import finish_task, run_task
 
 
 def test_without_a_model_serve_ends_and_names_the_next_command(tmp_path, offline):
@@ -55,30 +50,6 @@ def test_an_option_overrules_the_environment_and_that_the_env_file(tmp_path, tin
     assert "'elsewhere' is neither a directory" in done.stderr
     done = asr_server("serve", "--model", "again", cwd=tmp_path, ASR_PORT="0", **offline)
     assert "'again' is neither a directory" in done.stderr
-
-
-def test_a_server_prints_its_address_serves_and_stops_on_sigterm(tmp_path, tiny_model):
-    options = ("--model", str(tiny_model), "--port", "0", "--log-format", "text")
-    with serving(*options, cwd=tmp_path, ASR_MAX_TASKS="1") as server:
-        port = server.port()
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz") as answer:
-            assert json.load(answer)["status"] == "ok"
-        with websockets.connect(
-            f"ws://127.0.0.1:{port}/api-ws/v1/inference?api_key=sk-very-secret", proxy=None
-        ) as client:
-            client.send(run_task())
-            assert json.loads(client.recv())["header"]["event"] == "task-started"
-            client.send(bytes(6400))  # 200 ms of silence
-            client.send(finish_task())
-            assert json.loads(client.recv())["header"]["event"] == "task-finished"
-            assert client.protocol.extensions == []  # no deflate
-        assert server.stop() == 0
-    assert f"model  {tiny_model}" in server.said
-    assert f"page   http://127.0.0.1:{port}/" in server.said
-    assert "Only programs and pages of this machine can connect; they need no key." in server.said
-    assert "from dashscope.audio.asr import Recognition" in server.said
-    assert "very-secret" not in server.said
-    assert "Traceback" not in server.said
 
 
 def greet(settings: Settings, choice: Choice) -> None:

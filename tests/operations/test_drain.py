@@ -11,6 +11,7 @@ import pytest
 import websockets
 from AsrClient import AsrClient, Parameters, Retry
 
+from asr_client.protocol import PATH
 from asr_server.access import ANONYMOUS
 from asr_server.asr.engine import Engine
 from asr_server.settings import Settings
@@ -108,7 +109,8 @@ async def test_an_open_task_gets_all_its_results_and_new_connections_are_refused
     assert "Traceback" not in server.said
 
 
-async def test_asr_server_serve_drains_with_the_real_recogniser(tmp_path):
+async def test_asr_server_serve_prints_its_address_recognises_and_drains(tmp_path):
+    """The whole command with the real recogniser, once."""
     manifest = json.loads((DATA / "manifest.json").read_text("utf-8"))
     (expected,) = [entry for entry in manifest if entry["file"] == "phone.wav"]
     with wave.open(str(DATA / "phone.wav")) as recording:
@@ -117,10 +119,13 @@ async def test_asr_server_serve_drains_with_the_real_recogniser(tmp_path):
         "punctuation_prediction_enabled": False,
         "inverse_text_normalization_enabled": False,
     }
-    options = ("--model", "demo", "--host", "127.0.0.1", "--port", "0")
+    options = ("--model", "demo", "--port", "0", "--log-format", "text")
     with processes.serving(*options, cwd=tmp_path, ASR_MAX_TASKS="1") as server:
         port = server.port()
-        async with connected(at(port)) as client:
+        async with http_client() as http:
+            assert (await http.get(f"http://127.0.0.1:{port}/healthz")).json()["status"] == "ok"
+        async with connected(at(port), f"{PATH}?api_key=sk-very-secret") as client:
+            assert client.socket.protocol.extensions == []  # no deflate
             await client.say(run_task(**plain))
             await client.until("task-started")
             half = len(audio) // 2 // FRAME * FRAME
@@ -132,9 +137,18 @@ async def test_asr_server_serve_drains_with_the_real_recogniser(tmp_path):
             events = await client.until("task-finished")
             assert "".join(texts(events)) == expected["text"]
         assert server.ended() == 0
-    (line,) = [r for r in server.records if r["message"] == "task finished"]
-    assert line["characters"] == len(expected["text"])
-    assert "DEMO MODEL" in server.said
+    (line,) = [line for line in server.said.splitlines() if "task finished" in line]
+    assert f"characters={len(expected['text'])} " in line + " "
+    for part in (
+        "model  demo",
+        "DEMO MODEL",
+        f"page   http://127.0.0.1:{port}/",
+        "Only programs and pages of this machine can connect; they need no key.",
+        "from dashscope.audio.asr import Recognition",
+    ):
+        assert part in server.said
+    assert "very-secret" not in server.said
+    assert "Traceback" not in server.said
 
 
 async def test_a_task_open_after_the_drain_timeout_fails_with_a_retryable_error():
