@@ -27,7 +27,7 @@ RECORDINGS = [
 async def run(tmp_path, monkeypatch):
     monkeypatch.setattr(soak, "SAMPLE_S", {True: 0.05})
 
-    async def run(before_running=lambda it: None, seconds=1.0):
+    async def run(before_running=lambda it: None, seconds=0.4):
         async with serving() as served:
             it = soak.Soak(
                 Target(served.url, pace=0, timeout_s=10), RECORDINGS, tmp_path / LOG, True
