@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from asr_server.text.disfluency import fluent
 from asr_server.text.tokens import Unit
-from tests.text.cases import said_and_shown
+from tests.text.cases import said_and_shown, wrong
 
 MARKS = "，。？"
 
@@ -79,8 +79,7 @@ def test_intended_repetitions_are_kept(said: str):
 
 
 def test_a_repetition_is_removed_unless_its_second_copy_begins_a_word():
-    cases = said_and_shown("disfluency")
-    assert [(said, text(fluent(units(said)))) for said, _ in cases] == cases
+    assert wrong(lambda said: text(fluent(units(said))), said_and_shown("disfluency")) == []
 
 
 def test_a_sentence_of_fillers_alone_is_kept():

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from asr_server.text.punctuation import ENDS, MARKS, inside_number, punctuated, unpunctuated
 from asr_server.text.tokens import Token, Unit
-from tests.text.cases import said_and_shown
+from tests.text.cases import said_and_shown, wrong
 
 
 def units(text: str, marks: dict[int, str] | None = None) -> list[Unit]:
@@ -94,8 +94,10 @@ def test_without_a_model_a_statement_ends_with_a_full_stop(said: str):
 
 
 def test_without_a_model_the_meaning_decides_the_end():
-    cases = said_and_shown("end mark")
-    assert [(said, punctuated(units(said), final=True)[-1].mark) for said, _ in cases] == cases
+    def mark(said: str) -> str:
+        return punctuated(units(said), final=True)[-1].mark
+
+    assert wrong(mark, said_and_shown("end mark")) == []
 
 
 @pytest.mark.parametrize(

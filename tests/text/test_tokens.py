@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asr_server.text.tokens import Token, detokenise, needs_space
-from tests.text.cases import said_and_shown
+from tests.text.cases import said_and_shown, wrong
 
 
 def tokens(*pieces: str) -> list[Token]:
@@ -47,8 +47,7 @@ def test_pieces_become_text(pieces: str, text: str):
 
 
 def test_letters_and_names_are_written_as_usual():
-    cases = said_and_shown("english")
-    assert [(pieces, written(*pieces.split())) for pieces, _ in cases] == cases
+    assert wrong(lambda pieces: written(*pieces.split()), said_and_shown("english")) == []
 
 
 def test_a_word_has_the_times_of_its_pieces_and_their_lowest_confidence():
