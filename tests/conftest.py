@@ -70,7 +70,7 @@ def _collected() -> Iterator[None]:
 
 SLOWEST = (
     "test_web_client",
-    "test_precision",
+    "test_long_streams",
     "test_real_server",
     "test_shape_buckets",
     "test_drain",

@@ -67,7 +67,7 @@ async def test_a_recording_is_sent_in_real_time_and_its_results_are_stamped(serv
 
 async def test_unpaced_audio_is_sent_at_once_and_gives_the_same_text(served):
     paced, fast = await asyncio.gather(
-        run_client(Target(served.url, parameters=SHORT), RECORDING),
+        run_client(Target(served.url, parameters=SHORT, pace=3), RECORDING),
         run_client(Target(served.url, parameters=SHORT, pace=0), RECORDING),
     )
     assert fast.texts == paced.texts != ()
@@ -95,7 +95,7 @@ async def test_a_client_can_abort_without_a_close_frame(served):
 async def started(url: str) -> asyncio.Task[TaskRecord]:
     """A client whose task is open."""
     records: list[TaskRecord] = []
-    client = asyncio.create_task(run_client(Target(url), RECORDING, records=records))
+    client = asyncio.create_task(run_client(Target(url, pace=3), RECORDING, records=records))
     while not (records and records[0].sent):  # noqa: ASYNC110 - a record has no event
         await asyncio.sleep(0.01)
     return client

@@ -85,7 +85,7 @@ async def test_an_open_task_gets_all_its_results_and_new_connections_are_refused
         ):
             await client.say(run_task())
             await client.until("task-started")
-            await send_paced(client, LOUD[: 5 * FRAME], pace=2)
+            await send_paced(client, LOUD[: 5 * FRAME], pace=4)
             server.process.send_signal(number)
             await until_draining(port)
             assert await idle.closed() == await realtime.closed() == 1001
@@ -97,7 +97,7 @@ async def test_an_open_task_gets_all_its_results_and_new_connections_are_refused
                     pass
             assert refusal.value.response.status_code == 503
             assert json.loads(refusal.value.response.body)["code"] == "ServiceUnavailable"
-            await send_paced(client, LOUD[5 * FRAME :] + QUIET * 2 + LOUD, pace=2)
+            await send_paced(client, LOUD[5 * FRAME :] + QUIET * 2 + LOUD, pace=4)
             await client.say(finish_task())
             events = await client.until("task-finished")
             assert names(events)[-1] == "task-finished"
