@@ -75,8 +75,8 @@ def postgres() -> Iterator[databases.Postgres]:
 
 @pytest.fixture
 def postgres_url(postgres: databases.Postgres) -> str:
-    """Return the URL of a database without tables."""
-    return postgres.new_database()
+    """Return the URL of a PostgreSQL without tables."""
+    return postgres.new_schema()
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
