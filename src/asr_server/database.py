@@ -81,7 +81,7 @@ class Database:
     def missing(self) -> bool:
         """Return whether the database is a SQLite file that no call has created yet."""
         file = self._sqlite_file
-        return file is not None and not file.exists()
+        return file is not None and not os.path.exists(file)
 
     @contextlib.contextmanager
     def session(self) -> Iterator[Session]:
@@ -104,10 +104,10 @@ class Database:
         """Close all connections; does not wait for a database that does not answer."""
         self._closed = True
         self._threads.shutdown(wait=False, cancel_futures=True)
-        self._interrupt()
         if self._opening.acquire(blocking=False):
             self._opening.release()
             self._disconnect()
+        self._interrupt()
 
     def _connected(self) -> sa.Engine:
         with self._opening:

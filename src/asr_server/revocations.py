@@ -73,10 +73,9 @@ class Revocations:
                     async with self._order:
                         self._access.revoked = await self._database.run(self._read)
                 self._log_change("ok")
-            except DatabaseUnavailable:
-                self._log_change("unavailable")
-            except Exception as error:
-                log.error("revoked tokens cannot be read", extra=fault(error))
+            except Exception as error:  # the last ones stay revoked, and the next reading comes
+                if not isinstance(error, DatabaseUnavailable) and self.state != "unavailable":
+                    log.error("revoked tokens cannot be read", extra=fault(error))
                 self._log_change("unavailable")
             await asyncio.sleep(PERIOD_S)
 

@@ -109,7 +109,7 @@ async def becomes(served, state, seconds=10):
 async def assert_only_lists_fail(served, id):
     began = time.monotonic()
     assert error(await task(served, vocabulary_id=id)) == ("ServiceUnavailable", UNAVAILABLE)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 4
     assert len(await text(served)) >= 3
 
 

@@ -10,12 +10,11 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from asr_server.database import Database
-from asr_server.settings import Settings
-from asr_server.vocabularies import Vocabularies
+if TYPE_CHECKING:
+    from asr_server.vocabularies import Vocabularies
 
 DEBIAN = Path("/usr/lib/postgresql")
 """Debian keeps the server's programs of each version here, outside PATH."""
@@ -39,8 +38,12 @@ def missing() -> str:
     return ""
 
 
-def vocabularies(url: str = "sqlite://", limit: int = 10) -> Vocabularies:
+def vocabularies(url: str = "sqlite://", limit: int = 10) -> "Vocabularies":
     """Return the hotword lists in a database."""
+    from asr_server.database import Database
+    from asr_server.settings import Settings
+    from asr_server.vocabularies import Vocabularies
+
     return Vocabularies(Database(Settings(database_url=url)), limit)
 
 
