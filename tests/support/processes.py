@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,6 +44,10 @@ def asr_server(*arguments: str, cwd: Path, **variables: str) -> subprocess.Compl
     )
 
 
+_FORKING = Lock()
+"""Tests launch servers from several threads, which share one fork server."""
+
+
 class Forked:
     """A process of the fork server of with_fake_backend.py, with the methods of Popen in use."""
 
@@ -51,7 +55,8 @@ class Forked:
         reader, stderr = os.pipe()
         self._pipe, pipe = os.pipe()
         request = json.dumps({"command": command, "environment": environment})
-        socket.send_fds(_fork_server(), [request.encode()], [stderr, pipe])
+        with _FORKING:
+            socket.send_fds(_fork_server(), [request.encode()], [stderr, pipe])
         os.close(stderr)
         os.close(pipe)
         self.stderr = open(reader, encoding="utf-8")
@@ -87,7 +92,7 @@ class Forked:
 @cache
 def _fork_server() -> socket.socket:
     """Return the socket of a process that has loaded the server's packages and runs commands."""
-    ours, theirs = socket.socketpair()
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
         process = subprocess.Popen(
             [*WITH_FAKE_BACKEND, "--fork-server"], cwd=ROOT, env=environment(), stdin=theirs
