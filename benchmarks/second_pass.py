@@ -5,7 +5,7 @@
 
 `measure` runs what is missing of `sentences` and `server`; each is a command, too, and
 measures again. All engines get the same speech and the same random weights in the
-production model's size (SeACo), without hotwords. 8-bit integers where the processor has VNNI,
+production model's size (SeACo), without hotwords. 8-bit integers where the processor has AVX2,
 else float32; FunASR's `AutoModel` always float32.
 
 sentences   milliseconds of one call with one sentence, on all cores; sentences per second of the
@@ -56,7 +56,7 @@ ONNX = FOLDER / "onnx"
 BICIF = FOLDER / "bicif"
 CORES = os.cpu_count() or 1
 OWN_DTYPE = best_dtype(torch.device("cpu"))
-"""What the server chooses here: int8 only where the processor has VNNI."""
+"""What the server chooses here."""
 SECONDS = (2.0, 5.0, 10.0)
 BATCHES = (1, 4, 8)
 MODES = ("off", "auto", "on")

@@ -46,7 +46,7 @@ def decode(backend: PyTorchBackend) -> list[DecodeResult]:
 def test_traced_layers_give_the_results_of_eager_ones_to_the_bit(
     model_dir: Path, monkeypatch: pytest.MonkeyPatch, dtype: str, packed: bool
 ) -> None:
-    if not packed:  # as on every processor but x86, and on those without VNNI
+    if not packed:  # as on every processor but x86
         for module in (precision, quantise):
             monkeypatch.setattr(module, "can_pack", lambda *_: False)
     backend = load_backend(model_dir, dtype=dtype, max_tasks=8)

@@ -13,15 +13,15 @@ from asr_server.asr.nn.paraformer import Paraformer
 def best_dtype(device: torch.device) -> str:
     """Return the fastest precision whose text is that of float32, by what the device supports.
 
-    8-bit integers need VNNI to pay; FunASR's figures show the same with and without. Activations
-    of large encoders leave the range of float16: for it FunASR's export divides them by a factor.
+    8-bit integers pay where oneDNN multiplies them (docs/adr/0004-integers.md). Activations of
+    large encoders leave the range of float16: for it FunASR's export divides them by a factor.
     """
     if device.type == "cuda":
         native = torch.cuda.get_device_capability(device) >= (8, 0)
         return "bfloat16" if native else "float32"
     if cpu_supports("amx_tile"):
         return "bfloat16"
-    return "int8" if cpu_supports("vnni") else "float32"
+    return "int8" if can_pack(device, torch.int8) else "float32"
 
 
 def set_precision(paraformer: Paraformer | OfflineParaformer, dtype: str) -> None:
