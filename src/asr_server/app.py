@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
+import uvicorn
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
@@ -75,13 +76,17 @@ class Application(FastAPI):
         """Serve one connection, or the application's start and end."""
         await self._compat(scope, receive, send)
 
+    def configure_uvicorn(self, config: uvicorn.Config) -> None:
+        """Change the configuration of a uvicorn that does not call the application's lifespan."""
+        self._compat.configure(config)
+
 
 def create_app(
     settings: Settings,
     choice: Choice | None = None,
     load: Callable[[], Backend] | None = None,
     decoders: DecoderPool | None = None,
-) -> FastAPI:
+) -> Application:
     """Return the server as an ASGI application; it accepts connections once the model is warm.
 
     Without a `choice` of the model, finds the settings' model, and downloads it if they allow that.
@@ -161,6 +166,7 @@ def create_app(
 
     app = Application(settings, lifespan)
     app.state.engine = engine
+    app.state.drain = connections.drain
     app.include_router(health.router(engine, state, metrics, name, notice))
     app.include_router(status.router(history, notice))
     app.include_router(page.router())
