@@ -42,8 +42,10 @@ def node_environment() -> dict[str, str]:
 class Cluster:
     """A running `serve run`; replicas and their processes are known from what it prints."""
 
-    def __init__(self, process: "subprocess.Popen[str]", port: int, stats: int) -> None:
-        self.process, self.port, self._stats = process, port, stats
+    def __init__(
+        self, process: "subprocess.Popen[str]", port: int, stats: int, folder: Path
+    ) -> None:
+        self.process, self.port, self._stats, self._folder = process, port, stats, folder
         self.lines: list[str] = []
         self._reader = Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -59,6 +61,10 @@ class Cluster:
         started = re.compile(r"ServeReplica\S* pid=(\d+)\).*Started HTTP server on port (\d+)")
         found = (started.search(line) for line in self.lines)
         return {int(one[2]): int(one[1]) for one in found if one}
+
+    def processes(self) -> list[int]:
+        """Return all processes of the cluster."""
+        return _processes(self._folder)
 
     async def proxied(self) -> int:
         """Return how many replicas get new connections from HAProxy."""
@@ -112,7 +118,7 @@ def cluster(arguments: dict[str, Any], **variables: str) -> Iterator[Cluster]:
         text=True,
         encoding="utf-8",
     )
-    running = Cluster(process, port, stats)
+    running = Cluster(process, port, stats, folder)
     try:
         yield running
     except BaseException:
@@ -133,10 +139,7 @@ def cluster(arguments: dict[str, Any], **variables: str) -> Iterator[Cluster]:
 def _kill_those_of(folder: Path) -> None:
     """Kill what a cluster has left behind: HAProxy outlives the process that started it."""
     deadline = time.monotonic() + 10
-    while pids := [int(name) for name in os.listdir("/proc") if name.isdigit()]:
-        left = [pid for pid in pids if pid != os.getpid() and _knows(pid, folder)]
-        if not left:
-            return
+    while left := _processes(folder):
         assert time.monotonic() < deadline, f"processes {left} of {folder} do not end"
         for pid in left:
             with contextlib.suppress(ProcessLookupError):
@@ -144,9 +147,11 @@ def _kill_those_of(folder: Path) -> None:
         time.sleep(0.1)
 
 
-def _knows(pid: int, folder: Path) -> bool:
-    """Return whether a process has inherited the variables of a cluster with this folder."""
-    try:
-        return str(folder).encode() in Path(f"/proc/{pid}/environ").read_bytes()
-    except OSError:
-        return False
+def _processes(folder: Path) -> list[int]:
+    """Return the processes that have inherited the variables of a cluster with this folder."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            if str(folder).encode() in Path(f"/proc/{pid}/environ").read_bytes():
+                found.append(int(pid))
+    return found

@@ -1,6 +1,5 @@
 """Define the deployment: `import_path: asr_serve.app:build` in serve.yaml."""
 
-import logging
 import os
 from typing import Any
 
@@ -22,23 +21,9 @@ class AsrServer:
 
     def __serve_build_asgi_app__(self) -> Any:
         """Return the application; Ray Serve runs its lifespan, which loads the model."""
-        from asr_serve.replica import install
-        from asr_server import configuration
-        from asr_server.app import create_app
-        from asr_server.observability import logs
+        from asr_serve.replica import application
 
-        settings = configuration.read({})
-        if not (settings.keyed or self._open_access):
-            raise ValueError(
-                "no API key is configured, and every host that reaches this node could use the "
-                "server: set ASR_API_KEYS_FILE, or `open: true` if something in front authenticates"
-            )
-        logs.configure(settings)
-        for warning in configuration.unknown_variables():
-            logging.getLogger(__name__).warning("%s", warning)
-        app = create_app(settings)
-        install(app, settings)
-        return app
+        return application(self._open_access)
 
     def check_health(self) -> None:
         """Raise where only a new process helps: a device that restarts refuses tasks itself."""

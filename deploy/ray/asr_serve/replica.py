@@ -5,6 +5,7 @@ and at the end all WebSockets are closed at once. Nothing of this is an option o
 replica's process has another `uvicorn.Server`. Imports no Ray.
 """
 
+import logging
 import math
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -13,11 +14,15 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from asr_server.app import Application
+from asr_server import configuration
+from asr_server.app import Application, create_app
 from asr_server.errors import ServiceUnavailable
+from asr_server.observability import logs
 from asr_server.settings import Settings
 from asr_server.websocket.limits import error_response, refuse
 from asr_server.websocket.uvicorn_compat import PROTOCOL
+
+log = logging.getLogger(__name__)
 
 OF_SERVE = (b"x-request-disconnect-disabled", b"x-request-timeout-seconds")
 """Headers by which a client could change how Ray Serve treats its connection."""
@@ -88,7 +93,21 @@ class DirectOnly:
             await self._app(scope, receive, send)
 
 
-def install(app: Application, settings: Settings) -> None:
-    """Have this process's next `uvicorn.Server` serve the application as a `ReplicaServer`."""
+def application(open_access: bool) -> Application:
+    """Return the server for the settings of this process, whose next `uvicorn.Server` serves it.
+
+    Raises ValueError without a key, unless access may be open, and SettingsError.
+    """
+    settings = configuration.read({})
+    if not (settings.keyed or open_access):
+        raise ValueError(
+            "no API key is configured, and whoever reaches this node could use the server: "
+            "set ASR_API_KEYS_FILE, or `open: true` if something in front authenticates"
+        )
+    logs.configure(settings)
+    for warning in configuration.unknown_variables():
+        log.warning("%s", warning)
+    app = create_app(settings)
     app.add_middleware(DirectOnly)
     uvicorn.Server = partial(ReplicaServer, app, settings)  # type: ignore[assignment, misc]
+    return app
