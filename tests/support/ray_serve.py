@@ -125,14 +125,11 @@ def cluster(arguments: dict[str, Any], **variables: str) -> Iterator[Cluster]:
         sys.stderr.write("".join(running.lines[-100:]))
         raise
     finally:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
         _kill_those_of(folder)
-        running._reader.join(10)
+        process.wait()
+        running._reader.join()
+        assert process.stdout
+        process.stdout.close()
         shutil.rmtree(folder, ignore_errors=True)
 
 
