@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from asr_server.asr.loading import quantise as quantise_module
 from asr_server.asr.loading.packing import PackedLinear, can_pack, pack
-from asr_server.asr.loading.quantise import Int8Linear, quantise
+from asr_server.asr.loading.quantise import Int8Linear, largest_weight, quantise
 from asr_server.asr.nn.sanm import FeedForward
 
 
@@ -27,7 +27,7 @@ def test_a_quantised_layer_is_as_close_as_rounding_allows(
         exact, ours = linear(x), Int8Linear(linear)(x)
         # Half a step of each factor, times the other factor.
         half_x = x.abs().amax(1, keepdim=True) / 254  # (rows, 1)
-        half_w = linear.weight.abs().amax(1) / 254  # (outputs,)
+        half_w = linear.weight.abs().amax(1) / 2 / largest_weight(x.device)  # (outputs,)
         size_x, size_w = x.abs().sum(1, keepdim=True), linear.weight.abs().sum(1)
         bound = half_x * size_w + half_w * size_x + inputs * half_x * half_w
     assert bool(((exact - ours).abs() <= bound * 1.01 + 1e-4).all())
@@ -45,7 +45,7 @@ def test_an_input_without_signs_has_steps_half_as_large(
     with torch.inference_mode():
         exact, ours = linear(x), Int8Linear(linear, positive=True)(x)
         half_x = x.amax(1, keepdim=True) / 510  # (rows, 1)
-        half_w = linear.weight.abs().amax(1) / 254  # (outputs,)
+        half_w = linear.weight.abs().amax(1) / 2 / largest_weight(x.device)  # (outputs,)
         size_x, size_w = x.sum(1, keepdim=True), linear.weight.abs().sum(1)
         bound = half_x * size_w + half_w * size_x + inputs * half_x * half_w
     assert bool(((exact - ours).abs() <= bound * 1.01 + 1e-4).all())
@@ -101,11 +101,24 @@ def test_both_kinds_of_products_are_equal_to_the_bit(monkeypatch: pytest.MonkeyP
         pytest.skip("oneDNN has no layouts of its own here")
     linear = torch.nn.Linear(70, 40)
     packed = Int8Linear(linear)
+    largest = largest_weight(linear.weight.device)
     monkeypatch.setattr(quantise_module, "can_pack", lambda *_: False)
+    monkeypatch.setattr(quantise_module, "largest_weight", lambda _: largest)
     plain = Int8Linear(linear)
     x = torch.randn(30, 70) * torch.logspace(-6, 6, 30)[:, None]
     with torch.inference_mode():
         assert torch.equal(packed(x), plain(x))
+
+
+def test_no_sum_overflows_where_all_products_are_the_largest() -> None:
+    linear = torch.nn.Linear(512, 2, bias=False)
+    torch.nn.init.constant_(linear.weight, 0.5)
+    linear.weight.data[1].neg_()
+    with torch.inference_mode():
+        for x in (torch.ones(3, 512), -torch.ones(3, 512)):
+            torch.testing.assert_close(Int8Linear(linear)(x), linear(x))
+        positive = Int8Linear(linear, positive=True)
+        torch.testing.assert_close(positive(torch.ones(3, 512)), linear(torch.ones(3, 512)))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -66,8 +66,8 @@ def can_pack(device: torch.device, dtype: torch.dtype) -> bool:
         return False
     if dtype == torch.bfloat16:
         return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    if dtype == torch.int8:  # without these instructions sums of two products overflow
-        return cpu_supports("vnni")
+    if dtype == torch.int8:
+        return cpu_supports("avx2")
     return torch._C._has_mkldnn
 
 

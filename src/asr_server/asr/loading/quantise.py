@@ -7,7 +7,7 @@ so that a row never depends on the others of its batch.
 import torch
 from torch import Tensor, nn
 
-from asr_server.asr.loading.packing import can_pack
+from asr_server.asr.loading.packing import can_pack, cpu_supports
 from asr_server.asr.nn.ops import cast, is_tracing, traceable_products
 from asr_server.asr.nn.sanm import FeedForward
 
@@ -18,19 +18,22 @@ ZERO = 128
 """The zero point of signed activations, which travel as unsigned ones."""
 LARGEST_UNSIGNED = 255
 """For activations without a sign."""
+LARGEST_OF_PAIRS = 64
+"""For weights where the processor adds two products in 16 bits: 2 * 255 * 64 still fits."""
 
 
 class Int8Linear(nn.Module):
-    """Compute a linear layer as a product of 8-bit integers (VNNI, AMX).
+    """Compute a linear layer as a product of 8-bit integers.
 
-    `positive` inputs, as behind a ReLU, use all 8 bits for their size.
+    `positive` inputs, as behind a ReLU, use all 8 bits for their size. Weights have 7 bits on
+    processors with AVX2 but without VNNI.
     """
 
     def __init__(self, linear: nn.Linear, positive: bool = False) -> None:
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features
         weight = linear.weight.detach().float()  # (out, in)
-        scale = weight.abs().amax(dim=1).clamp(min=SMALLEST_PEAK) / LARGEST
+        scale = weight.abs().amax(dim=1).clamp(min=SMALLEST_PEAK) / largest_weight(weight.device)
         self.bias: Tensor | None
         self.register_buffer("bias", None if linear.bias is None else linear.bias.detach().float())
         quantised = (weight / scale[:, None]).round().to(torch.int8)
@@ -92,6 +95,12 @@ class Int8Linear(nn.Module):
             *inputs, *weights, None, *float_output, "none", [], ""
         )
         return product
+
+
+def largest_weight(device: torch.device) -> int:
+    """Return the largest integer that a weight may have on `device`, with no sum overflowing."""
+    in_pairs = can_pack(device, torch.int8) and not cpu_supports("vnni")
+    return LARGEST_OF_PAIRS if in_pairs else LARGEST
 
 
 def quantise(module: nn.Module, skip: frozenset[str] = frozenset()) -> None:
