@@ -35,9 +35,11 @@ from tests.support.serving import RATE
 SILENCE_S = 2.0
 """Silence after each recording."""
 ROUNDS = 2
-TASKS = 50
+PING_S = 0.05
+"""Between two pings, which a server answers at once, beside the streams."""
+TASKS = 30
 """Tasks that are opened one after another in a round, each on a connection of its own."""
-SENDERS, FRAME_BYTES, FRAMES = 4, 640, 2000
+SENDERS, FRAME_BYTES, FRAMES = 4, 640, 1000
 """Connections that send at once, as fast as they can, frames of 20 ms."""
 PARAMETERS = {"format": "pcm", "sample_rate": RATE}
 SETTINGS = {"ASR_MODEL": "demo", "ASR_SECOND_PASS": "off", "ASR_MAX_DELAY_MS": "0"}
@@ -47,19 +49,23 @@ console = Console(highlight=False, width=140)
 
 
 @dataclass
-class Route:
+class Way:
     """Hold what was measured on one way to a server."""
 
     name: str
     url: str
     records: list[TaskRecord] = field(default_factory=list)
+    pings_s: list[float] = field(default_factory=list)
     opened_s: list[float] = field(default_factory=list)
     messages_per_s: list[float] = field(default_factory=list)
 
     async def measure(self, recordings: Sequence[Recording], streams: int, seconds: float) -> None:
         """Run one round."""
         generator = LoadGenerator(Target(self.url), recordings, streams, seconds)
+        pinging = asyncio.create_task(self._ping(), name="ping")
         await generator.run(Goals())
+        pinging.cancel()
+        await asyncio.wait({pinging})
         self.records += generator.records
         for _ in range(TASKS):
             began = time.perf_counter()
@@ -70,6 +76,13 @@ class Route:
         began = time.perf_counter()
         await asyncio.gather(*(self._send() for _ in range(SENDERS)))
         self.messages_per_s.append(SENDERS * FRAMES / (time.perf_counter() - began))
+
+    async def _ping(self) -> None:
+        """Note how long a ping and its pong take, until cancelled."""
+        async with await open_websocket(self.url, None, 10, ping_interval_s=None) as socket:
+            while True:
+                self.pings_s.append(await (await socket.ping()))
+                await asyncio.sleep(PING_S)
 
     async def _send(self) -> None:
         """Send a task's frames and wait for its end."""
@@ -87,21 +100,26 @@ class Route:
         """Return the latencies of the first text."""
         return figures(self.records, -math.inf, math.inf).first_text
 
-    def row(self, plain: "Route") -> str:
+    def row(self, plain: "Way") -> str:
         """Return the row of the table in benchmarks/whole_server.md."""
         text, base = self.first_text, plain.first_text
         assert text.p50
         assert text.p95
         assert base.p95
-        opened = 1000 * median(self.opened_s), 1000 * quantiles(self.opened_s, n=20)[-1]
         cells = (
             self.name,
             f"{1000 * text.p50:.0f} / {1000 * text.p95:.0f}",
             "" if self is plain else f"{1000 * (text.p95 - base.p95):+.0f}",
-            f"{opened[0]:.1f} / {opened[1]:.1f}",
+            middle_and_tail_ms(self.pings_s),
+            middle_and_tail_ms(self.opened_s),
             f"{sum(self.messages_per_s) / len(self.messages_per_s):,.0f}".replace(",", " "),
         )
         return f"| {' | '.join(cells)} |"
+
+
+def middle_and_tail_ms(seconds: Sequence[float]) -> str:
+    """Return p50 and p95."""
+    return f"{1000 * median(seconds):.1f} / {1000 * quantiles(seconds, n=20)[-1]:.1f}"
 
 
 def resident_mb(cluster: ray_serve.Cluster) -> tuple[float, float]:
@@ -121,19 +139,19 @@ async def until_proxied(cluster: ray_serve.Cluster) -> None:
         await asyncio.sleep(0.2)  # noqa: ASYNC110
 
 
-async def run(paths: Sequence[Route], streams: int, seconds: float) -> None:
-    """Measure all paths in turns."""
+async def run(ways: Sequence[Way], streams: int, seconds: float) -> None:
+    """Measure all ways in turns."""
     recordings = read_recordings([], SILENCE_S, SILENCE_S / 2)
-    for path in paths:
-        await warm_up(Target(path.url), recordings)
-    for _ in range(ROUNDS):
-        for path in paths:
-            await path.measure(recordings, streams, seconds)
+    for way in ways:
+        await warm_up(Target(way.url), recordings)
+    for number in range(ROUNDS):
+        for way in [*ways[number:], *ways[:number]]:
+            await way.measure(recordings, streams, seconds)
 
 
 def main(
-    streams: Annotated[int, typer.Option(help="Real-time streams.")] = 8,
-    seconds: Annotated[float, typer.Option(help="Of streams, for each path and round.")] = 15,
+    streams: Annotated[int, typer.Option(help="Real-time streams.")] = 6,
+    seconds: Annotated[float, typer.Option(help="Of streams, for each way and round.")] = 12,
 ) -> None:
     """Measure and print the table."""
     if not ray_serve.is_here():
@@ -154,20 +172,19 @@ def main(
     ):
         asyncio.run(until_proxied(cluster))
         [port] = cluster.replicas
-        paths = [
-            Route("plain uvicorn", server.url),
-            Route("replica, without HAProxy", f"ws://127.0.0.1:{port}{protocol.PATH}"),
-            Route("Ray Serve with HAProxy", cluster.url),
+        ways = [
+            Way("plain uvicorn", server.url),
+            Way("replica, without HAProxy", f"ws://127.0.0.1:{port}{protocol.PATH}"),
+            Way("Ray Serve with HAProxy", cluster.url),
         ]
-        asyncio.run(run(paths, streams, seconds))
+        asyncio.run(run(ways, streams, seconds))
         replica_mb, others_mb = resident_mb(cluster)
     console.print(f"{describe()}; {streams} streams, {ROUNDS} rounds of {seconds:g} s")
-    console.print(
-        "| path | first text p50 / p95 | added, p95 | open a task p50 / p95 | messages/s |"
-    )
-    console.print("|---|---|---|---|---|")
-    for path in paths:
-        console.print(path.row(paths[0]))
+    console.print("p50 / p95 in ms")
+    console.print("| way | first text | added, p95 | ping | open a task | messages/s |")
+    console.print("|---|---|---|---|---|---|")
+    for way in ways:
+        console.print(way.row(ways[0]))
     console.print(f"resident: replica {replica_mb:.0f} MB, Ray's own processes {others_mb:.0f} MB")
 
 
