@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-import uvicorn
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
@@ -76,8 +76,8 @@ class Application(FastAPI):
         """Serve one connection, or the application's start and end."""
         await self._compat(scope, receive, send)
 
-    def configure_uvicorn(self, config: uvicorn.Config) -> None:
-        """Change the configuration of a uvicorn that does not call the application's lifespan."""
+    def configure_uvicorn(self, config: Any) -> None:
+        """Change the `Config` of a uvicorn that does not call the application's lifespan."""
         self._compat.configure(config)
 
 

@@ -13,13 +13,11 @@ import websockets
 
 from asr_client import AsrClient, Final, Parameters, Reconnecting
 from asr_server.load.server_metrics import scrape
-from asr_server.settings import Settings
 from tests.support import ray_serve
 from tests.support.balancers import polled
 from tests.support.processes import ROOT, state_of
 from tests.support.serving import QUIET, RATE, Served, connected, finish_task, run_task, within
 
-DEFAULTS = Settings(_env_file=None)
 CAPACITY = 6
 ARGUMENTS = {
     "capacity": CAPACITY,
@@ -49,7 +47,6 @@ class Caller:
     def __init__(self, url: str) -> None:
         self.said, self.reconnections = 0, 0
         self.heard: list[str] = []
-        self.started = asyncio.Event()
         self._ending = False
         self.running = asyncio.create_task(self._run(url), name="caller")
 
@@ -63,7 +60,6 @@ class Caller:
     async def _run(self, url: str) -> None:
         async with AsrClient(url, parameters=Parameters(max_sentence_silence=300)) as client:
             async for event in client.open(self._sentences(), pace=1):
-                self.started.set()
                 self.reconnections += isinstance(event, Reconnecting)
                 if isinstance(event, Final):
                     self.heard.append(event.sentence.text)

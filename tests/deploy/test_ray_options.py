@@ -6,7 +6,14 @@ import pytest
 import yaml
 
 from asr_server.settings import Settings
-from deploy.ray.asr_serve.options import BUILDER_SETS, RAY_LISTENS, Options, check_node
+from deploy.ray.asr_serve.options import (
+    BUILDER_SETS,
+    HARD_STOP,
+    MIN_DRAINING,
+    RAY_LISTENS,
+    Options,
+    check_node,
+)
 from tests.support.ray_serve import CONFIG, RAY, node_environment
 
 DEFAULTS = Settings(_env_file=None)
@@ -31,6 +38,10 @@ REFUSED = {
         {"settings": {"ASR_MAX_TASKS": 8}},
         "ASR_MAX_TASKS 8 is below capacity 40",
     ),
+    "a value that the server refuses": (
+        {"settings": {"ASR_DRAIN_TIMEOUT_S": "long"}},
+        "ASR_DRAIN_TIMEOUT_S: Input should be a valid number",
+    ),
     "a name that is no setting": ({"settings": {"ASR_THREAD": 4}}, "ASR_THREAD is no setting"),
     "a key for all to see": ({"settings": {"ASR_API_KEYS": "k" * 16}}, "use ASR_API_KEYS_FILE"),
     "a port of its own": ({"settings": {"ASR_PORT": 9000}}, "ASR_PORT has no effect"),
@@ -42,6 +53,7 @@ MISPLACED = {
     "two event loops": ("RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD", "1"),
     "no retry": ("RAY_SERVE_HAPROXY_RETRY_ON", "conn-failure"),
     "WebSockets cut after two minutes": ("RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S", "120"),
+    "no number": ("RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S", "2m"),
     "a timeout of requests": ("RAY_SERVE_REQUEST_PROCESSING_TIMEOUT_S", "60"),
 }
 
@@ -80,19 +92,24 @@ def test_a_replica_outlives_its_drain() -> None:
         ({}, DEFAULTS.drain_timeout_s + DEFAULTS.close_timeout_s),
         (settings, 607),
     ):
-        deployment = Options.of({**ARGUMENTS, "settings": given}).deployment(10)
+        options = Options.of({**ARGUMENTS, "settings": given})
+        deployment = options.deployment({**node_environment(), MIN_DRAINING: "10"})
         assert deployment["graceful_shutdown_timeout_s"] > 10 + drain_s
+
+
+def test_a_drain_longer_than_haproxy_lives_fails_with_a_sentence() -> None:
+    options = Options.of({**ARGUMENTS, "settings": {"ASR_DRAIN_TIMEOUT_S": 7200}})
+    node = {**node_environment(), MIN_DRAINING: "10", HARD_STOP: "3600"}
+    with pytest.raises(ValueError, match=f"{HARD_STOP} must be above 7215"):
+        options.deployment(node)
 
 
 def test_the_server_refuses_before_ray_lets_connections_wait() -> None:
     options = Options.of(ARGUMENTS)
-    settings = Settings(
-        _env_file=None,
-        **{name[4:].lower(): value for name, value in options.environment.items()},
-    )
+    settings = options.server
     assert settings.refuse_when_full
     assert options.target < options.capacity == settings.capacity <= settings.max_tasks
-    assert settings.max_connections < options.deployment(10)["max_ongoing_requests"]
+    assert settings.max_connections < options.deployment(node_environment())["max_ongoing_requests"]
 
 
 def test_settings_reach_the_replicas_as_the_server_reads_them() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from ray import serve
 from ray.serve import Application
 
-from asr_serve.options import Options, check_node, min_draining_period_s
+from asr_serve.options import Options, check_node
 
 
 @serve.deployment
@@ -42,5 +42,5 @@ def build(args: dict[str, Any]) -> Application:
     """Return the application for the arguments in serve.yaml. Raises ValueError with sentences."""
     check_node(os.environ)
     options = Options.of(args)
-    deployment = options.deployment(min_draining_period_s(os.environ))
-    return AsrServer.options(**deployment).bind(options.directory, options.open)
+    deployment = AsrServer.options(**options.deployment(os.environ))
+    return deployment.bind(options.directory, options.open)

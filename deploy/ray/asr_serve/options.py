@@ -19,6 +19,10 @@ MARGIN_S = 10.0
 """Seconds for Ray to notice the end of a drain and to stop the model."""
 BUILDER_SETS = {"ASR_CAPACITY": "capacity", "ASR_DEVICE": "num_gpus", "ASR_REFUSE_WHEN_FULL": ""}
 """Settings that follow from the arguments, and from which."""
+MIN_DRAINING = "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S"
+"""Variable: seconds that a replica stays reachable once it is to stop."""
+HARD_STOP = "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S"
+REQUEST_TIMEOUT = "RAY_SERVE_REQUEST_PROCESSING_TIMEOUT_S"
 RAY_LISTENS = ("ASR_HOST", "ASR_PORT", "ASR_HTTPS", "ASR_SSL_CERTFILE", "ASR_SSL_KEYFILE")
 
 
@@ -75,11 +79,10 @@ class Options(BaseModel):
             raise ValueError(
                 f"utilization {self.utilization:g} of capacity {self.capacity} is less than a task"
             )
-        for name in ("ASR_MAX_TASKS", "ASR_MAX_CONNECTIONS"):
-            if int(self.environment[name]) < self.capacity:
-                raise ValueError(
-                    f"{name} {self.environment[name]} is below capacity {self.capacity}"
-                )
+        server = self.server
+        for name in ("max_tasks", "max_connections"):
+            if (found := getattr(server, name)) < self.capacity:
+                raise ValueError(f"ASR_{name.upper()} {found} is below capacity {self.capacity}")
         return self
 
     @classmethod
@@ -117,14 +120,31 @@ class Options(BaseModel):
         }
         return {name: _text(value) for name, value in {**derived, **self.settings}.items()}
 
-    def deployment(self, min_draining_period_s: float) -> dict[str, Any]:
-        """Return the options of the deployment."""
-        drain_s = sum(
-            float(self.environment[name]) for name in ("ASR_DRAIN_TIMEOUT_S", "ASR_CLOSE_TIMEOUT_S")
-        )
+    @property
+    def server(self) -> Settings:
+        """Return the settings of a replica. Raises ValueError for a value that it would refuse."""
+        values = {name[4:].lower(): value for name, value in self.environment.items()}
+        try:
+            return Settings(_env_file=None, **values)
+        except ValidationError as error:
+            faults = (f"ASR_{str(one['loc'][0]).upper()}: {one['msg']}" for one in error.errors())
+            raise ValueError("; ".join(faults)) from None
+
+    def deployment(self, node: Mapping[str, str]) -> dict[str, Any]:
+        """Return the options of the deployment on nodes with an environment.
+
+        Raises ValueError if Ray would cut connections before the server has drained.
+        """
+        server = self.server
+        end_s = _seconds(node, MIN_DRAINING, 30) + server.drain_timeout_s + server.close_timeout_s
+        if end_s > _seconds(node, HARD_STOP, 120):
+            raise ValueError(
+                f"{HARD_STOP} must be above {end_s:g}: a replica that ends may serve its "
+                "connections so long, with the ASR_DRAIN_TIMEOUT_S of the settings"
+            )
         return {
             # The server refuses further tasks with an answer; Ray would let them wait.
-            "max_ongoing_requests": int(self.environment["ASR_MAX_CONNECTIONS"]) + HTTP_REQUESTS,
+            "max_ongoing_requests": server.max_connections + HTTP_REQUESTS,
             "autoscaling_config": {
                 "min_replicas": self.min_replicas,
                 "max_replicas": self.max_replicas,
@@ -132,7 +152,7 @@ class Options(BaseModel):
                 "upscale_delay_s": self.upscale_delay_s,
                 "downscale_delay_s": self.downscale_delay_s,
             },
-            "graceful_shutdown_timeout_s": min_draining_period_s + drain_s + MARGIN_S,
+            "graceful_shutdown_timeout_s": end_s + MARGIN_S,
             "ray_actor_options": {
                 "num_cpus": self.num_cpus,
                 "num_gpus": self.num_gpus,
@@ -143,10 +163,6 @@ class Options(BaseModel):
 
 def check_node(environment: Mapping[str, str]) -> None:
     """Raise ValueError with a sentence for each variable of serve.env that is missing or wrong."""
-
-    def number(name: str, default: float) -> float:
-        return float(environment.get(name, default))
-
     faults = []
     if environment.get("RAY_SERVE_ENABLE_HA_PROXY") != "1":
         faults.append(
@@ -163,20 +179,24 @@ def check_node(environment: Mapping[str, str]) -> None:
             "RAY_SERVE_HAPROXY_RETRY_ON must contain 503: what a full replica refuses, another "
             "one may accept"
         )
-    if number("RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S", 120) < 3600:
+    if _seconds(environment, HARD_STOP, 120) < 3600:
         faults.append(
-            "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S must be 3600 or more: this long after a change of "
-            "the replicas, Ray cuts the WebSockets that were open then"
+            f"{HARD_STOP} must be 3600 or more: this long after a change of the replicas, Ray cuts "
+            "the WebSockets that were open then"
         )
-    if number("RAY_SERVE_REQUEST_PROCESSING_TIMEOUT_S", 0):
-        faults.append("RAY_SERVE_REQUEST_PROCESSING_TIMEOUT_S must be unset: it ends WebSockets")
+    if _seconds(environment, REQUEST_TIMEOUT, 0):
+        faults.append(f"{REQUEST_TIMEOUT} must be unset: it ends WebSockets")
     if faults:
         raise ValueError("\n".join([*faults, "see deploy/ray/serve.env"]))
 
 
-def min_draining_period_s(environment: Mapping[str, str]) -> float:
-    """Return the seconds that a replica stays reachable once it is to stop."""
-    return float(environment.get("RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S", 30))
+def _seconds(environment: Mapping[str, str], name: str, default: float) -> float:
+    """Return a variable, or Ray's default."""
+    text = environment.get(name, "")
+    try:
+        return float(text or default)
+    except ValueError:
+        raise ValueError(f"{name} must be a number of seconds, not {text!r}") from None
 
 
 def _text(value: str | int | float | bool) -> str:

@@ -49,7 +49,7 @@ class UvicornCompat:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Prepare a connection and pass it on."""
-        caller: Any = scope.get(PROTOCOL) or getattr(send, "__self__", None)
+        caller: Any = scope.get(PROTOCOL) or getattr(send, "__self__", None)  # uvicorn's object
         if scope["type"] == "lifespan":
             self.configure(getattr(caller, "config", None))
             async with self._sockets.watched():
