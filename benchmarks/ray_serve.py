@@ -1,6 +1,6 @@
 """Measure what Ray Serve adds to a server: latency, messages a second, memory (deploy/ray).
 
-    python -m benchmarks.ray_serve            four minutes; needs deploy/ray/requirements.txt
+    python -m benchmarks.ray_serve            three minutes; needs deploy/ray/requirements.txt
 
 The same demo model under plain uvicorn and in a replica, both running; clients take turns between
 uvicorn, the replica's own port and Ray's HAProxy, so that load of the machine hits all alike.
