@@ -134,10 +134,11 @@ async def test_replicas_that_come_go_or_die_cost_no_sentence_but_those_of_the_de
             # it, does not know of the four: the first one has to refuse what is above its capacity.
             second = await ready(cluster, {first})
             await polled(cluster.proxied, 2)
-            crowd = [await stack.enter_async_context(connected(at)) for _ in range(7)]
-            for client in crowd:
-                await client.say(run_task())
-                assert (await client.event())["header"]["event"] == "task-started"
+            crowd = []
+            for _ in range(7):
+                crowd.append(await stack.enter_async_context(connected(at)))
+                await crowd[-1].say(run_task())
+                assert (await crowd[-1].event())["header"]["event"] == "task-started"
             assert (await tasks(first), await tasks(second)) == (CAPACITY, 5)
 
             # It dies. Only its tasks fail, and new ones start at once.
