@@ -42,10 +42,8 @@ def node_environment() -> dict[str, str]:
 class Cluster:
     """A running `serve run`; replicas and their processes are known from what it prints."""
 
-    def __init__(
-        self, process: "subprocess.Popen[str]", port: int, stats: int, folder: Path
-    ) -> None:
-        self.process, self.port, self._stats, self._folder = process, port, stats, folder
+    def __init__(self, process: "subprocess.Popen[str]", port: int, stats: int) -> None:
+        self.process, self.port, self._stats = process, port, stats
         self.lines: list[str] = []
         self._reader = Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -64,7 +62,7 @@ class Cluster:
 
     def processes(self) -> list[int]:
         """Return all processes of the cluster."""
-        return _processes(self._folder)
+        return _processes(self.process.pid)
 
     async def proxied(self) -> int:
         """Return how many replicas get new connections from HAProxy."""
@@ -115,17 +113,18 @@ def cluster(arguments: dict[str, Any], **variables: str) -> Iterator[Cluster]:
         ),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        start_new_session=True,
         text=True,
         encoding="utf-8",
     )
-    running = Cluster(process, port, stats, folder)
+    running = Cluster(process, port, stats)
     try:
         yield running
     except BaseException:
         sys.stderr.write("".join(running.lines[-100:]))
         raise
     finally:
-        _kill_those_of(folder)
+        _kill_all_of(process.pid)
         process.wait()
         running._reader.join()
         assert process.stdout
@@ -133,22 +132,23 @@ def cluster(arguments: dict[str, Any], **variables: str) -> Iterator[Cluster]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _kill_those_of(folder: Path) -> None:
+def _kill_all_of(session: int) -> None:
     """Kill what a cluster has left behind: HAProxy outlives the process that started it."""
     deadline = time.monotonic() + 10
-    while left := _processes(folder):
-        assert time.monotonic() < deadline, f"processes {left} of {folder} do not end"
+    while left := _processes(session):
+        assert time.monotonic() < deadline, f"processes {left} do not end"
         for pid in left:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         time.sleep(0.1)
 
 
-def _processes(folder: Path) -> list[int]:
-    """Return the processes that have inherited the variables of a cluster with this folder."""
+def _processes(session: int) -> list[int]:
+    """Return the processes of a session: Ray's overwrite what /proc shows of their variables."""
     found = []
-    for pid in filter(str.isdigit, os.listdir("/proc")):
+    for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
         with contextlib.suppress(OSError):
-            if str(folder).encode() in Path(f"/proc/{pid}/environ").read_bytes():
-                found.append(int(pid))
+            state = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[0]
+            if os.getsid(pid) == session and state != "Z":
+                found.append(pid)
     return found
