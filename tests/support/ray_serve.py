@@ -79,8 +79,8 @@ class Cluster:
 
 
 @contextmanager
-def cluster(arguments: dict[str, Any], **variables: str) -> Iterator[Cluster]:
-    """Run serve.yaml with other arguments and ports; `variables` are those of the node."""
+def cluster(arguments: dict[str, Any]) -> Iterator[Cluster]:
+    """Run serve.yaml with other arguments and ports."""
     folder = Path(tempfile.mkdtemp(prefix="ray-"))  # short: sockets are in it
     port, stats, first = free_port(), free_port(), free_port()
     config = yaml.safe_load(CONFIG.read_text("utf-8"))
@@ -109,7 +109,6 @@ def cluster(arguments: dict[str, Any], **variables: str) -> Iterator[Cluster]:
                 "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(first + 50),
                 "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "3",
             }
-            | variables
         ),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
