@@ -223,7 +223,7 @@ def test_defaults_differ_as_the_services_do():
     [
         ({"type": "realtime"}, "session.type", "'transcription'"),
         ({"input_audio_format": "midi"}, "session.input_audio_format", "'pcm16'"),
-        ({"sample_rate": 4000}, "session.sample_rate", "8000 to 48000 Hz"),
+        ({"sample_rate": 4000}, "session.sample_rate", "8000 to 192000 Hz"),
         ({"turn_detection": 5}, "session.turn_detection", "must be an object"),
         (
             {"turn_detection": {"silence_duration_ms": 10}},
@@ -238,7 +238,7 @@ def test_defaults_differ_as_the_services_do():
         (
             {"audio": {"input": {"format": {"type": "audio/pcm", "rate": 1}}}},
             "session.audio.input.format.rate",
-            "8000 to 48000 Hz",
+            "8000 to 192000 Hz",
         ),
         (
             {"input_audio_transcription": {"language": ["zh"]}},

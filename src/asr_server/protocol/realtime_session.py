@@ -12,6 +12,7 @@ from typing import Any
 from asr_server.errors import ClientError
 from asr_server.protocol.commands import MOST_IGNORED, Parameters, RunTask
 from asr_server.protocol.refusals import LONGEST_NAME
+from asr_server.settings import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 
 SHORTEST_SILENCE_MS, LONGEST_SILENCE_MS = 200, 6000
 LONGEST_PADDING_MS = 2000
@@ -189,8 +190,13 @@ def _with_format(config: Config, value: Any, param: str, dialect: Dialect) -> Co
 
 
 def _with_rate(config: Config, rate: Any, param: str) -> Config:
-    if not isinstance(rate, int) or isinstance(rate, bool) or not 8000 <= rate <= 48_000:
-        raise InvalidEvent(f"Invalid value of '{param}': it must be 8000 to 48000 Hz.", param)
+    if (
+        not isinstance(rate, int)
+        or isinstance(rate, bool)
+        or not (MIN_SAMPLE_RATE <= rate <= MAX_SAMPLE_RATE)
+    ):
+        limits = f"{MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz"
+        raise InvalidEvent(f"Invalid value of '{param}': it must be {limits}.", param)
     return config if config.telephone else replace(config, sample_rate=rate)
 
 

@@ -11,23 +11,25 @@ from . import hotwords, times
 from .frozen import freeze, read_items
 from .network import OfflineModel
 
-PLAIN = 700
+PLAIN = 1_500
 """Recordings without an invented word."""
 TIMED = 1_200
 """Recordings from which the times are learnt."""
-HEADS = "paraformer.predictor.upsample_cnn", "paraformer.predictor.blstm"
-HEADS += "paraformer.predictor.cif_output2", "paraformer.bias_encoder", "paraformer.seaco_decoder"
-HEADS += ("paraformer.hotword_output_layer.bias",)
+TIMES = tuple(f"paraformer.predictor.{part}" for part in ("upsample_cnn", "blstm", "cif_output2"))
+HOTWORDS = tuple(
+    f"paraformer.{part}" for part in ("bias_encoder", "seaco_decoder", "hotword_output_layer.bias")
+)
 
 
 def trained(folder: Path, tokens: int) -> OfflineModel:
-    """Return the recogniser of the last checkpoint, with the heads trained so far.
-
-    A short run has no use for the average of its weights: it lags behind them.
-    """
+    """Return the recogniser of the last checkpoint, with the heads trained so far."""
     model = OfflineModel(tokens)
-    state = torch.load(folder / "checkpoint.pt", weights_only=True)["model"]
-    model.load_state_dict(state)
+    state = torch.load(folder / "checkpoint.pt", weights_only=True)["average"]
+    recogniser = {
+        name: value for name, value in state.items() if not name.startswith(TIMES + HOTWORDS)
+    }
+    model.load_state_dict(recogniser, strict=False)
+    hotwords.begin(model.paraformer)
     for part in ("times", "hotwords"):
         if (folder / f"{part}.pt").exists():
             kept = torch.load(folder / f"{part}.pt", weights_only=True)
@@ -63,7 +65,7 @@ def train(work: Path, streaming: Path, seconds: float, times_seconds: float, thr
     log(f"{len(plain)} plain recordings")
     if times_seconds:
         times.train(model.paraformer.predictor, plain[:TIMED], times_seconds, log)
-        save(model, folder, "times", HEADS[:3])
+        save(model, folder, "times", TIMES)
     if not seconds:
         return
     words = json.loads((speech / "names.json").read_text("utf-8"))
@@ -75,4 +77,4 @@ def train(work: Path, streaming: Path, seconds: float, times_seconds: float, thr
         data.append(hotwords.Spoken(one, word and tuple(ids[c] for c in word)))
     log(f"{len(data)} recordings for hotwords")
     hotwords.train(model, data, seconds, log)
-    save(model, folder, "hotwords", HEADS[3:])
+    save(model, folder, "hotwords", HOTWORDS)

@@ -3,6 +3,14 @@
 A batch shares a list: spans and invented words of some of its texts, words that nobody says, and
 words that differ from what is said in one character. Where a listed word is said its characters
 are due, elsewhere `NO_BIAS`.
+
+Three things make it learn in minutes on a processor; without them it only learns that most
+characters belong to no hotword:
+- Its attention begins as a search. The recogniser's output for a character is close to that
+  character's row of the output layer; a word's embedding begins close to the sum of its rows; so
+  with projections near the identity a character finds the words that contain it.
+- `NO_BIAS` is due for nine characters of ten: it counts for little at first.
+- The bias decoder's last layer has as many units as the model has channels.
 """
 
 import time
@@ -15,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tools.demo_model.architecture import WIDTH
 from tools.demo_model.train import FAST_BFLOAT16
 
 from .architecture import NO_BIAS, START
@@ -23,6 +32,9 @@ from .network import OfflineModel, decode_layers
 
 BATCH = 48
 LONGEST_LIST = 60
+PEAK = 2e-3
+NO_BIAS_COUNTS = (0.1, 0.5)
+"""What a character without a hotword counts in the loss, at the beginning and at the end."""
 Word = tuple[int, ...]
 
 
@@ -32,6 +44,28 @@ class Spoken:
 
     frozen: Frozen
     word: Word | None
+
+
+def begin(network: nn.Module) -> None:
+    """Set the untrained parts so that a character finds the words that contain it."""
+    same = torch.eye(WIDTH)
+    typical = network.decoder.output_layer.weight.square().mean().sqrt()
+    with torch.no_grad():
+        for name, value in network.bias_encoder.named_parameters():
+            value.mul_(0.1)
+            # In the order of PyTorch's LSTM: input gate, forget gate, cell, output gate.
+            entering, remembering, cell, leaving = value.chunk(4)
+            if name.startswith("weight_ih"):
+                cell.add_(same * 0.3 / typical)
+            elif name.startswith("bias_ih"):
+                entering.add_(1.0), remembering.add_(2.0), leaving.add_(1.0)
+        for layer in network.seaco_decoder.decoders:
+            attention = layer.src_attn
+            key, value = attention.linear_k_v.weight.mul_(0.3).chunk(2)
+            key.add_(same * 2)
+            value.add_(same)
+            for projection in (attention.linear_q, attention.linear_out):
+                projection.weight.mul_(0.3).add_(same)
 
 
 def embed(model: OfflineModel, words: list[Word]) -> Tensor:
@@ -94,12 +128,14 @@ def train(
 ) -> None:
     """Train bias encoder and bias decoder for so long, by the wall clock."""
     network = model.paraformer
+    counts = torch.ones(network.decoder.output_layer.out_features)
+    first, last = NO_BIAS_COUNTS
     learnt = [
         *network.bias_encoder.parameters(),
         *network.seaco_decoder.parameters(),
         network.hotword_output_layer.bias,
     ]
-    optimizer = torch.optim.AdamW(learnt, lr=1e-3, betas=(0.9, 0.98), weight_decay=0.01)
+    optimizer = torch.optim.AdamW(learnt, lr=PEAK, betas=(0.9, 0.98), weight_decay=0.01)
     rng, choose = Random(1), np.random.default_rng(1)
     all_words = [one.word for one in data if one.word]
     data = sorted(data, key=lambda one: len(one.frozen.tokens))
@@ -120,9 +156,10 @@ def train(
             list_ = embed(model, words)
             logits = scores(model, embeddings, decoded, list_).float()
         real = labels >= 0
-        value = F.cross_entropy(logits[real], labels[real], label_smoothing=0.05)
+        counts[NO_BIAS] = first + (last - first) * share
+        value = F.cross_entropy(logits[real], labels[real], counts, label_smoothing=0.05)
         for group in optimizer.param_groups:
-            group["lr"] = 1.2e-3 * min(1.0, (step + 1) / 100, 1.5 * (1 - share) + 0.01)
+            group["lr"] = PEAK * min(1.0, (step + 1) / 100, 1.5 * (1 - share) + 0.01)
         optimizer.zero_grad()
         value.backward()
         nn.utils.clip_grad_norm_(learnt, 2.0)

@@ -18,15 +18,15 @@ from .network import OfflineModel
 
 @dataclass(frozen=True, slots=True)
 class SecondPassRecipe(Recipe):
-    """A short run at a low rate, without what only an untrained model needs."""
+    """A lower rate than the streaming model's, without what only an untrained model needs."""
 
-    peak: float = 1.2e-4
-    warmup: int = 15
+    peak: float = 3e-4
+    warmup: int = 50
     flat: float = 0.2
     positions: int = 2000
     sampler: tuple[float, float] = (0.0, 0.0)
     frames_until: float = 0.0
-    average: float = 0.98
+    average: float = 0.995
     checkpoint_every: float = 180.0
     second_share: float = 0.0
     threads: int = 1
