@@ -14,6 +14,7 @@ from deploy.ray.asr_serve.options import (
     Options,
     check_node,
 )
+from tests.support.chart import VALUES
 from tests.support.ray_serve import CONFIG, RAY, node_environment
 
 DEFAULTS = Settings(_env_file=None)
@@ -120,6 +121,12 @@ def test_settings_reach_the_replicas_as_the_server_reads_them() -> None:
         ("ASR_LOG_LEVEL", "debug"),
         ("ASR_THREADS", "3"),
     }
+
+
+def test_ray_scales_by_the_numbers_of_the_chart() -> None:
+    options, scaling = Options.of(ARGUMENTS), VALUES["autoscaling"]
+    assert options.utilization == scaling["utilizationPercent"] / 100
+    assert options.downscale_delay_s == scaling["scaleDownStabilizationSeconds"]
 
 
 def test_nothing_in_the_example_ends_long_connections() -> None:
