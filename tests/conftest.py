@@ -5,12 +5,15 @@ import gc
 import importlib.util
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from asr_server.process import heap_trim
+from tests.support import databases
 
 # Before torch is loaded. Where threads outnumber cores, waiting threads that spin make a step ten
 # times slower. Servers that tests start as processes inherit these variables.
@@ -54,6 +57,34 @@ def _servers_do_not_freeze() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(heap_trim, "frozen_gc", contextlib.nullcontext)
         yield
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[databases.Postgres]:
+    """Start a PostgreSQL, one for all tests of a worker."""
+    if reason := databases.missing():
+        pytest.skip(reason)
+    with tempfile.TemporaryDirectory() as directory:  # its path is short enough for a Unix socket
+        server = databases.Postgres(Path(directory))
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+@pytest.fixture
+def postgres_url(postgres: databases.Postgres) -> str:
+    """Return the URL of a PostgreSQL without tables."""
+    return postgres.new_schema()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Return the URL of a database without tables, of either kind."""
+    if request.param == "postgres":
+        return str(request.getfixturevalue("postgres_url"))
+    return f"sqlite:///{tmp_path}/new/directory/lists.sqlite3"
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -65,13 +65,35 @@ def test_a_token_stands_for_its_key_until_it_expires():
     assert token.startswith(TOKEN_PREFIX)
     assert expires_at == clock.now + 60
     grant = access.check(f"Bearer {token}")
-    assert grant == Grant(caller, expires_at)
+    assert (grant.caller, grant.expires_at) == (caller, expires_at)
     access.confirm(grant)
     clock.now += 60
     with pytest.raises(InvalidApiKey):
         access.check(token)
     with pytest.raises(InvalidApiKey, match="The temporary token has expired"):
         access.confirm(grant)
+
+
+def test_a_revoked_token_starts_nothing_and_other_tokens_of_its_key_go_on():
+    access = Access([KEY])
+    caller = access.check_key(KEY)
+    revoked, other = (access.check(access.issue(caller, 60)[0]) for _ in range(2))
+    access.revoked = frozenset({revoked.token_id})
+    with pytest.raises(InvalidApiKey, match="The temporary token was revoked"):
+        access.confirm(revoked)
+    access.confirm(other)
+    access.confirm(access.check(KEY))
+
+
+def test_an_expired_token_is_still_known_as_one_of_its_key():
+    clock = Clock()
+    access = Access([KEY], clock=clock)
+    caller = access.check_key(KEY)
+    token, _ = access.issue(caller, 60)
+    clock.now += 60
+    assert access.verify(token).caller == caller
+    assert Access([OTHER]).verify(token) is None
+    assert access.verify(KEY) is None
 
 
 def test_a_token_is_valid_in_another_process_until_its_key_is_removed():

@@ -2,64 +2,33 @@
 
 import asyncio
 import os
-import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
 from asr_server.errors import NotFound, Throttled
-from asr_server.settings import Settings
-from asr_server.vocabularies import Vocabularies
-from tests.support.databases import HAS_POSTGRES, postgres
+from tests.support.databases import vocabularies
 
 ME, YOU = "0123456789abcdef", "fedcba9876543210"
 WORDS = [{"text": "阿里巴巴", "weight": 4, "lang": "zh"}, {"text": "DashScope", "weight": 5}]
 MODEL = "paraformer-realtime-v2"
 
 
-def stored(url: str, limit: int = 3) -> Vocabularies:
-    return Vocabularies(Settings(database_url=url, max_vocabularies=limit))
-
-
-@pytest.fixture(scope="module")
-def postgres_url():
-    with tempfile.TemporaryDirectory() as directory, postgres(Path(directory)) as url:
-        yield url
-
-
-@pytest.fixture(
-    params=[
-        "sqlite",
-        pytest.param(
-            "postgres", marks=pytest.mark.skipif(not HAS_POSTGRES, reason="no PostgreSQL here")
-        ),
-    ]
-)
-def url(request, tmp_path):
-    if request.param == "postgres":
-        return request.getfixturevalue("postgres_url")
-    return f"sqlite:///{tmp_path}/new/directory/lists.sqlite3"
-
-
 @pytest.fixture
-def lists(url):
-    vocabularies = stored(url)
-    yield vocabularies
-    for caller in (ME, YOU):
-        for vocabulary in vocabularies.list(caller, None, 0, 100):
-            vocabularies.delete(caller, vocabulary.id)
-    vocabularies.close()
+def lists(database_url):
+    lists = vocabularies(database_url, 3)
+    yield lists
+    lists.database.close()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows has other permissions")
 def test_only_the_servers_user_can_read_a_new_file(tmp_path):
     file = tmp_path / "data" / "lists.sqlite3"
-    lists = stored(f"sqlite:///{file}")
+    lists = vocabularies(f"sqlite:///{file}")
     lists.create(ME, "demo", MODEL, WORDS)
-    lists.close()
+    lists.database.close()
     assert [oct(path.stat().st_mode & 0o777) for path in (file, file.parent)] == ["0o600", "0o700"]
 
 
@@ -69,9 +38,9 @@ def test_the_modes_of_an_existing_file_and_directory_are_kept(tmp_path):
     file.touch()
     file.chmod(0o660)
     tmp_path.chmod(0o750)
-    lists = stored(f"sqlite:///{file}")
+    lists = vocabularies(f"sqlite:///{file}")
     lists.create(ME, "demo", MODEL, WORDS)
-    lists.close()
+    lists.database.close()
     assert [oct(path.stat().st_mode & 0o777) for path in (file, tmp_path)] == ["0o660", "0o750"]
 
 
@@ -83,11 +52,11 @@ def test_a_vocabulary_is_stored_unchanged(lists):
     assert kept.created == kept.modified
 
 
-def test_a_vocabulary_outlives_the_process(lists, url):
+def test_a_vocabulary_outlives_the_process(lists, database_url):
     id = lists.create(ME, "demo", MODEL, WORDS)
-    again = stored(url)
+    again = vocabularies(database_url)
     assert list(again.get(ME, id).words) == WORDS
-    again.close()
+    again.database.close()
 
 
 def test_words_can_be_replaced(lists):
@@ -152,18 +121,23 @@ def test_the_limit_holds_for_concurrent_calls(lists):
     assert len(refused) == 5
 
 
-def test_many_processes_may_create_the_tables_at_once(tmp_path):
-    url = f"sqlite:///{tmp_path}/lists.sqlite3"
-    processes = [stored(url, 100) for _ in range(6)]
+def test_many_processes_may_create_the_tables_at_once(database_url):
+    processes = [vocabularies(database_url, 100) for _ in range(6)]
+    ready = threading.Barrier(6)
+
+    def begin(one):
+        ready.wait()
+        return one.create(ME, "demo", MODEL, WORDS)
+
     with ThreadPoolExecutor(6) as pool:
-        list(pool.map(lambda one: one.create(ME, "demo", MODEL, WORDS), processes))
+        assert len(set(pool.map(begin, processes))) == 6
     assert len(processes[0].list(ME, None, 0, 100)) == 6
     for one in processes:
-        one.close()
+        one.database.close()
 
 
 def test_no_file_is_created_before_the_first_call(tmp_path):
-    stored(f"sqlite:///{tmp_path}/lists.sqlite3", 1).close()
+    vocabularies(f"sqlite:///{tmp_path}/lists.sqlite3", 1).database.close()
     assert os.listdir(tmp_path) == []
 
 
@@ -174,7 +148,7 @@ async def test_a_cancellation_that_coincides_with_the_result_is_not_lost(lists):
         loop.call_soon_threadsafe(asking.cancel)
         answered.set()
 
-    asking = asyncio.create_task(lists.run(call), name="asking")
+    asking = asyncio.create_task(lists.database.run(call), name="asking")
     await asyncio.sleep(0)
     answered.wait()
     # While the loop is blocked, the result and the cancellation become ready together.

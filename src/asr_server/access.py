@@ -2,7 +2,7 @@
 
 Without any key configured every caller is let through. A token is not stored: it carries its key's
 fingerprint and is signed with the key, so every process of an installation accepts it until it
-expires or its key is removed. A token may start tasks and nothing else.
+expires, is revoked or its key is removed. A token may start tasks and nothing else.
 """
 
 import base64
@@ -38,6 +38,8 @@ class Grant:
     caller: Caller
     expires_at: float | None = None
     """Unix time in seconds at which a token expires; None for a key."""
+    token_id: str = ""
+    """What revokes a token; empty for a key."""
 
 
 class Access:
@@ -52,6 +54,8 @@ class Access:
         self._stamp: tuple[int, int] | None = None
         self._unreadable = False
         self._keys = dict(self._given)
+        self.revoked: frozenset[str] = frozenset()
+        """Ids of tokens that are no longer valid."""
         try:
             self._read()
         except (OSError, ValueError) as error:
@@ -76,8 +80,8 @@ class Access:
         caller = self._owner(given)
         if caller is not None:
             return Grant(caller)
-        grant = self._token(given) if given.startswith(TOKEN_PREFIX) else None
-        if grant is None:
+        grant = self.verify(given)
+        if grant is None or self._expired(grant) or grant.token_id in self.revoked:
             raise InvalidApiKey
         return grant
 
@@ -89,10 +93,12 @@ class Access:
         return grant.caller
 
     def confirm(self, grant: Grant) -> None:
-        """Raise InvalidApiKey if the token has expired or the key was removed since `check`."""
+        """Raise InvalidApiKey if the token has expired or was revoked, or its key was removed."""
         self._reload()
-        if grant.expires_at is not None and self._clock() >= grant.expires_at:
+        if self._expired(grant):
             raise InvalidApiKey("The temporary token has expired.")
+        if grant.token_id in self.revoked:
+            raise InvalidApiKey("The temporary token was revoked.")
         if not self.open and grant.caller not in self._keys:
             raise InvalidApiKey
 
@@ -112,18 +118,24 @@ class Access:
         ]
         return matching[0] if matching else None
 
-    def _token(self, token: str) -> Grant | None:
+    def verify(self, token: str) -> Grant | None:
+        """Return whom a token was issued to, even if it has expired; None if it was not here."""
+        if not token.startswith(TOKEN_PREFIX):
+            return None
         body = token[len(TOKEN_PREFIX) :]
         try:
             signed = base64.urlsafe_b64decode(body + "=" * (-len(body) % 4))
             claims, signature = signed[: _CLAIMS.size], signed[_CLAIMS.size :]
-            fingerprint, _, expiry = _CLAIMS.unpack(claims)
+            fingerprint, nonce, expiry = _CLAIMS.unpack(claims)
         except (ValueError, binascii.Error, struct.error):
             return None
         key = self._keys.get(fingerprint.hex())
         if key is None or not hmac.compare_digest(signature, _sign(claims, key)):
             return None
-        return Grant(fingerprint.hex(), expiry) if self._clock() < expiry else None
+        return Grant(fingerprint.hex(), expiry, nonce.hex())
+
+    def _expired(self, grant: Grant) -> bool:
+        return grant.expires_at is not None and self._clock() >= grant.expires_at
 
     def _reload(self) -> None:
         try:

@@ -31,6 +31,7 @@ from asr_server.asr.load import build_engine
 from asr_server.asr.types import Backend, LoadError
 from asr_server.audio.decoder_pool import DecoderPool, decoder_pool
 from asr_server.capacity import Capacity, Setup, measured
+from asr_server.database import Database
 from asr_server.errors import AsrError, InternalError, MethodNotAllowed, UnknownPath
 from asr_server.models.registry import Choice, choose
 from asr_server.network import lan_addresses
@@ -40,6 +41,7 @@ from asr_server.observability.logs import fault
 from asr_server.observability.metrics import Metrics, ServerState
 from asr_server.process import descriptors, heap_trim
 from asr_server.process.signals import GracefulShutdown
+from asr_server.revocations import Revocations
 from asr_server.settings import Settings
 from asr_server.vocabularies import Vocabularies
 from asr_server.websocket.browsers import BrowserGuard
@@ -110,7 +112,10 @@ def create_app(
         name, notice = Path(choice.name).name, choice.notice
     keys = (key.get_secret_value() for key in settings.api_keys)
     access = Access(keys, settings.api_keys_file or "")
-    lists = Vocabularies(settings)
+    database = Database(settings)
+    lists = Vocabularies(database, settings.max_vocabularies)
+    revocations = Revocations(database, access)
+    metrics.database_up.set_function(lambda: revocations.state == "ok")
     pool = decoders or decoder_pool()
     server = ServerContext(
         engine,
@@ -151,6 +156,7 @@ def create_app(
             asyncio.create_task(gpu.watch(metrics, lambda: engine.gpu), name="gpu"),
             asyncio.create_task(history.watch(), name="history"),
             asyncio.create_task(heap_trim.watch(), name="heap trim"),
+            asyncio.create_task(revocations.watch(), name="revocations"),
         ]
         try:
             with heap_trim.frozen_gc():
@@ -162,17 +168,19 @@ def create_app(
             if decoders is None:
                 pool.close()
             await engine.stop()
-            lists.close()
+            database.close()
 
     app = Application(settings, lifespan)
     app.state.engine = engine
     app.state.drain = connections.drain
-    app.include_router(health.router(engine, state, metrics, name, notice))
+    app.include_router(
+        health.router(engine, state, metrics, name, notice, lambda: revocations.state)
+    )
     app.include_router(status.router(history, notice))
     app.include_router(page.router())
     if settings.https:
         app.include_router(phone.router(access, lan_addresses))
-    app.include_router(tokens.router(access))
+    app.include_router(tokens.router(access, revocations))
     app.include_router(vocabularies.router(lists, access, settings))
     app.include_router(transcriptions.router(connections.recognise, access, settings))
     app.include_router(docs.router(app))

@@ -224,7 +224,7 @@ class Settings(BaseSettings):
 
     # Storage
     database_url: str = "sqlite:///./data/asr_server.sqlite3"
-    """Database of hotword vocabularies, a SQLAlchemy URL: `postgresql+psycopg://user@host/db`."""
+    """Database of hotword lists and revoked tokens: `postgresql://user:password@host/db`."""
     max_vocabularies: int = Field(default=10, ge=1)
     """Hotword vocabularies of one API key."""
 

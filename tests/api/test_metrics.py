@@ -25,7 +25,7 @@ UNITS = (
     *("previews", "characters"),
 )
 COUNTED = ("errors", "restarts", "pass")
-NO_UNIT = {"asr_server_state", "asr_build"}
+NO_UNIT = {"asr_server_state", "asr_build", "asr_database_up"}
 
 
 async def scrape(served) -> dict[str, float]:

@@ -5,6 +5,7 @@ import asyncio
 import dashscope
 import pytest
 from dashscope.audio.asr import VocabularyService, VocabularyServiceException
+from websockets.exceptions import InvalidStatus
 
 from tests.support.serving import (
     LOUD,
@@ -265,3 +266,52 @@ async def test_a_token_of_an_invalid_duration_is_refused(served, seconds):
 
 async def test_a_token_needs_a_key(served):
     assert (await post(served, "/api/v1/tokens", key="sk-guess")).status_code == 401
+
+
+async def revoke(served, token, key=KEY):
+    return await post(served, "/api/v1/tokens/revoke", {"token": token}, key)
+
+
+async def test_a_token_is_revoked_at_once_and_any_number_of_times(served):
+    issued = (await post(served, "/api/v1/tokens")).json()
+    for _ in range(2):
+        answer = await revoke(served, issued["token"])
+        assert (answer.status_code, answer.json()["expires_at"]) == (200, issued["expires_at"])
+        with pytest.raises(InvalidStatus, match="401"):
+            async with connected(served, f"/api-ws/v1/inference?api_key={issued['token']}"):
+                pass
+
+
+async def test_only_the_key_of_a_token_revokes_it(served):
+    token = (await post(served, "/api/v1/tokens")).json()["token"]
+    refused = await revoke(served, token, OTHER)
+    assert (refused.status_code, refused.json()["code"]) == (400, "InvalidParameter")
+    assert token not in refused.text
+    refused = await revoke(served, token, token)
+    assert (refused.status_code, refused.json()["code"]) == (403, "AccessDenied")
+    assert (await revoke(served, token, None)).status_code == 401
+    async with connected(served, f"/api-ws/v1/inference?api_key={token}"):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("message", "refusal"),
+    [
+        ({}, "Missing required parameter 'token'!"),
+        ({"token": 7}, "'token': 7. It must be a temporary token made from this API key."),
+        ({"token": "st-忘"}, "It must be a temporary token made from this API key."),
+        ({"token": KEY}, "It must be a temporary token made from this API key."),
+        ([], "The request is not a JSON object, but an array of 0."),
+    ],
+)
+async def test_what_is_no_token_is_not_revoked(served, message, refusal):
+    answer = await post(served, "/api/v1/tokens/revoke", message)
+    assert (answer.status_code, answer.json()["code"]) == (400, "InvalidParameter")
+    assert refusal in answer.json()["message"]
+
+
+async def test_a_server_without_keys_has_no_tokens_to_revoke(tmp_path):
+    async with serving(database_url=f"sqlite:///{tmp_path}/lists.sqlite3") as served:
+        token = (await post(served, "/api/v1/tokens")).json()["token"]
+        assert (await revoke(served, token)).status_code == 400
+    assert not [*tmp_path.iterdir()]

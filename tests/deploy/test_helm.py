@@ -70,6 +70,13 @@ CONTRADICTIONS: dict[str, tuple[dict[str, Any], str]] = {
         {"database": {**POSTGRES, "existingSecret": "db"}, "networkPolicy": TO_POSTGRES},
         "database.url and database.existingSecret are both set",
     ),
+    "password in the Deployment": (
+        {
+            "database": {"url": "postgresql://asr:secret@db/asr"},
+            "networkPolicy": TO_POSTGRES,
+        },
+        "database.url contains a password",
+    ),
     "no way to the database": ({"database": POSTGRES}, "closes the way to the database"),
     "no name": ({"ingress": {"enabled": True}, "access": KEYS}, "needs at least one name"),
     "no Gateway": ({"gateway": {"enabled": True}, "access": KEYS}, "needs at least one Gateway"),

@@ -14,11 +14,11 @@ from AsrClient import AsrClient, Parameters, Retry
 from asr_server.access import ANONYMOUS
 from asr_server.asr.engine import Engine
 from asr_server.settings import Settings
-from asr_server.vocabularies import Vocabularies
 from asr_server.websocket.connection import Connection
 from asr_server.websocket.limits import ConcurrencyLimit
 from asr_server.websocket.server_context import ServerContext
 from tests.support import processes
+from tests.support.databases import vocabularies
 from tests.support.fake_backend import FakeBackend
 from tests.support.processes import await_state, free_port, launched, state_of
 from tests.support.scripted_socket import Socket
@@ -298,9 +298,7 @@ async def test_a_rolling_restart_loses_no_sentence(drain_timeout_s):
 async def connection():
     engine = Engine(FakeBackend, Settings())
     await engine.start()
-    server = ServerContext(
-        engine, Settings(), Vocabularies(Settings(database_url="sqlite://")), ConcurrencyLimit(0)
-    )
+    server = ServerContext(engine, Settings(), vocabularies(), ConcurrencyLimit(0))
     socket = Socket()
     socket.readable.set()
     connection = Connection(socket, ANONYMOUS, server)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from asr_server.observability import logs
 from asr_server.settings import Settings
-from asr_server.vocabularies import Vocabularies
+from tests.support.databases import vocabularies
 from tests.support.fake_backend import TEXT, FakeBackend
 from tests.support.loggers import separate_logging
 from tests.support.processes import free_port, launched
@@ -268,14 +268,14 @@ def test_neither_messages_nor_results_reach_the_log(frames, breaks):
 
 
 def test_a_database_error_does_not_quote_the_words_of_a_list(tmp_path, caplog):
-    lists = Vocabularies(Settings(database_url=f"sqlite:///{tmp_path}/lists.sqlite3"))
+    lists = vocabularies(f"sqlite:///{tmp_path}/lists.sqlite3")
     lists.create("0" * 16, "a", "m", [{"text": "秘密", "weight": 4}])
     with contextlib.closing(sqlite3.connect(tmp_path / "lists.sqlite3")) as connection:
         connection.execute("DROP TABLE hotword_vocabularies")
     caplog.set_level("DEBUG")
     with pytest.raises(Exception, match="unavailable") as caught:
         lists.create("0" * 16, "a", "m", [{"text": "秘密", "weight": 4}])
-    lists.close()
+    lists.database.close()
     assert "no such table" in caplog.text
     assert "秘密" not in caplog.text + repr(caught.value.__cause__)
 

@@ -24,7 +24,7 @@ KEYS = {"keys": ["0123456789abcdef"]}
 INGRESS = {"enabled": True, "hosts": ["asr.example.com"], "tlsSecret": "tls"}
 GATEWAY = {"enabled": True, "parentRefs": [{"name": "public"}], "retries": 2}
 KEDA = {"mode": "keda", "prometheusAddress": "http://prometheus:9090"}
-POSTGRES = {"url": "postgresql+psycopg://asr@db/asr"}
+POSTGRES = {"url": "postgresql://asr@db/asr"}
 TO_POSTGRES = {"egress": [{"ports": [{"protocol": "TCP", "port": 5432}]}]}
 
 MATRIX: dict[str, dict[str, Any]] = {

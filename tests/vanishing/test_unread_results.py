@@ -9,10 +9,10 @@ from asr_server.access import ANONYMOUS
 from asr_server.asr.engine import Engine
 from asr_server.asr.types import StreamOptions
 from asr_server.settings import Settings
-from asr_server.vocabularies import Vocabularies
 from asr_server.websocket.connection import Connection
 from asr_server.websocket.limits import ConcurrencyLimit
 from asr_server.websocket.server_context import ServerContext
+from tests.support.databases import vocabularies
 from tests.support.fake_backend import FakeBackend
 from tests.support.scripted_socket import Socket
 from tests.support.serving import LOUD, QUIET, finish_task, run_task, texts, within
@@ -30,7 +30,7 @@ async def serve(engine, socket: Socket, **settings) -> None:
     server = ServerContext(
         engine,
         Settings(**settings),
-        Vocabularies(Settings(database_url="sqlite://")),
+        vocabularies(),
         ConcurrencyLimit(0),
     )
     async with within(10):

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Response
 from asr_server import __version__
 from asr_server.asr.engine import Engine
 from asr_server.observability.metrics import CONTENT_TYPE, Metrics, ServerState
+from asr_server.revocations import DatabaseState
 
 
 def router(
@@ -16,13 +17,14 @@ def router(
     metrics: Metrics,
     model: str,
     notice: str | None,
+    database: Callable[[], DatabaseState],
 ) -> APIRouter:
     """Return `/healthz`, `/readyz`, `/metrics`; `model` is a name, `notice` a warning to users."""
     health = APIRouter(tags=["Operation"])
 
     @health.get("/healthz")
     async def healthz() -> dict[str, Any]:
-        """Report that the process lives, its model and its device."""
+        """Report that the process lives, its model, its device and whether its database answers."""
         return {
             "status": "ok",
             "version": __version__,
@@ -30,6 +32,7 @@ def router(
             "device": engine.device,
             "second_pass": "off" if engine.no_second_pass else "on",
             "second_pass_reason": engine.no_second_pass or None,
+            "database": database(),
             "notice": notice,
         }
 

@@ -141,3 +141,19 @@ CUSTOMIZATION: dict[str, Any] = {
         },
     }
 }
+
+REVOCATION: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["token"],
+                    "properties": {"token": {"type": "string"}},
+                },
+                "example": {"token": "st-…"},
+            }
+        },
+    }
+}

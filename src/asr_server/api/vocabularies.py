@@ -12,13 +12,13 @@ from pydantic import (
     StringConstraints,
     ValidationError,
 )
-from starlette.requests import ClientDisconnect
 
 from asr_server.access import Access, Caller
+from asr_server.api.json_body import read_object
 from asr_server.api.schemas import BEARER, CUSTOMIZATION
 from asr_server.errors import InvalidParameter, ModelNotFound
 from asr_server.protocol import http, models
-from asr_server.protocol.refusals import invalid, invalid_field, shown
+from asr_server.protocol.refusals import invalid, invalid_field
 from asr_server.settings import Settings
 from asr_server.text.hotwords import check
 from asr_server.vocabularies import Vocabularies, Vocabulary
@@ -26,8 +26,6 @@ from asr_server.vocabularies import Vocabularies, Vocabulary
 PATH = "/api/v1/services/audio/asr/customization"
 MODEL = "speech-biasing"
 MAX_HOTWORDS = 500
-MAX_BODY_BYTES = 1 << 20
-"""500 hotwords take a tenth of it."""
 DEFAULT_WEIGHT = 4
 MAX_EXTRA_BYTES = 1024
 MAX_PAGE = 1_000_000
@@ -94,34 +92,11 @@ def router(vocabularies: Vocabularies, access: Access, settings: Settings) -> AP
     async def customization(request: Request) -> dict[str, Any]:
         """Create, list, query, update or delete hotword lists; `input.action` says which."""
         caller = access.check_key(request.headers.get("authorization"))
-        action, given = _parse(await _body(request), settings)
-        output = await vocabularies.run(_act, vocabularies, caller, action, given)
+        action, given = _parse(await read_object(request), settings)
+        output = await vocabularies.database.run(_act, vocabularies, caller, action, given)
         return {"output": output, "usage": {"count": 1}, "request_id": http.request_id()}
 
     return routes
-
-
-async def _body(request: Request) -> dict[str, Any]:
-    """Return the JSON object in a request. Raises InvalidParameter."""
-    kind = request.headers.get("content-type", "")
-    # Pages of any site may send the other types without the browser asking this server first.
-    if kind.partition(";")[0].strip().lower() != "application/json":
-        raise InvalidParameter(f"Content-Type must be application/json, not {kind[:100]!r}.")
-    received = bytearray()
-    try:
-        async for piece in request.stream():
-            received += piece
-            if len(received) > MAX_BODY_BYTES:
-                raise InvalidParameter(f"The request is longer than {MAX_BODY_BYTES} bytes.")
-    except ClientDisconnect as error:
-        raise InvalidParameter("The request ended before its body.") from error
-    try:
-        value = json.loads(received)
-    except (ValueError, RecursionError):
-        raise InvalidParameter("The request is not a JSON object, but no JSON at all.") from None
-    if not isinstance(value, dict):
-        raise InvalidParameter(f"The request is not a JSON object, but {shown(value)}.")
-    return value
 
 
 def _parse(message: dict[str, Any], settings: Settings) -> tuple[str, Any]:

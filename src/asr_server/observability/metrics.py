@@ -173,6 +173,10 @@ class Metrics:
             "asr_device_restarts",
             "Restarts of a device that failed or hung; each failed all open tasks.",
         )
+        self.database_up = gauge(
+            "asr_database_up",
+            "1 while the database of hotword lists and revoked tokens answers, 0 otherwise.",
+        )
         self._state = gauge(
             "asr_server_state", "1 for the server's current state, 0 for all others.", "state"
         )

@@ -55,7 +55,7 @@ async def _listed(vocabularies: Vocabularies, caller: Caller, task: Task) -> Hot
     if task.vocabulary_id is None:
         return task.hotwords
     try:
-        vocabulary = await vocabularies.run(vocabularies.get, caller, task.vocabulary_id)
+        vocabulary = await vocabularies.database.run(vocabularies.get, caller, task.vocabulary_id)
     except NotFound:
         log.info("vocabulary not found; the task runs without it", extra={"task_id": task.task_id})
         return task.hotwords

@@ -22,6 +22,9 @@
 {{- if and $v.database.url $v.database.existingSecret -}}
   {{- $faults = append $faults "database.url and database.existingSecret are both set: choose one." -}}
 {{- end -}}
+{{- if regexMatch "://[^/@]*:[^/@]+@" $v.database.url -}}
+  {{- $faults = append $faults "database.url contains a password, which every reader of the Deployment would see: put the URL into a Secret and name it in database.existingSecret." -}}
+{{- end -}}
 {{- if and $v.networkPolicy.enabled (or $v.database.existingSecret (and $v.database.url (not (hasPrefix "sqlite" $v.database.url)))) (not $v.networkPolicy.egress) -}}
   {{- $faults = append $faults "The network policy closes the way to the database: add a rule to networkPolicy.egress, or set networkPolicy.enabled to false." -}}
 {{- end -}}
