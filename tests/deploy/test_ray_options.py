@@ -45,6 +45,10 @@ REFUSED = {
     ),
     "a name that is no setting": ({"settings": {"ASR_THREAD": 4}}, "ASR_THREAD is no setting"),
     "a key for all to see": ({"settings": {"ASR_API_KEYS": "k" * 16}}, "use ASR_API_KEYS_FILE"),
+    "a password for all to see": (
+        {"settings": {"ASR_DATABASE_URL": "postgresql://asr:kkkk@db/asr"}},
+        "ASR_DATABASE_URL would appear",
+    ),
     "a port of its own": ({"settings": {"ASR_PORT": 9000}}, "ASR_PORT has no effect"),
     "a second capacity": ({"settings": {"ASR_CAPACITY": 50}}, "ASR_CAPACITY is set already"),
 }

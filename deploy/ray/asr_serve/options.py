@@ -23,6 +23,11 @@ MIN_DRAINING = "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S"
 """Variable: seconds that a replica stays reachable once it is to stop."""
 HARD_STOP = "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S"
 REQUEST_TIMEOUT = "RAY_SERVE_REQUEST_PROCESSING_TIMEOUT_S"
+SECRETS = {
+    "ASR_API_KEYS": "use ASR_API_KEYS_FILE, or .env in the directory",
+    "ASR_DATABASE_URL": "its password belongs into .env in the directory",
+}
+"""Settings that are not for all eyes, and where they belong."""
 RAY_LISTENS = ("ASR_HOST", "ASR_PORT", "ASR_HTTPS", "ASR_SSL_CERTFILE", "ASR_SSL_KEYFILE")
 
 
@@ -57,11 +62,8 @@ class Options(BaseModel):
         for name in settings:
             if name.removeprefix("ASR_").lower() not in DEFAULTS or not name.startswith("ASR_"):
                 raise ValueError(f"{name} is no setting, such as ASR_LOG_LEVEL")
-            if name == "ASR_API_KEYS":
-                raise ValueError(
-                    "ASR_API_KEYS would appear in Ray's dashboard: "
-                    "use ASR_API_KEYS_FILE, or .env in the directory"
-                )
+            if name in SECRETS:
+                raise ValueError(f"{name} would appear in Ray's dashboard: {SECRETS[name]}")
             if name in RAY_LISTENS:
                 raise ValueError(f"{name} has no effect: Ray listens, see http_options")
             if name in BUILDER_SETS:
