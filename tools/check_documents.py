@@ -18,6 +18,7 @@ PAIRS = [
         "docs/CAPACITY.md",
         "docs/INSTALL.md",
         "docs/KUBERNETES.md",
+        "deploy/ray/README.md",
     )
 ]
 LANGUAGES = ("bash", "python", "json")

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
@@ -77,13 +78,17 @@ class Application(FastAPI):
         """Serve one connection, or the application's start and end."""
         await self._compat(scope, receive, send)
 
+    def configure_uvicorn(self, config: Any) -> None:
+        """Change the `Config` of a uvicorn that does not call the application's lifespan."""
+        self._compat.configure(config)
+
 
 def create_app(
     settings: Settings,
     choice: Choice | None = None,
     load: Callable[[], Backend] | None = None,
     decoders: DecoderPool | None = None,
-) -> FastAPI:
+) -> Application:
     """Return the server as an ASGI application; it accepts connections once the model is warm.
 
     Without a `choice` of the model, finds the settings' model, and downloads it if they allow that.
@@ -167,6 +172,7 @@ def create_app(
 
     app = Application(settings, lifespan)
     app.state.engine = engine
+    app.state.drain = connections.drain
     app.include_router(
         health.router(engine, state, metrics, name, notice, lambda: revocations.state)
     )

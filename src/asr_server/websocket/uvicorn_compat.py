@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 NO_TLS = "uvicorn's own command speaks TLS only with its --ssl-certfile and --ssl-keyfile"
 OPEN = "no API key is configured: every client that reaches %s may use the server; see ASR_API_KEYS"
 
+PROTOCOL = "asr_server.protocol"
+"""Key of uvicorn's object in the scope, set by what stands between uvicorn and the application."""
+
 MAX_ACCEPTS = 512
 """Connections that wait to be accepted, and attempts of asyncio per turn of the event loop, even
 those without a descriptor."""
@@ -46,9 +49,9 @@ class UvicornCompat:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Prepare a connection and pass it on."""
-        caller: Any = getattr(send, "__self__", None)  # uvicorn's object, if it calls directly
+        caller: Any = scope.get(PROTOCOL) or getattr(send, "__self__", None)  # uvicorn's object
         if scope["type"] == "lifespan":
-            self._configure(getattr(caller, "config", None))
+            self.configure(getattr(caller, "config", None))
             async with self._sockets.watched():
                 await self._app(scope, receive, _without_startup_error(send))
             return
@@ -65,7 +68,7 @@ class UvicornCompat:
         if scope["type"] == "websocket":
             _mark_refusal_as_complete(caller)
 
-    def _configure(self, uvicorn: Any) -> None:
+    def configure(self, uvicorn: Any) -> None:
         """Change uvicorn's configuration, which it reads anew for every connection."""
         if uvicorn is None:
             log.warning("not called by uvicorn: clients may send any number of messages")

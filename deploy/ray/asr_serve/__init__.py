@@ -1,0 +1,1 @@
+"""Run asr-server as a deployment of Ray Serve."""
