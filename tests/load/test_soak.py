@@ -52,7 +52,7 @@ def problems(lines) -> list[str]:
 async def test_a_run_without_faults_has_no_problems(run):
     lines = await run()
     counts = samples_of(lines)[-1]["counts"]
-    assert counts["finished"] > 10
+    assert counts["finished"] > 2
     assert counts["disconnected"] >= 1
     assert problems(lines) == []
 

@@ -78,7 +78,7 @@ def configuration(tokens: int) -> dict[str, Any]:
         "seaco_decoder": "ParaformerSANMDecoder",
         "seaco_decoder_conf": {
             **decoder,
-            "linear_units": 256,
+            "linear_units": 160,
             "use_output_layer": False,
             "wo_input_layer": True,
         },

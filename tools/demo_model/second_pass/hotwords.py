@@ -10,7 +10,7 @@ characters belong to no hotword:
   character's row of the output layer; a word's embedding begins close to the sum of its rows; so
   with projections near the identity a character finds the words that contain it.
 - `NO_BIAS` is due for nine characters of ten: it counts for little at first.
-- The bias decoder's last layer has as many units as the model has channels.
+- The bias decoder's layers have 160 units, not 64.
 """
 
 import time
@@ -33,7 +33,7 @@ from .network import OfflineModel, decode_layers
 BATCH = 48
 LONGEST_LIST = 60
 PEAK = 2e-3
-NO_BIAS_COUNTS = (0.1, 0.5)
+NO_BIAS_COUNTS = (0.1, 0.3)
 """What a character without a hotword counts in the loss, at the beginning and at the end."""
 Word = tuple[int, ...]
 
@@ -53,10 +53,11 @@ def begin(network: nn.Module) -> None:
     with torch.no_grad():
         for name, value in network.bias_encoder.named_parameters():
             value.mul_(0.1)
+            gain = 0.3 / typical if name.endswith("l0") else 1.5
             # In the order of PyTorch's LSTM: input gate, forget gate, cell, output gate.
             entering, remembering, cell, leaving = value.chunk(4)
             if name.startswith("weight_ih"):
-                cell.add_(same * 0.3 / typical)
+                cell.add_(same * gain)
             elif name.startswith("bias_ih"):
                 entering.add_(1.0), remembering.add_(2.0), leaving.add_(1.0)
         for layer in network.seaco_decoder.decoders:
@@ -80,7 +81,7 @@ def embed(model: OfflineModel, words: list[Word]) -> Tensor:
 def scores(model: OfflineModel, embeddings: Tensor, decoded: Tensor, list_: Tensor) -> Tensor:
     """Return logits [batch, tokens, vocabulary] of the bias decoder; padding is zero in both."""
     network = model.paraformer
-    keys = list_[None].expand(len(embeddings), -1, -1)
+    keys = list_[None]  # the same for the whole batch
     mask = torch.ones(1, 1, 1, len(list_), dtype=torch.bool)
     attended = decode_layers(network.seaco_decoder, embeddings, keys, mask)
     attended = attended + decode_layers(network.seaco_decoder, decoded, keys, mask)
@@ -156,7 +157,7 @@ def train(
             list_ = embed(model, words)
             logits = scores(model, embeddings, decoded, list_).float()
         real = labels >= 0
-        counts[NO_BIAS] = first + (last - first) * share
+        counts[NO_BIAS] = first + (last - first) * share**2
         value = F.cross_entropy(logits[real], labels[real], counts, label_smoothing=0.05)
         for group in optimizer.param_groups:
             group["lr"] = PEAK * min(1.0, (step + 1) / 100, 1.5 * (1 - share) + 0.01)
