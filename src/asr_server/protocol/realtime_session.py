@@ -190,11 +190,7 @@ def _with_format(config: Config, value: Any, param: str, dialect: Dialect) -> Co
 
 
 def _with_rate(config: Config, rate: Any, param: str) -> Config:
-    if (
-        not isinstance(rate, int)
-        or isinstance(rate, bool)
-        or not (MIN_SAMPLE_RATE <= rate <= MAX_SAMPLE_RATE)
-    ):
+    if type(rate) is not int or not MIN_SAMPLE_RATE <= rate <= MAX_SAMPLE_RATE:
         limits = f"{MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz"
         raise InvalidEvent(f"Invalid value of '{param}': it must be {limits}.", param)
     return config if config.telephone else replace(config, sample_rate=rate)
