@@ -29,8 +29,8 @@ if "funasr" not in sys.modules and (_funasr := importlib.util.find_spec("funasr"
 
 gc.disable()  # while tests are collected: it would walk through half a million new objects
 
-# A deadline would test how busy the machine is. Each run tries other examples.
-settings.register_profile("default", deadline=None, max_examples=50)
+# A deadline would test how busy the machine is.
+settings.register_profile("default", deadline=None)
 # `make fuzz`. Every example counts, so no health check may end the run.
 settings.register_profile(
     "fuzz", deadline=None, max_examples=10_000, suppress_health_check=list(HealthCheck)
