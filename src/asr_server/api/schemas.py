@@ -112,48 +112,31 @@ TRANSCRIPTION: dict[str, Any] = {
     },
 }
 
-CUSTOMIZATION: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["model", "input"],
-                    "properties": {
-                        "model": {"type": "string", "enum": ["speech-biasing"]},
-                        "input": {
-                            "type": "object",
-                            "description": "`action` and what it takes; see the protocol's page",
-                        },
-                    },
-                },
-                "example": {
-                    "model": "speech-biasing",
-                    "input": {
-                        "action": "create_vocabulary",
-                        "target_model": "paraformer-realtime-v2",
-                        "prefix": "mine",
-                        "vocabulary": [{"text": "达摩院", "weight": 4}],
-                    },
-                },
-            }
-        },
-    }
-}
 
-REVOCATION: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["token"],
-                    "properties": {"token": {"type": "string"}},
-                },
-                "example": {"token": "st-…"},
-            }
+def _json_body(example: dict[str, Any], properties: dict[str, Any]) -> dict[str, Any]:
+    """Return the description of a JSON body whose properties are all required."""
+    schema = {"type": "object", "required": list(properties), "properties": properties}
+    content = {"application/json": {"schema": schema, "example": example}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+CUSTOMIZATION = _json_body(
+    {
+        "model": "speech-biasing",
+        "input": {
+            "action": "create_vocabulary",
+            "target_model": "paraformer-realtime-v2",
+            "prefix": "mine",
+            "vocabulary": [{"text": "达摩院", "weight": 4}],
         },
-    }
-}
+    },
+    {
+        "model": {"type": "string", "enum": ["speech-biasing"]},
+        "input": {
+            "type": "object",
+            "description": "`action` and what it takes; see the protocol's page",
+        },
+    },
+)
+
+REVOCATION = _json_body({"token": "st-…"}, {"token": {"type": "string"}})
