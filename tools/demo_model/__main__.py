@@ -110,24 +110,25 @@ def second_pass_train(work: Work = WORK, minutes: float = 40.0, threads: int = 1
 
 @app.command()
 def second_pass_heads(
-    work: Work = WORK, minutes: float = 10.0, times_minutes: float = 3.0, threads: int = 1
+    work: Work = WORK, minutes: float = 0.0, times_minutes: float = 3.0, threads: int = 1
 ) -> None:
-    """Teach the offline model times and hotwords, with its recogniser frozen."""
+    """Teach the offline model times, and hotwords for `minutes`, with its recogniser frozen."""
     from .second_pass import heads
 
     heads.train(work, PRODUCTS / "asr", minutes * 60, times_minutes * 60, threads)
 
 
 @app.command()
-def second_pass_export(work: Work = WORK, folder: Path = PRODUCTS / "second_pass") -> None:
-    """Write the offline model's directory from the last checkpoints."""
+def second_pass_export(
+    work: Work = WORK, folder: Path = PRODUCTS / "second_pass", hotwords: bool = False
+) -> None:
+    """Write the offline model's directory, on request with what `second-pass-heads` learnt."""
     from .second_pass import export as second_pass
     from .second_pass import heads
 
     tokens = json.loads((PRODUCTS / "asr/tokens.json").read_text("utf-8"))
     model = heads.trained(work / "second_pass", len(tokens))
     weights, cmvn = model.paraformer.state_dict(), PRODUCTS / "asr/am.mvn"
-    hotwords = (work / "second_pass/hotwords.pt").exists()
     second_pass.export(weights, tokens, cmvn, folder, hotwords)
 
 

@@ -29,18 +29,20 @@ def write_tokens(path: Path, tokens: list[str]) -> None:
     path.write_text(json.dumps(tokens, ensure_ascii=False, indent=0), encoding="utf-8")
 
 
-def write_pointers(folder: Path) -> None:
+def write_pointers(folder: Path, task: str = "auto-speech-recognition", cmvn: bool = True) -> None:
     """Write what FunASR's hub loader looks for: the names of the files beside it."""
+    files: dict[str, object] = {
+        "init_param": "model.pt",
+        "config": "config.yaml",
+        "tokenizer_conf": {"token_list": "tokens.json"},
+    }
+    if cmvn:
+        files["frontend_conf"] = {"cmvn_file": "am.mvn"}
     pointers = {
         "framework": "pytorch",
-        "task": "auto-speech-recognition",
+        "task": task,
         "model": {"type": "funasr"},
-        "file_path_metas": {
-            "init_param": "model.pt",
-            "config": "config.yaml",
-            "tokenizer_conf": {"token_list": "tokens.json"},
-            "frontend_conf": {"cmvn_file": "am.mvn"},
-        },
+        "file_path_metas": files,
     }
     (folder / "configuration.json").write_text(json.dumps(pointers, indent=2) + "\n", "utf-8")
 

@@ -23,7 +23,7 @@ from torch import Tensor
 from . import grammar
 from . import numbers as num
 from .dataset import SEED, SENTENCES, vocabulary
-from .export import write_tokens, write_yaml
+from .export import write_pointers, write_tokens, write_yaml
 
 MARKS = ["<unk>", "_", "，", "。", "？", "、"]
 NOTHING, COMMA, STOP, QUESTION = 1, 2, 3, 4
@@ -265,17 +265,7 @@ def _export(model: CTTransformerStreaming, tokens: list[str], folder: Path) -> N
     torch.save(state, folder / "model.pt")
     write_yaml(folder / "config.yaml", configuration(len(tokens)))
     write_tokens(folder / "tokens.json", tokens)
-    pointers = {
-        "framework": "pytorch",
-        "task": "punctuation",
-        "model": {"type": "funasr"},
-        "file_path_metas": {
-            "init_param": "model.pt",
-            "config": "config.yaml",
-            "tokenizer_conf": {"token_list": "tokens.json"},
-        },
-    }
-    (folder / "configuration.json").write_text(json.dumps(pointers, indent=2) + "\n", "utf-8")
+    write_pointers(folder, "punctuation", cmvn=False)
 
 
 def load(folder: Path) -> tuple[CTTransformerStreaming, dict[str, int]]:

@@ -4,8 +4,7 @@ A batch shares a list: spans and invented words of some of its texts, words that
 words that differ from what is said in one character. Where a listed word is said its characters
 are due, elsewhere `NO_BIAS`.
 
-Three things make it learn in minutes on a processor; without them it only learns that most
-characters belong to no hotword:
+Without these it only learns that most characters belong to no hotword; they were changed together:
 - Its attention begins as a search. The recogniser's output for a character is close to that
   character's row of the output layer; a word's embedding begins close to the sum of its rows; so
   with projections near the identity a character finds the words that contain it.
