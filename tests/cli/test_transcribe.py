@@ -103,3 +103,15 @@ def test_a_command_that_would_mix_recordings_up_is_refused(tmp_path, arguments, 
     done = asr_server("transcribe", *arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert reason in done.stderr
+
+
+def test_nothing_to_transcribe_is_named_before_a_model_is_loaded(tmp_path):
+    (tmp_path / "calls").mkdir()
+    (tmp_path / "notes.wav").write_bytes(b"not a sound at all")
+    arguments = ("calls", "absent.wav", "notes.wav", "--model", "no-such-model")
+    done = asr_server("transcribe", *arguments, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "calls: it is a folder; name the files in it" in done.stderr
+    assert "absent.wav: there is no such file" in done.stderr
+    assert "notes.wav: " in done.stderr
+    assert "no-such-model" not in done.stderr

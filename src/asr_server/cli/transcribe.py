@@ -25,6 +25,7 @@ from asr_server.cli.options import (
     server_here,
 )
 from asr_server.recordings.recognise import Request
+from asr_server.recordings.files import RecordingError, open_recording
 from asr_server.recordings.transcripts import Format, Transcript, formatted, line, transcribe
 
 app = typer.Typer()
@@ -82,6 +83,10 @@ def transcribe_command(
 ) -> None:
     """Transcribe recordings, without a server."""
     _check(files, format, output_dir)
+    if faults := _faults(files):  # before a model is loaded for nothing
+        for fault in faults:
+            err.print(fault, markup=False, soft_wrap=True)
+        raise typer.Exit(1)
     log_warnings()
     running, _ = server_here(
         streams, model=model, device=device, dtype=dtype, model_dir=model_dir, download=download
@@ -151,6 +156,19 @@ def _check(files: Sequence[Path], format: Format, output_dir: Path | None) -> No
         if count > 1:
             err.print(f"{count} recordings would be written to {path}.", markup=False)
             raise typer.Exit(2)
+
+
+def _faults(files: Sequence[Path]) -> list[str]:
+    """Return what is wrong with each of the files, nothing if one of them is a recording."""
+    faults = []
+    for file in files:
+        try:
+            open_recording(file)
+        except RecordingError as exc:
+            faults.append(f"{file}: {exc}")
+        else:
+            return []
+    return faults
 
 
 def _target(output_dir: Path, recording: Path, format: Format) -> Path:
