@@ -5,7 +5,8 @@
 
 Every recording that `speak` made has a conversation of five messages as its context: sentences of
 other recordings, each with a name. In the column "names" one of them is the name that is spoken
-next; in "others" none is, so that everything that changes is wrong.
+next; in "others" none is, so that everything that changes is wrong. With `--second-pass` finals
+come from an offline model, else from streaming.
 """
 
 import asyncio
@@ -95,6 +96,7 @@ def main(
     model: Annotated[Path, typer.Argument(help="A FunASR model directory.")],
     manifests: Annotated[list[Path], typer.Argument(help="Manifests that `speak` wrote.")],
     scale: Annotated[list[float], typer.Option(help="Factors of the bonus.")] = [1.0],  # noqa: B006
+    second_pass: Annotated[Path | None, typer.Option(help="An offline model directory.")] = None,
 ) -> None:
     """Print recall, error rates and false insertions without and with a context."""
     table = Table(
@@ -106,7 +108,7 @@ def main(
         settings = Settings(
             model=str(model), device="cpu", dtype="float32", max_tasks=STREAMS, max_delay_ms=0
         )
-        engine = build_engine(settings, model)
+        engine = build_engine(settings, model, second_pass=second_pass)
         await engine.start()
         bonuses = hotword_compiler.BONUSES
         for manifest in manifests:

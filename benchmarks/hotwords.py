@@ -7,7 +7,8 @@
 `speak` puts invented names into held-out sentences of the demo grammar and synthesises them: the
 grammar has the characters but not their combination, so the model often outputs homophones.
 `measure` recognises them with a list of 500 names, the spoken ones among many others, and then
-plain recordings (manifests as `asr-server evaluate` reads them) without any of the names.
+plain recordings (manifests as `asr-server evaluate` reads them) without any of the names. With
+`--second-pass` its finals come from an offline model, else from streaming.
 """
 
 import asyncio
@@ -155,6 +156,7 @@ def measure(
     rare: Annotated[list[Path], typer.Argument(help="Manifests that `speak` wrote.")],
     plain: Annotated[list[Path], typer.Option(help="Manifests without the names.")] = [],  # noqa: B006
     weight: Annotated[list[int], typer.Option(help="The weight of every word.")] = [1, 3, 4, 5],  # noqa: B006
+    second_pass: Annotated[Path | None, typer.Option(help="An offline model directory.")] = None,
 ) -> None:
     """Print the recall of the names, the error rates, and the false insertions."""
     from tools.demo_model import invented
@@ -171,7 +173,7 @@ def measure(
         settings = Settings(
             model=str(model), device="cpu", dtype="float32", max_tasks=STREAMS, max_delay_ms=0
         )
-        engine = build_engine(settings, model)
+        engine = build_engine(settings, model, second_pass=second_pass)
         await engine.start()
         for manifest in (*rare, *plain):
             for value in weight:

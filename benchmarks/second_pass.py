@@ -195,8 +195,9 @@ async def outcomes(target: Target) -> dict[str, float]:
 async def searched(target: Target, tried: dict[int, bool], plan: Plan, seconds: float) -> int:
     """Run the levels of a plan and return the streams held."""
     while (streams := plan(tried)) is not None:
-        tried[streams] = (await level(target, streams, seconds)).held
-        console.print(f"  {streams} streams: {'held' if tried[streams] else 'goals broken'}")
+        seen = await level(target, streams, seconds)
+        tried[streams] = seen.held
+        console.print(f"  {streams} streams: {'; '.join(seen.broken) or 'held'}")
         await asyncio.sleep(1)
     return held(tried)
 
