@@ -41,11 +41,11 @@ settings.load_profile("default")
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Return how many workers `-n auto` starts: none for named files, or for chosen markers.
 
-    For the whole suite one more than there are cores, because tests of servers wait for timers.
+    For the whole suite two more than there are cores, because tests of servers wait for timers.
     """
     if config.args != config.getini("testpaths") or "not slow" not in config.option.markexpr:
         return 0
-    return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1) + 1
+    return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1) + 2
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,5 +1,6 @@
 """What clients see of the second pass, over the wire."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -91,18 +92,46 @@ async def test_without_an_offline_model_a_task_that_asks_for_it_runs_all_the_sam
             assert health["second_pass_reason"] == "there is no offline model"
 
 
-@pytest.mark.skipif(
+needs_demo = pytest.mark.skipif(
     not (SHOWN.exists() and (EMBEDDED / "second_pass" / "config.yaml").exists()),
     reason="the demo's offline model is not here",
 )
+
+
+def shown() -> list[tuple[dict[str, Any], bytes, dict[str, Any]]]:
+    """Return each recording's entry and samples, and the parameters that ask for its text."""
+    return [
+        (
+            one,
+            (SHOWN.parent / one["file"]).read_bytes()[44:] + QUIET,
+            {
+                "vocabulary": {word: 4 for word in one["hotwords"]},
+                "inverse_text_normalization_enabled": False,
+            },
+        )
+        for one in json.loads(SHOWN.read_text(encoding="utf-8"))
+    ]
+
+
+@needs_demo
 async def test_the_demo_is_more_often_right_with_its_second_pass() -> None:
     streamed, corrected = [], []
     async with serving(**{**SMALL_DEMO, "second_pass": "on"}) as served:
-        for recording in json.loads(SHOWN.read_text(encoding="utf-8")):
-            audio = (SHOWN.parent / recording["file"]).read_bytes()[44:] + QUIET
-            words = {word: 4 for word in recording["hotwords"]}
-            asked = {"vocabulary": words, "inverse_text_normalization_enabled": False}
+        for recording, audio, asked in shown():
             for second_pass, pairs in ((False, streamed), (True, corrected)):
                 said = await finals(served, audio, **asked, second_pass_enabled=second_pass)
                 pairs.append((recording["text"], "".join(bare(said))))
     assert error_rate(corrected) < error_rate(streamed), (streamed, corrected)
+
+
+@needs_demo
+async def test_the_demo_spells_a_name_of_a_tasks_list_and_of_no_other_tasks() -> None:
+    async with serving(**{**SMALL_DEMO, "second_pass": "on"}) as served:
+        for recording, audio, asked in shown():
+            if recording["hotwords"]:
+                without = asked | {"vocabulary": {}}
+                both = await asyncio.gather(
+                    *(finals(served, audio, **each) for each in (asked, without))
+                )
+                with_list, without_list = ("".join(bare(said)) for said in both)
+                assert with_list == recording["text"] != without_list

@@ -110,7 +110,7 @@ def second_pass_train(work: Work = WORK, minutes: float = 40.0, threads: int = 1
 
 @app.command()
 def second_pass_heads(
-    work: Work = WORK, minutes: float = 0.0, times_minutes: float = 3.0, threads: int = 1
+    work: Work = WORK, minutes: float = 60.0, times_minutes: float = 3.0, threads: int = 1
 ) -> None:
     """Teach the offline model times, and hotwords for `minutes`, with its recogniser frozen."""
     from .second_pass import heads
@@ -119,17 +119,15 @@ def second_pass_heads(
 
 
 @app.command()
-def second_pass_export(
-    work: Work = WORK, folder: Path = PRODUCTS / "second_pass", hotwords: bool = False
-) -> None:
-    """Write the offline model's directory, on request with what `second-pass-heads` learnt."""
+def second_pass_export(work: Work = WORK, folder: Path = PRODUCTS / "second_pass") -> None:
+    """Write the offline model's directory."""
     from .second_pass import export as second_pass
     from .second_pass import heads
 
     tokens = json.loads((PRODUCTS / "asr/tokens.json").read_text("utf-8"))
-    model = heads.trained(work / "second_pass", len(tokens))
+    model = heads.trained(work / "second_pass", len(tokens), complete=True)
     weights, cmvn = model.paraformer.state_dict(), PRODUCTS / "asr/am.mvn"
-    second_pass.export(weights, tokens, cmvn, folder, hotwords)
+    second_pass.export(weights, tokens, cmvn, folder)
 
 
 @app.command()

@@ -56,10 +56,20 @@ def attend(query: Tensor, key: Tensor, value: Tensor, heads: int, mask: Tensor) 
     Plain batched products: their bfloat16 backward pass is twice as fast on processors as the
     fused kernel's.  mask: [n, 1, 1 or queries, keys].
     """
-    query, key, value = (_heads(x, heads) for x in (query, key, value))
+    return weighted_sum(attention_weights(query, key, heads, mask), value)
+
+
+def attention_weights(query: Tensor, key: Tensor, heads: int, mask: Tensor) -> Tensor:
+    """The weights [n, heads, queries, keys] of `attend`, in float32."""
+    query, key = _heads(query, heads), _heads(key, heads)
     scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
-    weights = scores.float().masked_fill(~mask, -1e30).softmax(-1).to(value.dtype)
-    return (weights @ value).transpose(-2, -3).flatten(-2)
+    return scores.float().masked_fill(~mask, -1e30).softmax(-1)
+
+
+def weighted_sum(weights: Tensor, value: Tensor) -> Tensor:
+    """The sums of values that `attention_weights` ask for."""
+    value = _heads(value, weights.shape[1])
+    return (weights.to(value.dtype) @ value).transpose(-2, -3).flatten(-2)
 
 
 class DemoModel(nn.Module):

@@ -12,11 +12,17 @@ NO_BIAS = 0
 """`<blank>`, which is never spoken, stands for "no hotword here"."""
 START = 1
 """`<s>` ends every list of hotwords."""
+BIAS_UNITS = 496
+"""Units of the bias decoder's feed-forward layers."""
 TIED = {
     "decoder.embed.0.weight": "decoder.output_layer.weight",
     "hotword_output_layer.weight": "decoder.output_layer.weight",
     **{
         f"predictor.blstm.{kind}_l0_reverse": f"predictor.blstm.{kind}_l0"
+        for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    },
+    **{
+        f"bias_encoder.{kind}_l1": f"bias_encoder.{kind}_l0"
         for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     },
 }
@@ -78,7 +84,9 @@ def configuration(tokens: int) -> dict[str, Any]:
         "seaco_decoder": "ParaformerSANMDecoder",
         "seaco_decoder_conf": {
             **decoder,
-            "linear_units": 160,
+            # One head, which compares whole embeddings; two units for nearly each dimension.
+            "attention_heads": 1,
+            "linear_units": BIAS_UNITS,
             "use_output_layer": False,
             "wo_input_layer": True,
         },
@@ -98,22 +106,6 @@ def configuration(tokens: int) -> dict[str, Any]:
         "frontend": "WavFrontend",
         **input_and_output(tokens),
     }
-
-
-HOTWORD_PARTS = ("bias_encoder.", "seaco_decoder.", "hotword_output_layer.", "decoder.embed.")
-"""Where the names of parameters begin that only hotwords need."""
-
-
-def without_hotwords(config: dict[str, Any]) -> dict[str, Any]:
-    """Return the configuration of the same recogniser without the bias decoder."""
-    kept = {name: value for name, value in config.items() if not name.startswith("seaco_")}
-    names = ("ctc_weight", "lsm_weight", "length_normalized_loss", "predictor_weight")
-    model_conf = {
-        name: config["model_conf"][name] for name in (*names, "predictor_bias", "sampling_ratio")
-    }
-    decoder_conf = config["decoder_conf"] | {"wo_input_layer": True}
-    changed = {"model_conf": model_conf, "decoder_conf": decoder_conf}
-    return {**kept, **changed, "model": "BiCifParaformer"}
 
 
 def create(tokens: int) -> SeacoParaformer:

@@ -29,8 +29,7 @@ class OfflineReader(Reader):
         self.tokens: list[str] = json.loads((folder / "tokens.json").read_text("utf-8"))
         self.model = OfflineModel(len(self.tokens)).eval()
         stored = torch.load(folder / "model.pt", weights_only=True)
-        # Without a bias decoder its parts stay untrained.
-        self.model.paraformer.load_state_dict(unpacked(stored), strict=False)
+        self.model.paraformer.load_state_dict(unpacked(stored))
         self.normaliser = read_normaliser(folder / "am.mvn")
 
     def layout(self, frames: Tensor, lengths: Tensor, point: int) -> Layout:

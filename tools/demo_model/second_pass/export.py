@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tools.demo_model.export import write_pointers, write_tokens, write_yaml
 
-from .architecture import HOTWORD_PARTS, TIED, configuration, without_hotwords
+from .architecture import TIED, configuration
 
 SMALLEST = 20_000
 LARGEST = 127
@@ -53,20 +53,11 @@ def unpacked(stored: dict[str, Tensor]) -> dict[str, Tensor]:
     return weights
 
 
-def export(
-    weights: dict[str, Tensor], tokens: list[str], cmvn: Path, folder: Path, hotwords: bool = True
-) -> None:
-    """Write all files of the directory; `cmvn` is the streaming model's am.mvn.
-
-    Without a trained bias decoder it is left out: the server then lets streaming find hotwords.
-    """
+def export(weights: dict[str, Tensor], tokens: list[str], cmvn: Path, folder: Path) -> None:
+    """Write all files of the directory; `cmvn` is the streaming model's am.mvn."""
     folder.mkdir(parents=True, exist_ok=True)
-    stored, config = packed(weights), configuration(len(tokens))
-    if not hotwords:
-        stored = {k: value for k, value in stored.items() if not k.startswith(HOTWORD_PARTS)}
-        config = without_hotwords(config)
-    torch.save(stored, folder / "model.pt")
-    write_yaml(folder / "config.yaml", config)
+    torch.save(packed(weights), folder / "model.pt")
+    write_yaml(folder / "config.yaml", configuration(len(tokens)))
     write_tokens(folder / "tokens.json", tokens)
     (folder / "am.mvn").write_bytes(cmvn.read_bytes())
     write_pointers(folder)

@@ -1,7 +1,7 @@
 """What the trained recogniser makes of recordings, computed once: the heads learn from it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,11 @@ class Frozen:
     tokens: np.ndarray
     begins: np.ndarray
     ends: np.ndarray
+
+    def for_hotwords(self) -> "Frozen":
+        """Return what hotwords are learnt from, in little memory."""
+        half = {"embeddings": self.embeddings.half(), "decoded": self.decoded.half()}
+        return replace(self, hidden=self.hidden[:0].clone(), **half)
 
 
 @torch.inference_mode()

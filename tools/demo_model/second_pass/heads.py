@@ -5,14 +5,17 @@ from pathlib import Path
 
 import torch
 
+from tools.demo_model.dataset import NAMES
 from tools.demo_model.evaluation import read_normaliser
 
 from . import hotwords, times
 from .frozen import freeze, read_items
 from .network import OfflineModel
 
-PLAIN = 1_500
-"""Recordings without an invented word."""
+PLAIN = 11_600
+"""Recordings without an invented word, from which hotwords are learnt."""
+MOST_TOKENS = 30
+"""Of these recordings: longer ones would pad their batches."""
 TIMED = 1_200
 """Recordings from which the times are learnt."""
 TIMES = tuple(f"paraformer.predictor.{part}" for part in ("upsample_cnn", "blstm", "cif_output2"))
@@ -21,8 +24,14 @@ HOTWORDS = tuple(
 )
 
 
-def trained(folder: Path, tokens: int) -> OfflineModel:
-    """Return the recogniser of the last checkpoint, with the heads trained so far."""
+PARTS = ("times", "hotwords")
+
+
+def trained(folder: Path, tokens: int, complete: bool = False) -> OfflineModel:
+    """Return the recogniser of the last checkpoint, with the heads trained so far.
+
+    Raises FileNotFoundError if it shall be `complete` and a head is not trained.
+    """
     model = OfflineModel(tokens)
     state = torch.load(folder / "checkpoint.pt", weights_only=True)["average"]
     recogniser = {
@@ -30,8 +39,8 @@ def trained(folder: Path, tokens: int) -> OfflineModel:
     }
     model.load_state_dict(recogniser, strict=False)
     hotwords.begin(model.paraformer)
-    for part in ("times", "hotwords"):
-        if (folder / f"{part}.pt").exists():
+    for part in PARTS:
+        if complete or (folder / f"{part}.pt").exists():
             kept = torch.load(folder / f"{part}.pt", weights_only=True)
             model.load_state_dict(kept, strict=False)
     return model.eval()
@@ -61,20 +70,19 @@ def train(work: Path, streaming: Path, seconds: float, times_seconds: float, thr
             stream.write(line + "\n")
         print(line, flush=True)
 
-    plain = list(freeze(model, read_items(speech, "train-*", PLAIN), normaliser))
-    log(f"{len(plain)} plain recordings")
     if times_seconds:
-        times.train(model.paraformer.predictor, plain[:TIMED], times_seconds, log)
+        timed = list(freeze(model, read_items(speech, "train-*", TIMED), normaliser))
+        times.train(model.paraformer.predictor, timed, times_seconds, log)
         save(model, folder, "times", TIMES)
     if not seconds:
         return
     words = json.loads((speech / "names.json").read_text("utf-8"))
-    named = freeze(model, read_items(speech, "names-*", 10_000), normaliser)
-    data = [hotwords.Spoken(one, None) for one in plain if len(one.hidden) < 100]
-    for one in named:
-        text = "".join(tokens[token] for token in one.tokens)
-        word = words.get(text)
-        data.append(hotwords.Spoken(one, word and tuple(ids[c] for c in word)))
+    items = read_items(speech, "train-*", PLAIN) + read_items(speech, "names-*", NAMES)
+    data = []
+    for one in freeze(model, items, normaliser):
+        if len(one.tokens) <= MOST_TOKENS:
+            word = words.get("".join(tokens[token] for token in one.tokens))
+            data.append(hotwords.Spoken(one.for_hotwords(), word and tuple(ids[c] for c in word)))
     log(f"{len(data)} recordings for hotwords")
     hotwords.train(model, data, seconds, log)
     save(model, folder, "hotwords", HOTWORDS)

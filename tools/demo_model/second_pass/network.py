@@ -9,7 +9,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tools.demo_model.architecture import TAIL, WIDTH
-from tools.demo_model.model import DemoModel, Encoded, Fired, attend
+from tools.demo_model.model import (
+    DemoModel,
+    Encoded,
+    Fired,
+    attend,
+    attention_weights,
+    weighted_sum,
+)
 from tools.demo_model.streaming_layout import Layout
 
 from .architecture import create
@@ -93,19 +100,24 @@ class OfflineModel(DemoModel):
         return [row[:count].tolist() for row, count in zip(ids, counts.tolist(), strict=True)]
 
 
-def decode_layers(decoder: nn.Module, x: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
+def decode_layers(
+    decoder: nn.Module, x: Tensor, keys: Tensor, mask: Tensor, seen: list[Tensor] | None = None
+) -> Tensor:
     """A Paraformer decoder: x [batch, tokens, width] attends to keys where `mask` is true.
 
-    Tokens whose row in `x` is zero are padding: no other token's FSMN sees them.
+    Tokens whose row in `x` is zero are padding: no other token's FSMN sees them. `seen` gets the
+    attention [batch, heads, tokens, keys] of each layer.
     """
     real = (x != 0).any(-1, keepdim=True)
     for layer in decoder.decoders:
         inner = layer.norm2(layer.feed_forward(layer.norm1(x))) * real
         x = x + (memory(inner, layer.self_attn.fsmn_block.weight) + inner) * real
-        attention = layer.src_attn
-        query = attention.linear_q(layer.norm3(x))
-        key, value = attention.linear_k_v(keys).chunk(2, -1)
-        x = x + attention.linear_out(attend(query, key, value, attention.h, mask))
+        source = layer.src_attn
+        key, value = source.linear_k_v(keys).chunk(2, -1)
+        weights = attention_weights(source.linear_q(layer.norm3(x)), key, source.h, mask)
+        if seen is not None:
+            seen.append(weights)
+        x = x + source.linear_out(weighted_sum(weights, value))
     for layer in decoder.decoders3:
         x = layer.feed_forward(layer.norm1(x))
     return decoder.after_norm(x)
