@@ -50,7 +50,7 @@ bench: venv/.installed-dev  ## measure this machine against the peers: benchmark
 	$(BIN)/python -m benchmarks.event_loop measure
 	$(BIN)/python -m benchmarks.report
 
-demo-model: venv/.installed-dev  ## train the embedded demo model again (needs espeak-ng, over three hours)
+demo-model: venv/.installed-dev  ## train the embedded demo model again (needs espeak-ng, over five hours)
 	$(BIN)/python -m tools.demo_model build
 
 build/audit/bin/pip-audit:

@@ -261,6 +261,15 @@ def test_faster_than_realtime_audio_does_not_count_as_utilisation():
     assert admission.utilisation(100.5) == 0.0
 
 
+def test_the_load_has_the_delay_of_a_usual_lone_step() -> None:
+    admission = Admission(0.15, 0.6)
+    assert admission.load(0.0, 0).lone_delay_s == 0.0
+    for began, duration_s, chunks in ((0.0, 0.1, 1), (1.0, 0.1, 1), (2.0, 0.9, 1), (3.0, 0.5, 4)):
+        admission.decode_began(began, 4)
+        admission.decode_ended(began, began + duration_s, 4, chunks, waited_s=0.02)
+    assert admission.load(4.0, 4).lone_delay_s == pytest.approx(0.12)
+
+
 def test_previews_are_told_apart_from_chunks() -> None:
     admission = Admission(0.15, 0.6)
     for began in (0.0, 0.1, 0.2, 0.3):

@@ -180,7 +180,7 @@ def verify(work: Work = WORK, folder: Path = PRODUCTS / "asr", count: int = 10) 
 
 @app.command()
 def build(work: Work = WORK, minutes: float = 170.0) -> None:
-    """Everything, from nothing to the committed files (over three hours on two cores)."""
+    """Everything, from nothing to the committed files (over five hours on two cores)."""
     speech(work)
     train(work, minutes)
     export(work)

@@ -148,7 +148,7 @@ class Admission:
         """Return utilisation and delay."""
         utilisation = self.utilisation(now)
         chunks = 1 - self._previews_s / self._busy_s if self._busy_s else 0.0
-        return Load(utilisation, self.delay(now, streams), utilisation * chunks)
+        return Load(utilisation, self.delay(now, streams), utilisation * chunks, self._lone_delay)
 
     def utilisation(self, now: float) -> float:
         """Return the share of recent time the workers decoded live audio, 0 to 1."""
@@ -187,6 +187,10 @@ class Admission:
         return self._decoder_delay * (1 - _weight(idle, IDLE_WINDOW_S))
 
     @property
+    def _lone_delay(self) -> float:
+        return median(self._lone_delays) if self._lone_delays else 0.0
+
+    @property
     def _burst(self) -> float:
         """Return how many streams fit without batching: as many may open at once."""
         if not self._lone_steps:
@@ -208,7 +212,7 @@ class Admission:
         """
         if not self._lone_delays or streams <= self._streams:
             return delay
-        if self._decode_delay <= (lone := median(self._lone_delays)):
+        if self._decode_delay <= (lone := self._lone_delay):
             return delay
         free = lone / self._decode_delay
         left = 1 - (1 - free) * streams / max(self._streams, 1.0)

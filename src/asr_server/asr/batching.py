@@ -47,6 +47,8 @@ class Load:
     """Time live audio takes from its arrival to its result."""
     without_previews: float = 0.0
     """Utilisation, previews left out."""
+    lone_delay_s: float = 0.0
+    """The delay of a step with a single chunk: what the processor takes at least."""
 
 
 @dataclass(frozen=True, slots=True)

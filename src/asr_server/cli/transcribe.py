@@ -24,8 +24,8 @@ from asr_server.cli.options import (
     progress_bars,
     server_here,
 )
-from asr_server.recordings.recognise import Request
 from asr_server.recordings.files import RecordingError, open_recording
+from asr_server.recordings.recognise import Request
 from asr_server.recordings.transcripts import Format, Transcript, formatted, line, transcribe
 
 app = typer.Typer()
