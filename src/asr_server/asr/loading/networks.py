@@ -1,6 +1,7 @@
 """Build the networks from their files."""
 
 import warnings
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
@@ -57,8 +58,9 @@ def load_punctuation(model: ModelDir) -> PunctuationModel:
     return network
 
 
+@cache
 def load_vad() -> SileroVad:
-    """Return the VAD with the weights in the `silero-vad` package."""
+    """Return the VAD with the weights in the `silero-vad` package; it keeps no state of a caller."""
     # Found without importing it: the package's import sets torch to one thread.
     package = find_spec("silero_vad")
     assert package is not None
