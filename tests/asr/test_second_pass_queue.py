@@ -51,6 +51,15 @@ def test_recordings_take_short_steps_while_a_stream_is_live() -> None:
     assert len(taken(waiting(*jobs), any_live=False)) == 6
 
 
+def test_a_slow_step_of_recordings_rules_no_live_sentence_out() -> None:
+    for live, late in ((False, []), (True, [job(2)])):
+        queue = waiting((job(1), 30.0, live))
+        taken(queue)
+        queue.computed([job(1)], 2.0)
+        queue.offer(2, {job(2): 0.5}, True, 0.0)
+        assert queue.take_late(0.0) == late
+
+
 def test_no_other_sentence_makes_a_deadline_pass() -> None:
     jobs = (job(1), 0.25, True), (job(2), 0.5, True)
     assert taken(waiting(*jobs)) == [1, 2]  # the cost is not known yet

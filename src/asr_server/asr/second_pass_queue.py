@@ -59,6 +59,8 @@ class SecondPassQueue:
         self._max_batch = MAX_BATCH
         self._costs: deque[float] = deque(maxlen=COST_STEPS)
         """Seconds for each sample, padding included."""
+        self._bulk_step = False
+        """The step that was taken last has no live stream's sentence."""
 
     def offer(
         self, stream: StreamId, jobs: Mapping[SecondPassJob, float], live: bool, now: float
@@ -104,11 +106,17 @@ class SecondPassQueue:
             if self._fits([*chosen, one], now, any_live):
                 chosen.append(one)
         self._remove(chosen)
+        self._bulk_step = bool(chosen) and not any(one.live for one in chosen)
         return {one.job: one.since for one in chosen}
 
     def computed(self, jobs: Collection[SecondPassJob], duration_s: float) -> None:
-        """Note how long a step took."""
-        self._costs.append(duration_s / _padded(jobs))
+        """Note how long the step that was taken last took.
+
+        Recordings sent at full speed keep every core busy, and their steps take several times as
+        long: they do not say what a live sentence will cost.
+        """
+        if not self._bulk_step:
+            self._costs.append(duration_s / _padded(jobs))
 
     def _all(self) -> list[_Waiting]:
         return [one for waiting in self._waiting.values() for one in waiting.values()]

@@ -60,7 +60,7 @@ def load_punctuation(model: ModelDir) -> PunctuationModel:
 
 @cache
 def load_vad() -> SileroVad:
-    """Return the VAD with the weights in the `silero-vad` package; it keeps no state of a caller."""
+    """Return the VAD with the weights of `silero-vad`; it keeps no state of a caller."""
     # Found without importing it: the package's import sets torch to one thread.
     package = find_spec("silero_vad")
     assert package is not None
