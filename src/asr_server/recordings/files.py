@@ -62,6 +62,13 @@ def open_recording(
     """
     if path == STDIN:
         return OpenRecording(_read_stdin, format, sample_rate)
+    try:
+        return _open_file(path, sample_rate)
+    except OSError as exc:
+        raise RecordingError(f"it cannot be opened ({exc.strerror})") from exc
+
+
+def _open_file(path: Path, sample_rate: int) -> OpenRecording:
     if path.is_dir():
         raise RecordingError("it is a folder; name the files in it")
     if not path.is_file():
