@@ -74,11 +74,11 @@ def without_list(backend: PyTorchBackend) -> list[SecondPassResult]:
     return [backend.correct([SecondPassWork(pcm(one["file"]))])[0] for one in RECORDINGS]
 
 
-@pytest.mark.skipif(not SPELLED, reason="the demo's offline model takes no hotwords")
 def test_a_list_of_words_that_nobody_says_changes_nothing(
     backend: PyTorchBackend, without_list: list[SecondPassResult]
 ) -> None:
     words = tuple((word, 4) for shown in SPELLED for word in shown["hotwords"])
+    assert words
     hotwords = compile_hotwords(words, backend.vocabulary)
     for recording, result in zip(RECORDINGS, without_list, strict=True):
         work = SecondPassWork(pcm(recording["file"]), hotwords=hotwords)

@@ -106,7 +106,7 @@ def test_a_step_that_did_not_fit_makes_later_ones_smaller() -> None:
         (Load(0.9, 0.1, without_previews=0.5), False),
         (Load(0.9, 0.0, without_previews=0.7), True),
         (Load(0.1, 0.13), True),
-        (Load(0.1, 0.13, lone_delay_s=0.02), True),
+        (Load(0.1, 0.13, lone_delay_s=0.1), True),  # near the delay at which tasks are refused
         (Load(0.5, 0.2, lone_delay_s=0.16), False),  # a slow processor that has time left
         (Load(0.5, 0.3, lone_delay_s=0.16), True),
     ],

@@ -19,8 +19,9 @@ MAX_UTILISATION, MAX_DELAY_S = 0.6, 0.120
 Admission refuses tasks from a delay of 150 ms on: it shall never be a second pass that brings it
 there. Previews are left out because they fill an idle device."""
 LONE_DELAYS = 1.5
-"""The delay that is allowed, as a multiple of a lone step's, where that is more: a processor that
-takes 120 ms for a single chunk is slow, not overloaded."""
+"""The delay that is allowed instead, as a multiple of a lone step's, where that alone is above
+`MAX_DELAY_S`: such a processor is slow, not overloaded. Admission refuses a fifth task there in any
+case, and never one of the first four."""
 
 MAX_PADDING = 1.25
 """Longest batch in relation to the audio in it."""
@@ -39,7 +40,8 @@ rule them out for ever."""
 
 def overloaded(load: Load) -> bool:
     """Return whether live audio needs the whole device."""
-    max_delay_s = max(MAX_DELAY_S, LONE_DELAYS * load.lone_delay_s)
+    slow = load.lone_delay_s > MAX_DELAY_S
+    max_delay_s = LONE_DELAYS * load.lone_delay_s if slow else MAX_DELAY_S
     return load.without_previews > MAX_UTILISATION or load.delay_s > max_delay_s
 
 

@@ -22,9 +22,8 @@ TIMES = tuple(f"paraformer.predictor.{part}" for part in ("upsample_cnn", "blstm
 HOTWORDS = tuple(
     f"paraformer.{part}" for part in ("bias_encoder", "seaco_decoder", "hotword_output_layer.bias")
 )
-
-
 PARTS = ("times", "hotwords")
+"""What is trained beside the recogniser, each part in a file of its own."""
 
 
 def trained(folder: Path, tokens: int, complete: bool = False) -> OfflineModel:
