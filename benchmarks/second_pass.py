@@ -324,8 +324,9 @@ def measure(
 def update(path: Path, **parts: Any) -> None:
     """Put parts of the figures into the file, with what they were measured on."""
     kept = json.loads(path.read_text("utf-8")) if path.exists() else {}
-    ended = {name: time.strftime("%F %H:%M") for name in parts}
-    kept |= {"environment": describe(), **parts, "ended": kept.get("ended", {}) | ended}
+    here, now = describe(), time.strftime("%F %H:%M")
+    measured = kept.get("measured", {}) | {name: {"on": here, "at": now} for name in parts}
+    kept |= {"environment": here, **parts, "measured": measured}
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", "utf-8")
 

@@ -104,18 +104,19 @@ def parts(figures: Json, table: Any) -> list[str]:
     """Return the sections; `table` renders a header and rows."""
     written = [
         "## Second pass",
-        f"{figures['environment']}. Random weights in the size of the offline model with hotwords "
-        "(SeACo), no list given; each engine with the same sentences. Milliseconds are those of "
-        "one sentence, on all cores; the last column is the machine's throughput, by the engine's "
-        "best way.",
+        "Random weights in the size of the offline model with hotwords (SeACo), no list given.",
     ]
     if "engines" in figures:
         written += [
+            f"{figures['measured']['engines']['on']}. Each engine with the same sentences. "
+            "Milliseconds are those of one sentence, on all cores; the last column is the "
+            "machine's throughput, by the engine's best way.",
             table(SENTENCES, list(sentence_rows(figures))),
             "![Sentences per second of each engine](plots/second_pass.png)",
         ]
     if "server" in figures:
         written += [
+            f"{figures['measured']['server']['on']}. "
             "A whole server with both models, in the precision that it chooses here, with the "
             "clients of `asr-server bench`: at half of the streams that it holds without a second "
             "pass, and at all of them.",
